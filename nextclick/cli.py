@@ -1,0 +1,48 @@
+"""`nextclick`: the command line. Each command lives in a module of its own under `nextclick/commands/`."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from nextclick.commands import settings
+from schemas.errors import NextclickError
+
+app = typer.Typer(
+    name="nextclick",
+    help="Streaming session-based recommendations: clicks in on Kafka, top-20 next items out.",
+    epilog="Settings come from NEXTCLICK_… environment variables or a .env file: `nextclick settings` lists them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("settings")(settings.settings)
+
+DEBUG = "--debug"
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed (one line on standard error), 2 wrong usage.
+
+    `--debug`, anywhere on the line, shows the traceback of a failure.
+    """
+    debug = DEBUG in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    try:
+        app(arguments)
+    except NextclickError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)")
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"nextclick: {line}", markup=False, style="red")
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""What crosses a process border: clicks, recommendations, model announcements, topics, settings, errors."""

@@ -1,0 +1,32 @@
+"""A model announcement: which bundle serves, as JSON on the models topic under the model's name."""
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class ClickSpan(BaseModel):
+    """The stretch of the click log that a model was trained on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clicks: int = Field(ge=0)
+    sessions: int = Field(ge=0)
+    first: int | None = Field(None, description="earliest click time, ms since 1970 UTC; null where clicks have no time")
+    last: int | None = Field(None, description="latest click time, ms since 1970 UTC")
+    source: str = Field("", description="the file or topic that the clicks were read from")
+    offsets: dict[int, tuple[int, int]] = Field(
+        default_factory=dict, description="partition → first offset read and the one after the last, for a topic"
+    )
+
+
+class ModelAnnouncement(BaseModel):
+    """Serve this bundle from now on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    uri: str = Field(min_length=1, description="where the bundle is: a path or an fsspec URI below the models URI")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle, as `gru4rec.bundle` computes it")
+    metrics: dict[str, float] = Field(default_factory=dict, description="offline, by full ranking: recall@20, mrr@20, …")
+    trained_on: ClickSpan | None = None
+    announced_at: AwareDatetime

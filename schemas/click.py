@@ -1,0 +1,121 @@
+"""A click: what it must look like, and the decoder of the hot path.
+
+`Click` (pydantic) is the schema that people read and other programs are written against. `decode_click` (msgspec) is
+what the worker calls for every message: the same rules at well under half the cost (`benchmarks/decode.py`), and a
+test holds the two together.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, StrictInt, StrictStr
+
+ItemId = int | str
+"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` name the same item."""
+
+MAX_ID_LENGTH = 256
+MAX_TIMESTAMP = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # a lone surrogate has no UTF-8 form; UnicodeEncodeError is a ValueError
+    return text
+
+
+_TextId = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_encodable)]
+_NumberId = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
+_Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_TIMESTAMP)]
+
+
+class Click(BaseModel):
+    """One click of a session on an item, as JSON on the clicks topic. Unknown fields are allowed and ignored.
+
+    The message's key is the session id as text. The timestamp is in milliseconds since 1970 UTC, or ISO 8601 (UTC
+    where it names no offset).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    session_id: _NumberId | _TextId
+    item_id: _NumberId | _TextId
+    timestamp: _Milliseconds | AwareDatetime | NaiveDatetime
+
+
+_FastText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+_FastMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)]
+
+
+class DecodedClick(msgspec.Struct, gc=False):
+    """A valid click; `timestamp` is milliseconds since 1970 UTC."""
+
+    session_id: int | _FastText
+    item_id: int | _FastText
+    timestamp: _FastMilliseconds | datetime
+
+
+_decode = msgspec.json.Decoder(DecodedClick).decode
+
+
+class InvalidClickError(ValueError):
+    """A message is no valid click; `str(error)` is the reason that goes to the rejected topic."""
+
+
+def decode_click(key: bytes | None, value: bytes | None) -> DecodedClick:
+    """Decode and validate one message of the clicks topic.
+
+    Raises:
+        InvalidClickError: with the reason, naming the field where there is one.
+    """
+    if value is None:
+        raise InvalidClickError("the message has no value (a tombstone is no click)")
+    if key is None:
+        raise InvalidClickError("the message has no key: the key must be the session id")
+    try:
+        click = _decode(value)
+        timestamp = click.timestamp
+        if type(timestamp) is not int:
+            timestamp = click.timestamp = _milliseconds_since_1970(timestamp)
+        session_key = str(click.session_id).encode()
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
+        raise InvalidClickError(_reason(error)) from None
+    if session_key != key:
+        raise InvalidClickError(f"the message's key {_short(key)} is not the session id {_short(session_key)}")
+    for name, number in (("session_id", click.session_id), ("item_id", click.item_id)):
+        if type(number) is int:
+            if not -(2**63) <= number < 2**63:
+                raise InvalidClickError(f"{name} {number} does not fit in 64 bits")
+        elif not number.isascii():
+            _check_encodable(name, number)
+    return click
+
+
+def _milliseconds_since_1970(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    milliseconds = round(moment.timestamp() * 1000)
+    if not 0 <= milliseconds <= MAX_TIMESTAMP:
+        raise InvalidClickError(f"timestamp {moment.isoformat()} lies outside 1970 to 9999")
+    return milliseconds
+
+
+def _check_encodable(name: str, text: str | int) -> None:
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise InvalidClickError(f"{name} has a lone surrogate: it has no UTF-8 form") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "not valid JSON: nested too deeply"
+    if isinstance(error, msgspec.ValidationError | InvalidClickError):
+        return str(error)
+    if isinstance(error, msgspec.DecodeError):
+        return f"not valid JSON: {error}"
+    return f"not valid UTF-8: {error}" if isinstance(error, UnicodeError) else str(error)
+
+
+def _short(text: bytes) -> str:
+    return repr(text[:64].decode(errors="replace")) + ("…" if len(text) > 64 else "")

@@ -1,0 +1,45 @@
+"""Every error that nextclick raises on purpose, as one tree.
+
+    NextclickError            something an operator or a caller can act on; shown as one line, without a traceback
+    ├── SettingsError         a setting is misspelt, has the wrong type or contradicts another
+    ├── BrokerError           no Kafka broker answers, or it refuses what was asked
+    ├── TopicError            a topic is missing, or exists with other properties than the settings say
+    ├── ClicksError           a file or topic of clicks cannot be read, or holds nothing to work with
+    ├── TrainingError         training cannot go on: no usable sessions, a loss that is not a number
+    ├── BundleError           a model bundle is truncated, altered, foreign, or cannot be fetched
+    └── StateError            a packed session state cannot be read, or the state directory cannot be written
+
+Each message names the value, where it came from and what to do.
+"""
+
+
+class NextclickError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is the one line shown to the user."""
+
+
+class SettingsError(NextclickError):
+    """A setting is misspelt, has the wrong type or contradicts another."""
+
+
+class BrokerError(NextclickError):
+    """No Kafka broker answers at the configured address, or it refuses what was asked."""
+
+
+class TopicError(NextclickError):
+    """A topic is missing, or exists with other properties than the settings say."""
+
+
+class ClicksError(NextclickError):
+    """A file or topic of clicks cannot be read, or holds nothing to work with."""
+
+
+class TrainingError(NextclickError):
+    """Training cannot start or go on."""
+
+
+class BundleError(NextclickError):
+    """A model bundle is truncated, altered, foreign, or cannot be fetched."""
+
+
+class StateError(NextclickError):
+    """A packed session state cannot be read, or the state directory cannot be written."""

@@ -1,0 +1,48 @@
+"""A recommendation: the answer to one click, as JSON on the recommendations topic."""
+
+from typing import Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from schemas.click import ItemId
+
+TOP = 20
+"""Items in one recommendation at most."""
+
+Source = Literal["model", "popular"]
+
+
+class Recommendation(BaseModel):
+    """The top items for a session after one of its clicks, best first.
+
+    `source` is `model` (the network ranked them) or `popular` (no model serves yet, or the session has no item that the
+    model knows). An answer that was sent twice carries the same `id` twice.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    id: str = Field(pattern=r"^\d+-\d+$", description="partition-offset of the click that is answered")
+    session_id: StrictInt | StrictStr = Field(description="as the click has it")
+    item_id: StrictInt | StrictStr = Field(description="the clicked item")
+    timestamp: int = Field(description="of the click, ms since 1970 UTC")
+    items: list[StrictInt | StrictStr] = Field(max_length=TOP, description="best first")
+    scores: list[float] = Field(max_length=TOP, description="one per item; comparable within one answer only")
+    model_version: str | None = Field(description="the bundle that answered; null before the first model")
+    source: Source
+
+
+class EncodedRecommendation(msgspec.Struct, gc=False):
+    """The same fields in the same order, for the encoder of the hot path."""
+
+    id: str
+    session_id: ItemId
+    item_id: ItemId
+    timestamp: int
+    items: list[ItemId]
+    scores: list[float]
+    model_version: str | None
+    source: str
+
+
+encode_recommendation = msgspec.json.Encoder().encode

@@ -1,0 +1,145 @@
+"""All settings of nextclick, from the environment (`NEXTCLICK_…`) or a `.env` file in the working directory."""
+
+import difflib
+import os
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.durations import Duration
+from schemas.errors import SettingsError
+
+PREFIX = "NEXTCLICK_"
+ENV_FILE = ".env"
+
+
+class Settings(BaseSettings):
+    """One field per setting; every default works on one machine.
+
+    The environment wins over `.env`. Build it with `load_settings`, which turns every mistake into one readable line.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
+
+    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated")
+    app_id: str = Field(
+        "nextclick", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="consumer group and prefix of the changelog topic"
+    )
+    data_dir: Path = Field(
+        Path(".nextclick"), description="RocksDB state and model cache of a worker; one per worker process"
+    )
+    partitions: int = Field(
+        8, ge=1, le=10_000, description="partitions of clicks, recommendations, clicks-rejected and the changelog"
+    )
+    replication: int = Field(1, ge=1, le=32, description="replicas of every topic; 3 in production")
+    clicks_topic: str = Field("clicks", description="clicks come in here; also the log that training reads")
+    recommendations_topic: str = Field("recommendations", description="recommendations go out here")
+    models_topic: str = Field("models", description="model announcements (compacted, 1 partition)")
+    rejected_topic: str = Field("clicks-rejected", description="messages that are no valid click, as received")
+    clicks_retention: Duration = Field(
+        timedelta(days=90), description="how long clicks are kept: at least the span that training reads"
+    )
+    recommendations_retention: Duration = Field(timedelta(days=1), description="how long recommendations are kept")
+    models_uri: str = Field(".nextclick/models", description="where model bundles are put: a path or an fsspec URI")
+    model_name: str = Field(
+        "gru4rec", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="key of this model's announcements"
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the network runs: auto, cpu, cuda or cuda:N"
+    )
+    torch_threads: int = Field(
+        1, ge=1, le=256, description="CPU threads of torch in a worker; more than the idle cores is very slow"
+    )
+    session_gap: Duration = Field(timedelta(minutes=30), description="silence after which a session starts anew")
+    session_life: Duration = Field(
+        timedelta(hours=24), description="a session's state is dropped this long after its last click"
+    )
+    session_history: int = Field(50, ge=1, le=1000, description="last items kept per session, for a change of model")
+    state_precision: Literal["float32", "float16"] = Field("float32", description="hidden state as stored")
+    clock_tolerance: Duration = Field(
+        timedelta(days=1), description="a click stamped further ahead of the worker's clock than this is rejected"
+    )
+    latency_objective: Duration = Field(
+        timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"
+    )
+    max_batch: int = Field(512, ge=1, le=65_536, description="most clicks in one micro-batch")
+    web_port: int = Field(6066, ge=1, le=65_535, description="the worker's health and metrics page, on 127.0.0.1")
+
+    @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
+    @classmethod
+    def _topic_name(cls, value: str) -> str:
+        if not value or len(value) > 249 or value in {".", ".."} or not set(value) <= _TOPIC_CHARACTERS:
+            raise ValueError("a topic name has 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'")
+        return value
+
+    @field_validator("broker")
+    @classmethod
+    def _bootstrap_servers(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+                raise ValueError(f"{server.strip()!r} is not host:port")
+        return ",".join(server.strip() for server in value.split(","))
+
+    @property
+    def brokers(self) -> list[str]:
+        """The bootstrap servers, each `host:port`."""
+        return self.broker.split(",")
+
+    @property
+    def changelog_topic(self) -> str:
+        """The changelog of the session states, named by Faust's rule: `{app_id}-{table}-changelog`."""
+        return f"{self.app_id}-sessions-changelog"
+
+
+_TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Args:
+        overrides: fields given explicitly (a command-line option); they win over the environment.
+
+    Raises:
+        SettingsError: a name with our prefix is no setting, a value does not fit, or two topics share a name.
+    """
+    _refuse_unknown_names()
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_readable(detail) for detail in error.errors())) from error
+    names = [
+        settings.clicks_topic, settings.recommendations_topic, settings.models_topic, settings.rejected_topic
+    ]  # fmt: skip
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise SettingsError(f"two topics are both named {doubled[0]!r}: give each NEXTCLICK_…_TOPIC its own name")
+    return settings
+
+
+@cache
+def _setting_names() -> frozenset[str]:
+    return frozenset(PREFIX + name.upper() for name in Settings.model_fields)
+
+
+def _refuse_unknown_names() -> None:
+    sources = {"the environment": os.environ, ENV_FILE: dotenv_values(ENV_FILE)}
+    for source, names in sources.items():
+        for name in names:
+            upper = name.upper()
+            if upper.startswith(PREFIX) and upper not in _setting_names() and not upper.startswith(PREFIX + "TEST_"):
+                guess = difflib.get_close_matches(upper, _setting_names(), n=1)
+                hint = f"did you mean {guess[0]}?" if guess else "`nextclick settings` lists them all"
+                raise SettingsError(f"{name} (from {source}) is not a setting: {hint}")
+
+
+def _readable(detail: Any) -> str:
+    field = str(detail["loc"][0]) if detail["loc"] else "settings"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{field.upper()}={detail['input']!r}: {message}"

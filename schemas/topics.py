@@ -1,0 +1,44 @@
+"""The topics that nextclick lives on: names, sizes and clean-up, as the settings say."""
+
+from dataclasses import dataclass, field
+
+from schemas.durations import milliseconds
+from schemas.settings import Settings
+
+
+@dataclass(frozen=True)
+class TopicContract:
+    """One topic as it must exist: its name, partition count, replicas and the broker-side configuration."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def topic_contracts(settings: Settings) -> list[TopicContract]:
+    """Every topic of one deployment, the changelog included.
+
+    `recommendations` is co-partitioned with `clicks`: the same count, and an answer goes to its click's partition.
+    The changelog is compacted, and a session's record also leaves after the session's life.
+    """
+
+    def contract(name: str, partitions: int, **config: str) -> TopicContract:
+        return TopicContract(name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()})
+
+    life = str(milliseconds(settings.session_life))
+    return [
+        contract(settings.clicks_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))),
+        contract(
+            settings.recommendations_topic,
+            settings.partitions,
+            retention_ms=str(milliseconds(settings.recommendations_retention)),
+        ),
+        contract(settings.models_topic, 1, cleanup_policy="compact"),
+        contract(
+            settings.rejected_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))
+        ),
+        contract(
+            settings.changelog_topic, settings.partitions, cleanup_policy="compact,delete", retention_ms=life
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Clicks → sessions → session-parallel mini-batches → fit → full-ranking evaluation → a model bundle."""
