@@ -1,0 +1,32 @@
+"""Which clicks are worth training on: items clicked often enough, sessions long enough."""
+
+import polars as pl
+
+from schemas.errors import TrainingError
+
+
+def filter_clicks(frame: pl.DataFrame, min_support: int = 5, min_length: int = 2) -> pl.DataFrame:
+    """Drop rare items and short sessions, over and over until nothing more is dropped.
+
+    Dropping an item shortens sessions, and dropping a session lowers the support of its items.
+
+    Args:
+        frame: columns session_id and item_id at least; other columns and the row order are kept.
+        min_support: fewest clicks of an item.
+        min_length: fewest clicks of a session; below 2 there is nothing to predict.
+
+    Raises:
+        TrainingError: no click is left.
+    """
+    clicks = len(frame)
+    before = -1
+    while len(frame) != before:
+        before = len(frame)
+        frame = frame.filter(pl.len().over("item_id") >= min_support)
+        frame = frame.filter(pl.len().over("session_id") >= min_length)
+    if frame.is_empty():
+        raise TrainingError(
+            f"none of {clicks} clicks is left with item support ≥ {min_support} and session length ≥ {min_length}: "
+            "train on more clicks, or lower --min-support"
+        )
+    return frame

@@ -1,0 +1,58 @@
+"""Sessions: the clicks of one visitor in order, as rows of the network's tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trainer.items import ItemIndex
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions of at least two clicks, laid end to end in the order of their first click.
+
+    Attributes:
+        items: (N,) int64, the clicked items' rows.
+        offsets: (S+1,) int64; session s is `items[offsets[s]:offsets[s+1]]`.
+    """
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def pairs(self) -> int:
+        """Events to train or judge on: each click but a session's last has a next click."""
+        return len(self.items) - len(self)
+
+
+def in_session_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort clicks by session and time; sessions by their first click. Equal times and null ones keep the row order."""
+    return (
+        frame.with_row_index("row")
+        .with_columns(
+            pl.col("timestamp").min().over("session_id").alias("start"),
+            pl.col("row").min().over("session_id").alias("first_row"),
+        )
+        .sort("start", "first_row", "timestamp", "row")
+        .drop("row", "start", "first_row")
+    )
+
+
+def sessions_of(frame: pl.DataFrame, index: ItemIndex) -> Sessions:
+    """Clicks (session_id, item_id, timestamp) to sessions.
+
+    Clicks on items that the index does not know are dropped and their session goes on; sessions that then have fewer
+    than two clicks are dropped as well.
+    """
+    known = frame.with_columns(pl.Series("row_of_item", index.rows(frame["item_id"])))
+    known = known.filter(pl.col("row_of_item") >= 0)
+    known = known.filter(pl.len().over("session_id") >= 2)
+    known = in_session_order(known)
+    lengths = known["session_id"].rle().struct.field("len").to_numpy()  # (S,)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)  # (S+1,)
+    return Sessions(known["row_of_item"].to_numpy(), offsets)
