@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from nextclick.commands import settings
+from nextclick.commands import settings, simulate
 from schemas.errors import NextclickError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("settings")(settings.settings)
+app.command("simulate")(simulate.simulate)
 
 DEBUG = "--debug"
 
