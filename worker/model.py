@@ -1,0 +1,87 @@
+"""A bundle made ready to serve: the network and its scorer on the device, item ids at hand."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gru4rec.bundle import Bundle
+from gru4rec.topk import block_top_k, padded_items
+from schemas.click import ItemId
+from schemas.errors import SettingsError
+from schemas.recommendation import TOP
+
+
+def choose_device(setting: str) -> torch.device:
+    """The device that `NEXTCLICK_DEVICE` names; `auto` takes a GPU where there is one.
+
+    Raises:
+        SettingsError: a GPU is asked for and torch sees none of that number.
+    """
+    if setting == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(setting)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"NEXTCLICK_DEVICE={setting!r}: torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu"
+        )
+    return device
+
+
+class ServingModel:
+    """Steps hidden states and finds the top items of a batch. I items, L layers, h hidden units.
+
+    Attributes:
+        version: the bundle's.
+        rows: item id → row of the network.
+        top: items in one answer: 20, or all where the model knows fewer.
+        popular: the `top` ids of highest support, best first, and their supports: for sessions without a known item.
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.version = bundle.version
+        self.rows = bundle.rows
+        self.device = device
+        self.top = min(TOP, len(bundle.items))
+        self._ids = bundle.items
+        self._network = bundle.network.to(device)
+        self.layers, self.hidden = bundle.network.config.layers, bundle.network.config.hidden
+        padding = padded_items(len(bundle.items)) - len(bundle.items)
+        self._weight = functional.pad(self._network.output_weight, (0, 0, 0, padding))  # (I', h)
+        self._bias = functional.pad(self._network.output_bias, (0, padding), value=-torch.inf)  # (I',)
+        best = bundle.popular[: self.top].tolist()
+        self.popular: list[ItemId] = self.ids(best)
+        self.popular_scores = [float(bundle.support[row]) for row in best]
+
+    def ids(self, rows: list[int]) -> list[ItemId]:
+        """The item ids of some rows."""
+        ids = self._ids
+        return [ids[row] for row in rows]
+
+    def initial_state(self, sessions: int) -> Tensor:
+        """Zeros (sessions, L, h) on the device."""
+        return self._network.initial_state(sessions)
+
+    @torch.inference_mode()
+    def step(self, items: Tensor, state: Tensor) -> Tensor:
+        """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h)."""
+        return self._network.step(items, state)
+
+    @torch.inference_mode()
+    def best(self, output: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+        """The top items of each session, best first.
+
+        Args:
+            output: (B, h), the last layer's state.
+
+        Returns:
+            rows and scores, B lists of `top` each.
+        """
+        scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
+        values, columns = block_top_k(scores, self.top)  # (B, top) each
+        return columns.tolist(), values.double().round(decimals=4).tolist()
+
+    def warm_up(self, batch: int) -> None:
+        """Run a full batch once, so that the first real one after a swap pays for nothing."""
+        for size in (1, batch):
+            items = torch.zeros(size, dtype=torch.int64, device=self.device)
+            self.best(self.step(items, self.initial_state(size))[:, -1])

@@ -1,0 +1,69 @@
+"""A session's state: what is kept of it between clicks, and its packed form in RocksDB and the changelog.
+
+Packed: one byte of format version, then a MessagePack array of the fields in their order below. About 1 KB for 100 hidden
+units, 50 items and a last top-20.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from schemas.click import ItemId
+from schemas.errors import StateError
+
+FORMAT = 1
+
+
+class SessionState(msgspec.Struct, array_like=True, gc=False):
+    """One session after its last applied click.
+
+    Attributes:
+        partition, offset: of the last click applied; a click at or below that offset has been answered already.
+        clicked_at: time stamp of that click, ms since 1970 UTC.
+        stored_at: the worker's clock when it was stored, ms since 1970 UTC: a session's life counts from here.
+        model_version: the model that `hidden` and `top` belong to; None before the first one.
+        history: the last items clicked, oldest first: what a new model is fed to rebuild `hidden`.
+        hidden: (L, h) float32 or float16 as bytes; empty while the model knows none of the session's items.
+        top: the items recommended after that click, best first: the next click is their label.
+        source: where `top` came from, see `Recommendation.source`.
+    """
+
+    partition: int
+    offset: int
+    clicked_at: int
+    stored_at: int
+    model_version: str | None
+    history: list[ItemId]
+    hidden: bytes
+    top: list[ItemId]
+    source: str
+
+
+def new_session(partition: int) -> SessionState:
+    """A session before its first click."""
+    return SessionState(partition, -1, 0, 0, None, [], b"", [], "")
+
+
+_PREFIX = bytes([FORMAT])
+_encode = msgspec.msgpack.Encoder().encode
+_readers: dict[int, Callable[[memoryview], SessionState]] = {FORMAT: msgspec.msgpack.Decoder(SessionState).decode}
+
+
+def pack(state: SessionState) -> bytes:
+    """The packed form."""
+    return _PREFIX + _encode(state)
+
+
+def unpack(packed: bytes) -> SessionState:
+    """Read a packed state of any format version that has a reader.
+
+    Raises:
+        StateError: the value is empty, of an unknown format version, or cut short.
+    """
+    reader = _readers.get(packed[0]) if packed else None
+    if reader is None:
+        raise StateError(f"a session state of format {packed[:1].hex() or 'nothing'} has no reader in this version")
+    try:
+        return reader(memoryview(packed)[1:])
+    except msgspec.MsgspecError as error:
+        raise StateError(f"a packed session state is damaged: {error}") from error
