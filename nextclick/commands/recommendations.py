@@ -1,0 +1,83 @@
+"""`nextclick recommendations`: recommendations as they arrive."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+    from schemas.recommendation import Recommendation
+
+SHOWN = 10
+"""Items on one readable line; --json has all of them."""
+
+
+def recommendations(
+    session: Annotated[str | None, typer.Option(help="Only those of this session.")] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Those that are there already, too.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line, as on the topic.")] = False,
+) -> None:
+    """Print recommendations as they arrive, until ctrl-C."""
+    import asyncio
+    import contextlib
+    import os
+    import sys
+
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            asyncio.run(_print(session, from_beginning, json))
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from pydantic import ValidationError
+
+    from schemas.errors import TopicError
+    from schemas.kafka import admin, connected, existing_topics, missing_topics
+    from schemas.recommendation import Recommendation
+    from schemas.settings import load_settings
+
+    settings = load_settings()
+    topic = settings.recommendations_topic
+    async with admin(settings) as client:
+        existing = await existing_topics(client, [topic])
+    if topic not in existing:
+        raise TopicError(missing_topics([topic], settings))
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, client_id=f"{settings.app_id}-recommendations")
+    async with connected(consumer, settings):
+        partitions = [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
+        consumer.assign(partitions)
+        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*partitions)
+        typer.echo(f"recommendations on topic {topic!r} at {settings.broker}; ctrl-C ends", err=True)
+        wanted = session.encode() if session is not None else None
+        async for record in consumer:
+            if wanted is not None and record.key != wanted:
+                continue
+            try:
+                answer = Recommendation.model_validate_json(record.value or b"")
+            except ValidationError as error:
+                typer.echo(f"no recommendation at {_place(record)}: {error.errors()[0]['msg']}", err=True)
+                continue
+            print(answer.model_dump_json() if json else _line(answer), flush=True)
+
+
+def _place(record: "ConsumerRecord[bytes, bytes]") -> str:
+    return f"partition {record.partition} offset {record.offset} of topic {record.topic!r}"
+
+
+def _line(answer: "Recommendation") -> str:
+    from datetime import UTC, datetime
+
+    clicked_at = datetime.fromtimestamp(answer.timestamp / 1000, UTC)
+    items = ", ".join(str(item) for item in answer.items[:SHOWN])
+    more = f" … {len(answer.items)} items" if len(answer.items) > SHOWN else ""
+    by = f"model {answer.model_version}" if answer.source == "model" else answer.source
+    return (
+        f"{clicked_at:%Y-%m-%d %H:%M:%S} session {answer.session_id} clicked {answer.item_id} → {items or 'nothing'}"
+        f"{more} ({by})"
+    )

@@ -1,0 +1,40 @@
+"""`nextclick topics`: the topics as the settings say."""
+
+
+def topics() -> None:
+    """Create the topics that are missing, and say which exist with other properties than the settings say."""
+    import asyncio
+
+    asyncio.run(_topics())
+
+
+async def _topics() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from schemas.errors import TopicError
+    from schemas.kafka import admin, create_topics, different_topics, existing_topics, topic_differences
+    from schemas.settings import load_settings
+    from schemas.topics import topic_contracts
+
+    settings = load_settings()
+    contracts = topic_contracts(settings)
+    async with admin(settings) as client:
+        existing = await existing_topics(client, [contract.name for contract in contracts])
+        created = await create_topics(client, [contract for contract in contracts if contract.name not in existing])
+    different = {c.name: topic_differences(c, existing[c.name]) for c in contracts if c.name in existing}
+    different = {name: phrases for name, phrases in different.items() if phrases}
+
+    table = Table(title=f"Topics at {settings.broker}")
+    for heading in ("topic", "partitions", "replicas", "configuration", "state"):
+        table.add_column(heading, overflow="fold")
+    for contract in contracts:
+        found = existing.get(contract.name, contract)
+        state = (
+            "created" if contract.name in created else "different" if contract.name in different else "as it should be"
+        )
+        config = ", ".join(f"{key}={found.config.get(key)}" for key in contract.config)
+        table.add_row(contract.name, str(found.partitions), str(found.replication), config, state)
+    Console().print(table)
+    if different:
+        raise TopicError(different_topics(different, settings))
