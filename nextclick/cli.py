@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from nextclick.commands import broker, produce, recommendations, settings, simulate, topics
+from nextclick.commands import broker, evaluate, produce, recommendations, settings, simulate, topics, train
 from schemas.errors import NextclickError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("topics")(topics.topics)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
 app.command("simulate")(simulate.simulate)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 
 DEBUG = "--debug"
 

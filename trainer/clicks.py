@@ -70,11 +70,18 @@ def _open(path: Path) -> pl.DataFrame:
             names = pl.read_parquet_schema(path)
             return pl.read_parquet(path, columns=[name for name in wanted if name in names] or None)
         if ".csv" in kinds:
-            # As text: ids such as 007 or 12345678901234567890 stay what they are, see _ids.
-            return pl.read_csv(path, infer_schema=False, encoding="utf8")
+            frame = pl.read_csv(path, infer_schema=False)
+            return frame.with_columns(_numbers(frame[name]) for name in IDS if name in frame.columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ClicksError(f"{path} cannot be read: {error}") from error
     raise ClicksError(f"{path} is neither .parquet nor .csv: convert it to one of them")
+
+
+def _numbers(text: pl.Series) -> pl.Series:
+    """A CSV column as numbers, but only where that loses nothing: 007 and 7 are two items."""
+    numbers = text.cast(pl.Int64, strict=False)
+    lossless = numbers.null_count() == text.null_count() and (numbers.cast(pl.String) == text).all()
+    return numbers if lossless else text
 
 
 def _select_splits(frame: pl.DataFrame, splits: Sequence[str], path: Path) -> pl.DataFrame:
@@ -97,11 +104,7 @@ def _ids(column: pl.Series, path: Path) -> pl.Series:
             raise ClicksError(f"{path}: {too_large} values of {column.name} do not fit in 64 bits: write them as text")
     elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
-        text = text.set(text == "", None)
-        numbers = text.cast(pl.Int64, strict=False)
-        # Only where nothing is lost: "007" and "7" are two items.
-        lossless = numbers.null_count() == text.null_count() and (numbers.cast(pl.String) == text).all()
-        ids = numbers if lossless and path.suffix.lower() != ".parquet" else text
+        ids = text.set(text == "", None)
     else:
         raise ClicksError(f"{path}: {column.name} is {column.dtype}: ids are whole numbers or texts")
     if ids.null_count():

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
+from trainer.config import FitConfig
 from trainer.losses import cross_entropy, logq_correction
 from trainer.optimiser import Adagrad
 from trainer.sampler import NegativeSampler
@@ -22,29 +22,12 @@ REPORT_EVERY = 50  # steps between two reports of progress
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """How to fit. The defaults are the best published ones for RSC15, of the reference implementation's authors."""
-
-    loss: Literal["cross-entropy"] = "cross-entropy"
-    batch_size: int = 32  # lanes; 128 is twice as fast and, at the same learning rate, as good
-    samples: int = 2048  # negatives a step; without any, Recall@20 falls by a third
-    sample_alpha: float = 0.5  # negatives by support^alpha
-    logq: float = 1.0  # correction of the scores for how often an item is drawn; cross-entropy only
-    optimizer: Literal["adagrad"] = "adagrad"
-    learning_rate: float = 0.2
-    momentum: float = 0.2
-    dropout_hidden: float = 0.4  # of a layer's output
-    dropout_embedding: float = 0.0  # of the input; not of the same row's use in the output
-    epochs: int = 10
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Progress:
     """Where a fit stands.
 
     Attributes:
         epoch: the epoch that is running, from 1.
+        epoch_done: whether this report is its last.
         events: trained so far, over all epochs.
         total: events of the whole fit.
         loss: mean loss per event of this epoch so far.
@@ -52,6 +35,7 @@ class Progress:
     """
 
     epoch: int
+    epoch_done: bool
     events: int
     total: int
     loss: float
@@ -116,7 +100,7 @@ def fit(
                     )
                 if progress is not None:
                     trained = (epoch - 1) * sessions.pairs + done
-                    progress(Progress(epoch, trained, total, mean, time.perf_counter() - began))
+                    progress(Progress(epoch, done == sessions.pairs, trained, total, mean, time.perf_counter() - began))
         losses.append(summed.item() / sessions.pairs)
     return FitResult(losses, total, time.perf_counter() - began)
 

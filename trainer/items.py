@@ -14,11 +14,11 @@ class ItemIndex:
     """Item ids in row order. `5` and `"5"` name the same item.
 
     Attributes:
-        ids: item id of each row, all of one type.
+        ids: item id of each row.
         support: (I,) int64, training clicks of each item.
     """
 
-    ids: list[int] | list[str]
+    ids: Sequence[int | str]
     support: NDArray[np.int64]
 
     @classmethod
@@ -40,5 +40,6 @@ class ItemIndex:
 
     @cached_property
     def _frame(self) -> pl.DataFrame:
-        ids: Sequence[int] | Sequence[str] = self.ids
+        whole = all(isinstance(item, int) for item in self.ids)
+        ids = pl.Series("item_id", self.ids if whole else map(str, self.ids), pl.Int64 if whole else pl.String)
         return pl.DataFrame({"item_id": ids, "row": np.arange(len(ids), dtype=np.int64)})

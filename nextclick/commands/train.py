@@ -1,0 +1,247 @@
+"""`nextclick train`: clicks to a model bundle."""
+
+import contextlib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from schemas.errors import BundleError, ClicksError, SettingsError, TrainingError
+from trainer.config import FitConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from schemas.settings import Settings
+    from trainer.clicks import Clicks
+    from trainer.fit import Progress
+
+Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
+Input = Literal["shared", "embedding", "one-hot"]
+Optimizer = Literal["adagrad", "rmsprop", "adam"]
+
+KAFKA = "kafka"
+DEFAULT = TrainConfig()
+FIT = DEFAULT.fit
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of a TOML file as defaults; the command line wins.
+
+    Raises:
+        SettingsError: the file cannot be read, or names something that is no option.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--config {path} cannot be read: {error}") from error
+    known = {parameter.name for parameter in context.command.params} - {"config", "help"}
+    values = {name.replace("-", "_"): value for name, value in options.items()}
+    unknown = [name for name in options if name.replace("-", "_") not in known]
+    if unknown:
+        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
+        raise SettingsError(f"--config {path}: {', '.join(unknown)} is no option of train: it takes {names}")
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+def train(
+    clicks: Annotated[str, typer.Option(help="A .parquet or .csv file of clicks, or `kafka`: the clicks topic.")],
+    split: Annotated[str | None, typer.Option(help="Only these splits of the file, comma separated.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The bundle's directory; by default a new version below NEXTCLICK_MODELS_URI.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Put the bundle at the models URI and announce it to the workers.")
+    ] = False,
+    loss: Annotated[Loss, typer.Option(help="Training loss.")] = FIT.loss,
+    input_: Annotated[
+        Input, typer.Option("--input", help="A clicked item enters by its output row, its own embedding, or one-hot.")
+    ] = DEFAULT.input,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of a layer.")] = DEFAULT.hidden,
+    layers: Annotated[int, typer.Option(min=1, help="GRU layers.")] = DEFAULT.layers,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sessions trained side by side.")] = FIT.batch_size,
+    samples: Annotated[int, typer.Option(min=0, help="Negative samples a step.")] = FIT.samples,
+    sample_alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="Negatives are drawn by support^alpha.")
+    ] = FIT.sample_alpha,
+    logq: Annotated[
+        float, typer.Option(min=0, max=1, help="How far cross-entropy corrects for the items' popularity.")
+    ] = FIT.logq,
+    optimizer: Annotated[Optimizer, typer.Option(help="Optimiser.")] = FIT.optimizer,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Learning rate.")] = FIT.learning_rate,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Momentum.")] = FIT.momentum,
+    dropout_hidden: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of a layer's output that is dropped.")
+    ] = FIT.dropout_hidden,
+    dropout_embedding: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of the input embedding that is dropped.")
+    ] = FIT.dropout_embedding,
+    bpreg: Annotated[float | None, typer.Option(help="Score regularisation of bpr-max.", show_default=False)] = None,
+    elu: Annotated[float | None, typer.Option(help="ELU parameter of bpr-max.", show_default=False)] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the clicks.")] = FIT.epochs,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is random.")] = FIT.seed,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False)
+    ] = None,
+    min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item.")] = DEFAULT.min_support,
+    min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session.")] = DEFAULT.min_length,
+    config: Annotated[  # noqa: ARG001
+        Path | None,
+        typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
+    ] = None,
+) -> None:
+    """Train a model bundle on clicks.
+
+    The defaults are the best published ones for RSC15. On less than a few million clicks, --learning-rate 0.05
+    --batch-size 128 --samples 512 is better and several times as fast.
+    """
+    from schemas.settings import load_settings
+
+    refuse_unbuilt(loss, optimizer, bpreg, elu)
+    if input_ == "one-hot" and dropout_embedding:
+        raise TrainingError("--dropout-embedding drops units of an item's embedding, and one-hot input has none")
+    assert loss == "cross-entropy"
+    assert optimizer == "adagrad"
+    settings = load_settings()
+    chosen = TrainConfig(
+        fit=FitConfig(
+            loss=loss,
+            batch_size=batch_size,
+            samples=samples,
+            sample_alpha=sample_alpha,
+            logq=logq,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            dropout_hidden=dropout_hidden,
+            dropout_embedding=dropout_embedding,
+            epochs=epochs,
+            seed=seed,
+        ),
+        input=input_,
+        hidden=hidden,
+        layers=layers,
+        min_support=min_support,
+        min_length=min_length,
+        device=device or settings.device,
+    )
+    splits = [name.strip() for name in split.split(",")] if split else []
+    run(clicks, splits, out, publish, chosen, settings)
+
+
+def refuse_unbuilt(loss: Loss, optimizer: Optimizer, bpreg: float | None, elu: float | None) -> None:
+    """Say so where an option would be ignored.
+
+    Raises:
+        TrainingError: names the option and what to use instead.
+    """
+    if loss != "cross-entropy":
+        raise TrainingError(f"--loss {loss} is not built yet: use --loss cross-entropy")
+    if optimizer != "adagrad":
+        raise TrainingError(f"--optimizer {optimizer} is not built yet: use --optimizer adagrad")
+    for name, value in (("--bpreg", bpreg), ("--elu", elu)):
+        if value is not None:
+            raise TrainingError(f"{name} {value} belongs to bpr-max, and the loss is {loss}: leave it out")
+
+
+def run(
+    source: str, splits: "Sequence[str]", out: Path | None, publish: bool, config: TrainConfig, settings: "Settings"
+) -> None:
+    """Read, train, write and publish; everything but the options."""
+    from dataclasses import asdict
+
+    import torch
+
+    from gru4rec.bundle import write_bundle
+    from trainer.train import train as train_bundle
+
+    if publish:
+        from nextclick.publish import publish_bundle
+
+    out = None if out is None else check_free(out)
+    models = None if out else local_models(settings)
+    torch.set_num_threads(settings.torch_threads)
+    clicks = read_clicks(source, splits, settings)
+    typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
+    with progress_bar() as advance:
+        options: dict[str, Any] = {"clicks": source, "split": ",".join(splits), **asdict(config)}
+        options |= options.pop("fit")
+        bundle, result = train_bundle(clicks, config, options, advance)
+    directory = out or (models or Path()) / bundle.version
+    digest = write_bundle(bundle, directory)
+    span = bundle.trained_on
+    assert span is not None
+    typer.echo(
+        f"{directory}: version {bundle.version}, {len(bundle.items):,} items, {span.clicks:,} clicks of "
+        f"{span.sessions:,} sessions, loss {result.losses[-1]:.4f}, {result.seconds:.1f} s "
+        f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
+    )
+    if publish:
+        publish_bundle(directory, settings)
+
+
+def check_free(out: Path) -> Path:
+    """Refuse a directory that the bundle cannot go to before the training, not after it."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "bundle.json").exists())):
+        raise BundleError(f"--out {out} exists and is no model bundle: give an empty or a new directory")
+    return out
+
+
+def local_models(settings: "Settings") -> Path:
+    """The directory of the models URI.
+
+    Raises:
+        BundleError: it is not on this machine.
+    """
+    scheme, separator, rest = settings.models_uri.partition("://")
+    if not separator:
+        return Path(settings.models_uri)
+    if scheme == "file":
+        return Path(rest)
+    raise BundleError(f"NEXTCLICK_MODELS_URI {settings.models_uri} is not on this machine: give --out DIR")
+
+
+def read_clicks(source: str, splits: "Sequence[str]", settings: "Settings") -> "Clicks":
+    """A file's clicks, or the clicks topic's where the source is `kafka`."""
+    if source != KAFKA:
+        from trainer.clicks import read_click_file
+
+        return read_click_file(Path(source), splits)
+    if splits:
+        raise ClicksError(f"--split {','.join(splits)} chooses rows of a file, and the clicks come from Kafka")
+    from trainer.kafka_log import read_click_topic
+
+    clicks = read_click_topic(settings)
+    if clicks.skipped:
+        typer.echo(f"{clicks.skipped:,} messages of topic {clicks.source!r} are no valid click: skipped", err=True)
+    return clicks
+
+
+@contextlib.contextmanager
+def progress_bar() -> "Iterator[Callable[[Progress], None]]":
+    """A bar with the loss, events/s and the time left on a terminal, and a line an epoch; on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training")
+
+        def advance(now: "Progress") -> None:
+            text = f"epoch {now.epoch}  loss {now.loss:.4f}  {now.events / now.seconds:,.0f} events/s"
+            bar.update(task, total=now.total, completed=now.events, description=text)
+            if now.epoch_done:
+                console.print(text)
+
+        yield advance

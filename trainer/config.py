@@ -1,0 +1,35 @@
+"""What a training run can be told, with the defaults. Light to import: the command line shows them in its help."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit. The defaults are the best published ones for RSC15, of the reference implementation's authors."""
+
+    loss: Literal["cross-entropy"] = "cross-entropy"
+    batch_size: int = 32  # lanes; 128 is twice as fast and, at the same learning rate, as good
+    samples: int = 2048  # negatives a step; without any, Recall@20 falls by a third
+    sample_alpha: float = 0.5  # negatives by support^alpha
+    logq: float = 1.0  # correction of the scores for how often an item is drawn; cross-entropy only
+    optimizer: Literal["adagrad"] = "adagrad"
+    learning_rate: float = 0.2
+    momentum: float = 0.2
+    dropout_hidden: float = 0.4  # of a layer's output
+    dropout_embedding: float = 0.0  # of the input; not of the same row's use in the output
+    epochs: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train on and what to train."""
+
+    fit: FitConfig = field(default_factory=FitConfig)
+    input: Literal["shared", "embedding", "one-hot"] = "shared"
+    hidden: int = 100
+    layers: int = 1
+    min_support: int = 5
+    min_length: int = 2
+    device: str = "auto"

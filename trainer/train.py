@@ -1,0 +1,100 @@
+"""From clicks to a model bundle, and from a bundle and clicks to its figures."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from gru4rec.bundle import Bundle, new_version
+from gru4rec.metrics import Ties
+from gru4rec.network import GRU4Rec, NetworkConfig
+from schemas.announcement import ClickSpan
+from schemas.errors import TrainingError
+from trainer.clicks import Clicks
+from trainer.config import TrainConfig
+from trainer.evaluate import Evaluation, evaluate
+from trainer.filters import filter_clicks
+from trainer.fit import FitResult, Progress, fit
+from trainer.items import ItemIndex
+from trainer.sessions import sessions_of
+
+
+def train(
+    clicks: Clicks,
+    config: TrainConfig,
+    settings: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[Bundle, FitResult]:
+    """Filter clicks, build a network for their items and fit it.
+
+    Args:
+        clicks: the log.
+        config: see there; `config.fit.seed` also decides the network's start and the dropped units.
+        settings: kept in the bundle, for whoever wants to know how it was made.
+        progress: as `fit` calls it.
+
+    Returns:
+        The bundle with its network on the CPU, and how the fit went.
+
+    Raises:
+        TrainingError: nothing is left after filtering, the device is not there, or the loss is no longer a number.
+    """
+    device = choose_device(config.device)
+    frame = filter_clicks(clicks.frame, config.min_support, config.min_length)
+    index = ItemIndex.of(frame)
+    sessions = sessions_of(frame, index)
+    torch.manual_seed(config.fit.seed)
+    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
+    result = fit(network, sessions, index.support, config.fit, progress)
+    span = ClickSpan(
+        clicks=len(sessions.items),
+        sessions=len(sessions),
+        first=frame["timestamp"].min(),  # type: ignore[arg-type]
+        last=frame["timestamp"].max(),  # type: ignore[arg-type]
+        source=clicks.source,
+        offsets=clicks.offsets,
+    )
+    bundle = Bundle(
+        version=new_version(),
+        network=network.cpu().requires_grad_(False).eval(),
+        items=list(index.ids),
+        support=index.support,
+        settings=dict(settings or {}),
+        trained_on=span,
+    )
+    return bundle, result
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    clicks: Clicks,
+    device: str = "auto",
+    ties: Ties = "conservative",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Judge a bundle on clicks by full ranking; clicks on items that it does not know are dropped.
+
+    Raises:
+        TrainingError: the device is not there, or there is nothing to judge.
+    """
+    sessions = sessions_of(clicks.frame, ItemIndex(bundle.items, bundle.support))
+    return evaluate(bundle.network.to(choose_device(device)), sessions, ties, progress)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        TrainingError: the name is none of these, or there is no such GPU.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise TrainingError(f"device {name!r} is unknown: choose auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise TrainingError(f"device {name!r} is not supported: choose auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TrainingError(f"device {name!r} is not there (torch sees {torch.cuda.device_count()} GPUs): choose cpu")
+    return device
