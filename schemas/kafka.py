@@ -162,7 +162,7 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
     """
     differences = []
     if existing.partitions != contract.partitions:
-        differences.append(f"it has {existing.partitions} partitions, the settings say {contract.partitions}")
+        differences.append(partition_difference(contract, existing))
     if existing.replication != contract.replication:
         differences.append(f"it has {existing.replication} replicas, the settings say {contract.replication}")
     for key, wanted in contract.config.items():
@@ -173,7 +173,7 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
 
 
 async def check_topics(settings: Settings, names: Collection[str] | None = None) -> None:
-    """Hold the topics against the settings.
+    """Check that the topics are there with the partition counts of the settings: what a worker cannot do without.
 
     Args:
         settings: say how every topic must be.
@@ -181,7 +181,7 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None)
 
     Raises:
         BrokerError: no broker answers.
-        TopicError: a topic is missing, or exists with other properties.
+        TopicError: a topic is missing, or has another partition count.
     """
     contracts = [contract for contract in topic_contracts(settings) if names is None or contract.name in names]
     async with admin(settings) as client:
@@ -189,9 +189,18 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None)
     missing = [contract.name for contract in contracts if contract.name not in existing]
     if missing:
         raise TopicError(missing_topics(missing, settings))
-    different = {c.name: differences for c in contracts if (differences := topic_differences(c, existing[c.name]))}
+    different = {
+        contract.name: [partition_difference(contract, existing[contract.name])]
+        for contract in contracts
+        if existing[contract.name].partitions != contract.partitions
+    }
     if different:
         raise TopicError(different_topics(different, settings))
+
+
+def partition_difference(contract: TopicContract, existing: TopicContract) -> str:
+    """One phrase on a partition count that is not the contract's."""
+    return f"it has {existing.partitions} partitions, the settings say {contract.partitions}"
 
 
 def missing_topics(names: Sequence[str], settings: Settings) -> str:

@@ -33,6 +33,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".nextclick"), description="RocksDB state and model cache of a worker; one per worker process"
     )
+    member_id: str | None = Field(
+        None, description="static group member id, such as a pod's name: a restart within the time-out moves nothing"
+    )
+    group_timeout: Duration = Field(
+        timedelta(seconds=8), description="silence after which the group gives a worker's partitions to others; >= 6s"
+    )
     partitions: int = Field(
         8, ge=1, le=10_000, description="partitions of clicks, recommendations, clicks-rejected and the changelog"
     )
@@ -46,6 +52,7 @@ class Settings(BaseSettings):
     )
     recommendations_retention: Duration = Field(timedelta(days=1), description="how long recommendations are kept")
     models_uri: str = Field(".nextclick/models", description="where model bundles are put: a path or an fsspec URI")
+    fetch_timeout: Duration = Field(timedelta(seconds=60), description="how long fetching an announced bundle may take")
     model_name: str = Field(
         "gru4rec", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="key of this model's announcements"
     )

@@ -1,1 +1,16 @@
-"""The Faust app: consume clicks, step the hidden states in batches, publish the top-20, swap the model."""
+"""The Faust app: consume clicks, step the hidden states in batches, publish the top-20, swap the model.
+
+`faust -A worker worker` finds `worker.app`, which is built when it is first asked for: importing a part of this package
+neither reads settings nor touches a broker.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from worker.service import create_app
+
+    globals()["app"] = create_app()
+    return globals()["app"]

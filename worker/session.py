@@ -67,3 +67,8 @@ def unpack(packed: bytes) -> SessionState:
         return reader(memoryview(packed)[1:])
     except msgspec.MsgspecError as error:
         raise StateError(f"a packed session state is damaged: {error}") from error
+
+
+def newer_of(first: bytes, second: bytes) -> bytes:
+    """Of two packed states of one session the one with the higher click offset; `second` where they are equal."""
+    return first if unpack(first).offset > unpack(second).offset else second

@@ -12,6 +12,7 @@ from trainer.config import FitConfig, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
 
     from schemas.settings import Settings
     from trainer.clicks import Clicks
@@ -51,6 +52,9 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 def train(
     clicks: Annotated[str, typer.Option(help="A .parquet or .csv file of clicks, or `kafka`: the clicks topic.")],
     split: Annotated[str | None, typer.Option(help="Only these splits of the file, comma separated.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only the newest clicks of the topic: 7d, 12h, …; all of them by default.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The bundle's directory; by default a new version below NEXTCLICK_MODELS_URI.")
     ] = None,
@@ -130,7 +134,7 @@ def train(
         device=device or settings.device,
     )
     splits = [name.strip() for name in split.split(",")] if split else []
-    run(clicks, splits, out, publish, chosen, settings)
+    run(clicks, splits, read_age(since), out, publish, chosen, settings)
 
 
 def refuse_unbuilt(loss: Loss, optimizer: Optimizer, bpreg: float | None, elu: float | None) -> None:
@@ -149,9 +153,16 @@ def refuse_unbuilt(loss: Loss, optimizer: Optimizer, bpreg: float | None, elu: f
 
 
 def run(
-    source: str, splits: "Sequence[str]", out: Path | None, publish: bool, config: TrainConfig, settings: "Settings"
+    source: str,
+    splits: "Sequence[str]",
+    age: "timedelta | None",
+    out: Path | None,
+    publish: bool,
+    config: TrainConfig,
+    settings: "Settings",
 ) -> None:
     """Read, train, write and publish; everything but the options."""
+    import asyncio
     from dataclasses import asdict
 
     import torch
@@ -165,7 +176,7 @@ def run(
     out = None if out is None else check_free(out)
     models = None if out else local_models(settings)
     torch.set_num_threads(settings.torch_threads)
-    clicks = read_clicks(source, splits, settings)
+    clicks = read_clicks(source, splits, age, settings)
     typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
     with progress_bar() as advance:
         options: dict[str, Any] = {"clicks": source, "split": ",".join(splits), **asdict(config)}
@@ -181,7 +192,8 @@ def run(
         f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
     )
     if publish:
-        publish_bundle(directory, settings)
+        announcement = asyncio.run(publish_bundle(directory, settings))
+        typer.echo(f"announced {announcement.version} at {announcement.uri}")
 
 
 def check_free(out: Path) -> Path:
@@ -205,17 +217,37 @@ def local_models(settings: "Settings") -> Path:
     raise BundleError(f"NEXTCLICK_MODELS_URI {settings.models_uri} is not on this machine: give --out DIR")
 
 
-def read_clicks(source: str, splits: "Sequence[str]", settings: "Settings") -> "Clicks":
-    """A file's clicks, or the clicks topic's where the source is `kafka`."""
+def read_age(text: str | None) -> "timedelta | None":
+    """`7d` as a duration."""
+    from schemas.durations import parse_duration
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from error
+
+
+def read_clicks(source: str, splits: "Sequence[str]", age: "timedelta | None", settings: "Settings") -> "Clicks":
+    """A file's clicks, or the clicks topic's of the given age where the source is `kafka`.
+
+    Raises:
+        ClicksError: an option does not go with the source, or there are no clicks.
+    """
     if source != KAFKA:
+        if age is not None:
+            raise ClicksError(f"--since chooses clicks of the topic, and they come from {source}: use --split")
         from trainer.clicks import read_click_file
 
         return read_click_file(Path(source), splits)
     if splits:
         raise ClicksError(f"--split {','.join(splits)} chooses rows of a file, and the clicks come from Kafka")
+    import time
+
+    from schemas.durations import milliseconds
     from trainer.kafka_log import read_click_topic
 
-    clicks = read_click_topic(settings)
+    since = None if age is None else time.time_ns() // 1_000_000 - milliseconds(age)
+    clicks = read_click_topic(settings, since)
     if clicks.skipped:
         typer.echo(f"{clicks.skipped:,} messages of topic {clicks.source!r} are no valid click: skipped", err=True)
     return clicks

@@ -1,0 +1,85 @@
+"""`nextclick models`: what is there, what serves, and how it does; publish, promote, roll back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from schemas.announcement import ModelAnnouncement
+
+models = typer.Typer(help="Model bundles: list them, publish one, promote a version, roll back.")
+
+
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context) -> None:
+    """List the versions at the models URI and on the models topic; the one that serves is marked."""
+    if context.invoked_subcommand is not None:
+        return
+    import asyncio
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from nextclick.publish import announcements, registered
+    from schemas.settings import load_settings
+
+    settings = load_settings()
+    history = asyncio.run(announcements(settings))
+    latest = {announcement.version: announcement for announcement in history}
+    serving = history[-1].version if history else None
+    table = Table("", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}")
+    for version in sorted({*latest, *registered(settings)}):
+        announcement = latest.get(version)
+        mark = "serves" if version == serving else ""
+        table.add_row(mark, version, *_cells(announcement))
+    Console().print(table if table.row_count else f"no model yet at {settings.models_uri}: `nextclick train --publish`")
+
+
+@models.command()
+def publish(bundle: Annotated[Path, typer.Argument(help="Directory of a model bundle.")]) -> None:
+    """Put a bundle at the models URI and announce it: the workers serve it from then on."""
+    import asyncio
+
+    from nextclick.publish import publish_bundle
+    from schemas.settings import load_settings
+
+    _say(asyncio.run(publish_bundle(bundle, load_settings())))
+
+
+@models.command()
+def promote(version: Annotated[str, typer.Argument(help="A version at the models URI.")]) -> None:
+    """Announce a version that is at the models URI already."""
+    import asyncio
+
+    from nextclick.publish import promote
+    from schemas.settings import load_settings
+
+    _say(asyncio.run(promote(version, load_settings())))
+
+
+@models.command()
+def rollback() -> None:
+    """Announce the version that was announced before the one that serves."""
+    import asyncio
+
+    from nextclick.publish import rollback
+    from schemas.settings import load_settings
+
+    _say(asyncio.run(rollback(load_settings())))
+
+
+def _say(announcement: "ModelAnnouncement") -> None:
+    typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {announcement.sha256[:12]}…)")
+
+
+def _cells(announcement: "ModelAnnouncement | None") -> tuple[str, str, str, str]:
+    if announcement is None:
+        return "never", "", "", ""
+    metrics, span = announcement.metrics, announcement.trained_on
+    return (
+        f"{announcement.announced_at:%Y-%m-%d %H:%M:%S}",
+        f"{metrics['recall@20']:.4f}" if "recall@20" in metrics else "",
+        f"{metrics['mrr@20']:.4f}" if "mrr@20" in metrics else "",
+        f"{span.clicks:,} clicks of {span.source}" if span else "",
+    )

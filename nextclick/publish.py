@@ -1,0 +1,141 @@
+"""Model bundles at the models URI, and their announcements on the models topic."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import ValidationError
+
+from gru4rec.bundle import DIGEST, FILES, Bundle, read_bundle, read_digest
+from schemas.announcement import ModelAnnouncement
+from schemas.errors import BundleError
+from schemas.kafka import check_topics, connected
+from schemas.settings import Settings
+from worker.models import fetch
+
+
+async def publish_bundle(directory: Path, settings: Settings) -> ModelAnnouncement:
+    """Put a bundle at the models URI under its version, and announce it to the workers.
+
+    Raises:
+        BundleError: the bundle is damaged, another one of its version is there already, or the place takes no files.
+        BrokerError, TopicError: there is nobody to tell. Nothing was put anywhere then.
+    """
+    bundle = read_bundle(directory)
+    sha256 = read_digest(directory)
+    await check_topics(settings, [settings.models_topic])
+    filesystem, root = open_registry(settings)
+    place = f"{root}/{bundle.version}"
+    try:
+        if filesystem.exists(f"{place}/{DIGEST}"):
+            there = filesystem.cat_file(f"{place}/{DIGEST}").decode().strip()
+            if there != sha256:
+                raise BundleError(
+                    f"{place} holds another bundle of version {bundle.version} (sha256 {there[:12]}…): versions never "
+                    "change; train again to get a new one"
+                )
+        else:
+            filesystem.makedirs(place, exist_ok=True)
+            for name in (*FILES, DIGEST):  # the digest last: without it a bundle is not complete
+                filesystem.put_file(str(directory / name), f"{place}/{name}")
+    except OSError as error:
+        raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
+    return await _announce(bundle, sha256, filesystem.unstrip_protocol(place), settings)
+
+
+async def promote(version: str, settings: Settings) -> ModelAnnouncement:
+    """Announce a version that is at the models URI.
+
+    Raises:
+        BundleError: it is not there, or damaged.
+    """
+    filesystem, root = open_registry(settings)
+    uri = filesystem.unstrip_protocol(f"{root}/{version}")
+    if version not in registered(settings):
+        known = ", ".join(sorted(registered(settings))) or "none"
+        raise BundleError(f"no version {version!r} at NEXTCLICK_MODELS_URI={settings.models_uri}; there is: {known}")
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "bundle"
+        fetch(uri, settings.models_uri, directory)
+        bundle, sha256 = read_bundle(directory), read_digest(directory)
+    return await _announce(bundle, sha256, uri, settings)
+
+
+async def rollback(settings: Settings) -> ModelAnnouncement:
+    """Announce the version that was announced before the one that serves.
+
+    Raises:
+        BundleError: there is none.
+    """
+    history = await announcements(settings)
+    if not history:
+        raise BundleError(f"nothing to roll back to: no model {settings.model_name!r} was announced yet")
+    serving = history[-1].version
+    before = [announcement.version for announcement in history if announcement.version != serving]
+    if not before:
+        raise BundleError(f"nothing to roll back to: {serving} is the only version announced so far")
+    return await promote(before[-1], settings)
+
+
+async def announcements(settings: Settings) -> list[ModelAnnouncement]:
+    """What the models topic still holds for this model's name, oldest first; the last one serves."""
+    await check_topics(settings, [settings.models_topic])
+    partition = TopicPartition(settings.models_topic, 0)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
+    found: list[ModelAnnouncement] = []
+    async with connected(consumer, settings):
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        end = (await consumer.end_offsets([partition]))[partition]
+        while await consumer.position(partition) < end:
+            records = await consumer.getmany(partition, timeout_ms=500)
+            for record in records.get(partition, []):
+                if record.key == settings.model_name.encode() and record.value is not None:
+                    try:
+                        found.append(ModelAnnouncement.model_validate_json(record.value))
+                    except ValidationError:
+                        continue
+    return found
+
+
+def registered(settings: Settings) -> list[str]:
+    """The versions that are complete at the models URI, by name."""
+    filesystem, root = open_registry(settings)
+    if not filesystem.exists(root):
+        return []
+    names = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(root, detail=False)]
+    return sorted(name for name in names if filesystem.exists(f"{root}/{name}/{DIGEST}"))
+
+
+def open_registry(settings: Settings) -> tuple[Any, str]:
+    """The file system of the models URI and the place on it.
+
+    Raises:
+        BundleError: its scheme is unknown, or its driver is not installed.
+    """
+    try:
+        filesystem, root = fsspec.core.url_to_fs(settings.models_uri)
+    except (ValueError, ImportError) as error:
+        raise BundleError(f"NEXTCLICK_MODELS_URI={settings.models_uri!r} cannot be used: {error}") from error
+    return filesystem, root.rstrip("/")
+
+
+async def _announce(bundle: Bundle, sha256: str, uri: str, settings: Settings) -> ModelAnnouncement:
+    announcement = ModelAnnouncement(
+        name=settings.model_name,
+        version=bundle.version,
+        uri=uri,
+        sha256=sha256,
+        metrics=bundle.metrics,
+        trained_on=bundle.trained_on,
+        announced_at=datetime.now(UTC),
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
+    async with connected(producer, settings):
+        await producer.send_and_wait(
+            settings.models_topic, announcement.model_dump_json().encode(), key=settings.model_name.encode(), partition=0
+        )
+    return announcement

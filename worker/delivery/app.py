@@ -1,0 +1,78 @@
+"""The Faust app with bulk transport, source, table and recovery in place."""
+
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from faust.types.transports import TransportT
+
+from schemas.settings import Settings
+from worker.delivery.consumer import Transport
+from worker.delivery.publisher import Publisher
+from worker.delivery.recovery import BulkTableManager
+from worker.delivery.source import ClickSource
+from worker.delivery.store import SessionTable
+
+
+class DeliveryApp(faust.App):
+    """A Faust app that moves clicks in bulk.
+
+    Attributes:
+        settings: of this worker.
+        clicks_topic: name of the topic that the source reads.
+        source: where the agent takes clicks from.
+        publisher: where it puts what it has for the broker.
+        sessions: the table of session states.
+        finish_deliveries: set by the pipeline: waits until the micro-batches under way are stored.
+    """
+
+    finish_deliveries: Callable[[], Awaitable[None]]
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self.settings = settings
+        self.clicks_topic = settings.clicks_topic
+        super().__init__(
+            settings.app_id,
+            broker=[f"kafka://{server}" for server in settings.brokers],
+            datadir=str(settings.data_dir / "worker"),
+            store="rocksdb://",
+            topic_partitions=settings.partitions,
+            topic_replication_factor=settings.replication,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=settings.member_id,
+            broker_session_timeout=settings.group_timeout.total_seconds(),
+            broker_heartbeat_interval=settings.group_timeout.total_seconds() / 8,
+            broker_commit_interval=1.0,
+            producer_acks=-1,
+            producer_linger=0.0,
+            producer_max_batch_size=1 << 20,
+            producer_request_timeout=30.0,
+            stream_wait_empty=True,
+            stream_recovery_delay=0.0,
+            recovery_consistency_check=False,
+            TableManager=BulkTableManager,
+            **options,
+        )
+        self.source = ClickSource(self)
+        self.publisher = Publisher(lambda: self.producer._ensure_producer())
+        self.sessions: SessionTable = self.tables.add(
+            SessionTable(
+                self,
+                name="sessions",
+                key_type=bytes,
+                value_type=bytes,
+                partitions=settings.partitions,
+                changelog_topic=self.topic(settings.changelog_topic, key_type=bytes, value_type=bytes, acks=False),
+            )
+        )
+
+    def _new_transport(self) -> TransportT:
+        return Transport(self.conf.broker_consumer, self)
+
+    async def on_start(self) -> None:
+        """Faust collects garbage several times in a rebalance: keep what was loaded at the start out of it."""
+        await super().on_start()
+        gc.freeze()

@@ -1,0 +1,145 @@
+"""The Kafka consumer of the worker: Faust's, with a bulk path and a safe order of giving partitions up.
+
+What is changed, and why (the stock behaviour is in `faust/transport/consumer.py` of faust-streaming 0.15.3):
+
+- `_drain_messages` passes the records of a fetch on as a whole. The stock one makes four tasks per message.
+- `on_partitions_revoked` first lets the pipeline finish and commit, then forgets the partitions. The stock one forgets
+  first, so that the last commit is empty and the clicks of a commit interval are answered twice.
+- Offsets are committed from `stored`: everything below was answered and stored. Stock acknowledgements are not used.
+- `perform_seek` also rewinds partitions that have no committed offset yet, and tells the source where each goes on.
+- The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from worker.delivery.records import RecordBatch
+
+if TYPE_CHECKING:
+    from worker.delivery.app import DeliveryApp
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to the broker; it also notes when the broker last acknowledged a heartbeat."""
+
+    last_heartbeat: float = 0.0
+
+    async def on_start(self) -> None:
+        """Start the consumer and watch its heartbeats."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def watched_heartbeat() -> bool:
+            sent = monotonic()
+            acknowledged: bool = await beat()
+            if acknowledged:
+                self.last_heartbeat = sent
+            return acknowledged
+
+        coordinator._do_heartbeat = watched_heartbeat
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """A completed join counts as a heartbeat."""
+        self.last_heartbeat = monotonic()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class Consumer(driver.Consumer):
+    """Fetches clicks and changelog records in bulk."""
+
+    app: "DeliveryApp"
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stored: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def is_member(self) -> bool:
+        """Whether the group still counts on this worker, by the clock.
+
+        The broker gives a worker's partitions to others once it has heard no heartbeat for the session time-out. A
+        worker that was paused for longer must not produce what it holds: another one has gone on from there.
+        """
+        return monotonic() - self._thread.last_heartbeat < self.app.conf.broker_session_timeout
+
+    def stored(self, tp: TP, next_offset: int) -> None:
+        """Everything of this partition below `next_offset` is answered and stored: commit it with the next commit."""
+        self._stored[tp] = next_offset
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self._stored if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._stored.get(tp)
+
+    async def wait_empty(self) -> None:
+        """Let the micro-batches under way finish, then commit. Called before partitions go and at shutdown."""
+        await self.app.finish_deliveries()
+        await self.commit()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish and commit first, forget the partitions afterwards."""
+        await self._on_partitions_revoked(revoked)
+        self._active_partitions.difference_update(revoked)
+        self._paused_partitions.difference_update(revoked)
+        for tp in revoked:
+            self._stored.pop(tp, None)
+            self._read_offset.pop(tp, None)
+            self._committed_offset.pop(tp, None)
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offset of every partition, or to its beginning where there is none."""
+        committed: Mapping[TP, int | None] = await self.seek_to_committed()
+        clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.clicks_topic}
+        fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
+        beginnings = await self.earliest_offsets(*fresh) if fresh else {}
+        positions: dict[TP, int] = {}
+        for tp, offset in clicks.items():
+            if tp in beginnings:
+                await self._seek(tp, beginnings[tp])
+                positions[TP(*tp)] = beginnings[tp]
+            else:
+                assert offset is not None
+                positions[TP(*tp)] = offset
+                self._committed_offset[TP(*tp)] = offset
+        self.app.source.restart(positions)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                records, _active = await self._wait_next_records(timeout=1.0)
+                generation = self.app.consumer_generation_id
+                if not self.flow_active:
+                    await self.perform_seek()
+                    continue
+                for tp, fetched in (records or {}).items():
+                    if not self.flow_active or generation != self.app.consumer_generation_id:
+                        break
+                    await self._pass_on(RecordBatch(tp.topic, tp.partition, generation, fetched))
+                await asyncio.sleep(0)
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+
+    async def _pass_on(self, batch: RecordBatch) -> None:
+        is_click = batch.topic == self.app.clicks_topic
+        queue = self.app.source.queue if is_click else self.app.tables.changelog_queue
+        if queue.full() or not self.app.flow_control.is_active():
+            await self.wait_first(queue.put(batch), self.suspend_flow.wait())
+        else:
+            queue.put_nowait(batch)
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with the consumer above."""
+
+    Consumer = Consumer

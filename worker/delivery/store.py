@@ -1,0 +1,121 @@
+"""The table of session states: one RocksDB per partition, read and written in bulk."""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+import rocksdict
+from faust.stores import rocksdb
+from faust.types import TP
+
+from schemas.errors import StateError
+from worker.session import newer_of
+
+CACHE_BYTES = 64 << 20
+"""Block cache, shared by all partitions of the worker."""
+
+WRITE_BUFFER_BYTES = 16 << 20
+"""Memory of one partition's newest writes, before they become a file."""
+
+
+class SessionStore(rocksdb.Store):
+    """Packed session states by session key, and beside them the changelog offset up to which they are complete."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, driver="rocksdict", **kwargs)
+        self._cache = rocksdict.Cache(CACHE_BYTES)
+
+    def _open_for_partition(self, partition: int) -> rocksdict.Rdict:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_open_files(256)
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        blocks = rocksdict.BlockBasedOptions()
+        blocks.set_block_cache(self._cache)
+        blocks.set_bloom_filter(10, block_based=False)
+        options.set_block_based_table_factory(blocks)
+        path = self.partition_path(partition)
+        try:
+            return rocksdict.Rdict(str(path), options)
+        except Exception as error:
+            if "lock" in str(error).lower():
+                raise  # another worker on this disk is letting go of it: Faust tries again
+            raise StateError(f"cannot open the session states in {path}: {error}") from error
+
+    def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The packed states of some sessions, None where there is none."""
+        values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
+        return values
+
+    def write(self, partition: int, states: Mapping[bytes, bytes], changelog_offset: int) -> None:
+        """Write packed states and the changelog offset that they are complete to, all or nothing.
+
+        Raises:
+            StateError: the disk does not take them.
+        """
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in states.items():
+            batch.put(key, value)
+        batch.put(self.offset_key, str(changelog_offset).encode())
+        self._write(partition, batch)
+
+    def recover(self, partition: int, records: Iterable[Any], changelog_offset: int) -> None:
+        """Apply changelog records; where two states of a session meet, the one with the higher click offset stays."""
+        latest: dict[bytes, bytes | None] = {}
+        for record in records:
+            known = latest.get(record.key)
+            latest[record.key] = newer_of(known, record.value) if known and record.value else record.value
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        present = self.read(partition, list(latest))
+        for (key, value), mine in zip(latest.items(), present, strict=True):
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, newer_of(mine, value) if mine else value)
+        batch.put(self.offset_key, str(changelog_offset).encode())
+        self._write(partition, batch)
+
+    def forget(self, partition: int) -> None:
+        """Delete what is stored of a partition: it belongs to a changelog that no longer exists."""
+        self._dbs.pop(partition, None)
+        shutil.rmtree(Path(self.partition_path(partition)), ignore_errors=True)
+
+    def _write(self, partition: int, batch: rocksdict.WriteBatch) -> None:
+        try:
+            self._db_for_partition(partition).write(batch)
+        except Exception as error:
+            raise StateError(
+                f"cannot write session states to {self.partition_path(partition)}: {error}; "
+                "make room on the disk or set NEXTCLICK_DATA_DIR to another one"
+            ) from error
+
+
+class SessionTable(faust.Table):
+    """The Faust table `sessions`: Faust assigns and recovers its partitions, the pipeline reads and writes in bulk."""
+
+    data: SessionStore
+
+    def _new_store(self) -> SessionStore:
+        return SessionStore(
+            "rocksdb://",
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_serializer=self.value_serializer,
+            value_type=self.value_type,
+            loop=self.loop,
+        )
+
+    async def on_start(self) -> None:
+        """Open the store. The changelog topic is not declared here: `nextclick topics` creates it."""
+        await self.add_runtime_dependency(self.data)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """The changelog offset that RocksDB is complete to; None where it holds nothing."""
+        offset: int | None = self.data.persisted_offset(tp)
+        return offset

@@ -1,0 +1,195 @@
+"""Following the models topic: fetch what is announced, check it, make it ready, hand it over between two batches."""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from gru4rec.bundle import DIGEST, FILES, read_bundle
+from schemas.announcement import ModelAnnouncement
+from schemas.errors import BundleError
+from schemas.settings import Settings
+from worker.model import ServingModel
+
+log = logging.getLogger(__name__)
+
+LAST_GOOD = "serving.json"
+"""In the model cache: the announcement that served last, for a restart after a bad one."""
+
+
+class ModelFollower:
+    """Keeps the worker on the last announced model that is good.
+
+    A bad bundle is refused with one line in the log and the old model serves on. What was fetched is kept in the data
+    directory, so that a restart needs neither the network nor a good last announcement.
+    """
+
+    def __init__(self, settings: Settings, device: torch.device, serve: Callable[[ServingModel], None]) -> None:
+        self.first_look = asyncio.Event()
+        self.refused = 0
+        self._settings = settings
+        self._device = device
+        self._serve = serve
+        self._cache = settings.data_dir.absolute() / "models"
+        self._serving: str | None = None
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="fetch")
+
+    async def run(self) -> None:
+        """Read all of the models topic, then follow it; `first_look` is set once the last announcement was handled."""
+        partition = TopicPartition(self._settings.models_topic, 0)
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._settings.brokers, enable_auto_commit=False, auto_offset_reset="earliest"
+            )
+            try:
+                await consumer.start()
+                consumer.assign([partition])
+                await consumer.seek_to_beginning(partition)
+                await self._follow(consumer, partition)
+            except (KafkaError, OSError) as error:
+                log.warning("models topic: %r; trying again", error)
+                await asyncio.sleep(1)
+            finally:
+                await consumer.stop()
+
+    async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        while True:
+            end = (await consumer.end_offsets([partition]))[partition]
+            last: bytes | None = None
+            while await consumer.position(partition) < end:
+                fetched = await consumer.getmany(timeout_ms=500)
+                for record in fetched.get(partition, []):
+                    if record.key == self._settings.model_name.encode():
+                        last = record.value
+            if last is not None:
+                await self._take_up(last)
+            if not self.first_look.is_set():
+                if self._serving is None:
+                    await self._take_up_last_good()
+                self.first_look.set()
+            await _wait_for_more(consumer, partition, end)
+
+    async def _take_up(self, message: bytes) -> None:
+        try:
+            announcement = ModelAnnouncement.model_validate_json(message)
+        except ValidationError as error:
+            self.refused += 1
+            log.error("announcement refused: not a ModelAnnouncement: %s", _one_line(error))
+            return
+        if announcement.sha256 == self._serving:
+            return
+        try:
+            model = await self._load(announcement)
+        except BundleError as error:
+            self.refused += 1
+            log.error("model %s refused, %s serves on: %s", announcement.version, self._serving_name(), error)
+            return
+        (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
+        self._serving = announcement.sha256
+        self._serve(model)
+        log.info("model %s is ready: %d items", model.version, len(model.rows))
+        self._drop_others(announcement.sha256)
+
+    async def _take_up_last_good(self) -> None:
+        try:
+            message = (self._cache / LAST_GOOD).read_bytes()
+        except FileNotFoundError:
+            log.info("no model is announced yet: recommending the popular items counted so far")
+            return
+        await self._take_up(message)
+
+    async def _load(self, announcement: ModelAnnouncement) -> ServingModel:
+        loop = asyncio.get_running_loop()
+        seconds = self._settings.fetch_timeout.total_seconds()
+        load = loop.run_in_executor(self._threads, self._load_now, announcement)
+        try:
+            return await asyncio.wait_for(load, seconds)
+        except TimeoutError:
+            raise BundleError(
+                f"{announcement.uri} was not fetched within {seconds:g}s (NEXTCLICK_FETCH_TIMEOUT)"
+            ) from None
+
+    def _load_now(self, announcement: ModelAnnouncement) -> ServingModel:
+        torch.set_num_threads(self._settings.torch_threads)
+        directory = self._cache / announcement.sha256
+        if not directory.is_dir():
+            fetch(announcement.uri, self._settings.models_uri, directory)
+        try:
+            bundle = read_bundle(directory, announcement.sha256)
+        except BundleError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        if bundle.version != announcement.version:
+            raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
+        model = ServingModel(bundle, self._device)
+        model.warm_up(self._settings.max_batch)
+        return model
+
+    def _serving_name(self) -> str:
+        return f"the model before it ({self._serving[:12]}…)" if self._serving else "popularity"
+
+    def _drop_others(self, keep: str) -> None:
+        for directory in self._cache.iterdir():
+            if directory.is_dir() and directory.name != keep:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
+    while await consumer.position(partition) <= end:
+        fetched = await consumer.getmany(timeout_ms=60_000, max_records=1)
+        if fetched.get(partition):
+            consumer.seek(partition, fetched[partition][0].offset)
+            return
+
+
+def fetch(uri: str, models_uri: str, directory: Path) -> None:
+    """Copy an announced bundle to a local directory; it appears whole or not at all.
+
+    Args:
+        uri: where the bundle is: a path or an fsspec URI.
+        models_uri: the only place that bundles are taken from.
+        directory: where to put it; must not exist.
+
+    Raises:
+        BundleError: the URI lies outside the models URI, has an unknown scheme, or a file cannot be fetched.
+    """
+    filesystem, place = _open(uri)
+    allowed_filesystem, allowed = _open(models_uri)
+    if type(filesystem) is not type(allowed_filesystem) or not _is_below(place, allowed):
+        raise BundleError(f"{uri} lies outside NEXTCLICK_MODELS_URI={models_uri}: publish the bundle there")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".fetching-") as scratch:
+        for name in (*FILES, DIGEST):
+            try:
+                filesystem.get_file(f"{place}/{name}", f"{scratch}/{name}")
+            except Exception as error:  # every fsspec backend has exceptions of its own
+                raise BundleError(f"cannot fetch {uri}/{name}: {_one_line(error) or type(error).__name__}") from error
+        shutil.copytree(scratch, directory)
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    try:
+        filesystem, place = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise BundleError(f"cannot fetch from {uri}: {_one_line(error)}") from error
+    if "file" in filesystem.protocol:
+        place = str(Path(place).resolve())
+    return filesystem, place.rstrip("/")
+
+
+def _is_below(place: str, allowed: str) -> bool:
+    return place.startswith(f"{allowed}/") and ".." not in place.split("/")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,273 @@
+"""The worker's loop: take clicks, recommend on a thread of its own, deliver in a fixed order.
+
+While one micro-batch is on the device the next gathers, and earlier ones are being delivered. Each is delivered in this
+order, and the storing steps of one batch come after those of the batch before it:
+
+    1 answers produced and acknowledged → 2 changelog acknowledged → 3 RocksDB written → 4 offsets marked for commit
+
+So an answer never waits for a state, a state never runs ahead of what was answered, RocksDB never runs ahead of the
+changelog, and offsets never run ahead of the state. A crash between any two is repaired by redelivery.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from faust.types import TP
+
+from schemas.click import InvalidClickError, decode_click
+from schemas.durations import milliseconds
+from schemas.errors import StateError
+from schemas.recommendation import EncodedRecommendation, encode_recommendation
+from schemas.settings import Settings
+from worker.delivery.app import DeliveryApp
+from worker.delivery.publisher import OutgoingRecord
+from worker.delivery.records import RecordBatch
+from worker.live import LiveEvaluation
+from worker.model import ServingModel
+from worker.recommender import Outcome, PendingClick, Recommender
+from worker.session import SessionState, new_session, unpack
+
+log = logging.getLogger(__name__)
+
+MAX_UNDER_WAY = 4
+"""Micro-batches between the device and the end of their delivery: two keep the device busy, four cover a slow broker."""
+
+
+@dataclass
+class MicroBatch:
+    """Clicks that are answered together.
+
+    Attributes:
+        epoch: the pipeline's when the batch was taken; a batch of an earlier one is dropped.
+        clicks: the valid ones, in offset order per partition.
+        rejected: partition → what was no click.
+        next_offsets: partition → the offset after the last record.
+    """
+
+    epoch: int
+    clicks: list[PendingClick] = field(default_factory=list)
+    rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
+    next_offsets: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _InFlight:
+    """A state that a batch under way has changed: newer than RocksDB until `batch` is stored."""
+
+    state: SessionState
+    batch: MicroBatch
+
+
+class Pipeline:
+    """Connects source, recommender, publisher and store of one worker."""
+
+    def __init__(self, app: DeliveryApp, settings: Settings, recommender: Recommender) -> None:
+        self.counts: Counter[str] = Counter()
+        self.live = LiveEvaluation()
+        self._app = app
+        self._settings = settings
+        self._recommender = recommender
+        self._tolerance_ms = milliseconds(settings.clock_tolerance)
+        self._device = ThreadPoolExecutor(
+            1, thread_name_prefix="device", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
+        )
+        self._in_flight: dict[tuple[int, bytes], _InFlight] = {}
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._last_delivery: asyncio.Task[None] | None = None
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._epoch = 0
+        self._next_model: ServingModel | None = None
+        app.finish_deliveries = self.finish
+
+    def exchange_model(self, model: ServingModel) -> None:
+        """Serve with another model from the next micro-batch on; sessions follow at their next click."""
+        self._next_model = model
+
+    async def finish(self) -> None:
+        """Wait until all micro-batches that were taken are stored, or dropped."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Take and process micro-batches until the worker shuts down."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._set_busy(False)
+            try:
+                taken = await self._app.source.take(self._settings.max_batch)
+            except StopAsyncIteration:
+                return
+            self._set_busy(True)
+            if self._next_model is not None:
+                self._recommender.model, self._next_model = self._next_model, None
+            batch = self._decode(taken)
+            self._attach_states(batch)
+            outcome = await loop.run_in_executor(
+                self._device, self._recommender.recommend, batch.clicks, round(time.time() * 1000)
+            )
+            if batch.epoch != self._epoch:
+                continue
+            for click in batch.clicks:
+                self._in_flight[click.partition, click.key] = _InFlight(click.state, batch)
+            await self._start_delivery(batch, outcome)
+
+    def _decode(self, taken: list[RecordBatch]) -> MicroBatch:
+        batch = MicroBatch(self._epoch)
+        latest = round(time.time() * 1000) + self._tolerance_ms
+        nobody = new_session(0)
+        for records in taken:
+            partition = records.partition
+            batch.next_offsets[partition] = records.next
+            for record in records.records:
+                try:
+                    click = decode_click(record.key, record.value)
+                    if click.timestamp > latest:
+                        raise InvalidClickError(
+                            f"timestamp {click.timestamp} is further ahead of the clock than NEXTCLICK_CLOCK_TOLERANCE"
+                        )
+                except InvalidClickError as error:
+                    batch.rejected[partition].append(_rejected(records, record, str(error)))
+                    continue
+                batch.clicks.append(
+                    PendingClick(
+                        partition, record.offset, record.key, click.session_id, click.item_id, click.timestamp, nobody
+                    )
+                )
+        return batch
+
+    def _attach_states(self, batch: MicroBatch) -> None:
+        found: dict[tuple[int, bytes], SessionState] = {}
+        missing: dict[int, list[bytes]] = defaultdict(list)
+        for click in batch.clicks:
+            place = (click.partition, click.key)
+            if place in found:
+                continue
+            under_way = self._in_flight.get(place)
+            if under_way is not None:
+                found[place] = under_way.state
+            else:
+                found[place] = new_session(click.partition)
+                missing[click.partition].append(click.key)
+        for partition, keys in missing.items():
+            for key, packed in zip(keys, self._app.sessions.data.read(partition, keys), strict=True):
+                if packed is not None:
+                    found[partition, key] = self._unpacked(partition, key, packed)
+        for click in batch.clicks:
+            click.state = found[click.partition, click.key]
+
+    def _unpacked(self, partition: int, key: bytes, packed: bytes) -> SessionState:
+        try:
+            return unpack(packed)
+        except StateError as error:
+            self.counts["states_unreadable"] += 1
+            log.warning("session %r in partition %d starts anew: %s", key[:64], partition, error)
+            return new_session(partition)
+
+    async def _start_delivery(self, batch: MicroBatch, outcome: Outcome) -> None:
+        while len(self._deliveries) >= MAX_UNDER_WAY:
+            await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._deliver(batch, outcome, self._last_delivery))
+        self._last_delivery = task
+        self._deliveries.add(task)
+        task.add_done_callback(self._delivered)
+
+    async def _deliver(self, batch: MicroBatch, outcome: Outcome, before: asyncio.Task[None] | None) -> None:
+        settings, publish = self._settings, self._app.publisher.publish
+
+        def may_go_on() -> bool:
+            if batch.epoch == self._epoch and not self._app.consumer.is_member():
+                self._drop_all()
+            return batch.epoch == self._epoch
+
+        answers, rejected = await asyncio.gather(
+            publish(settings.recommendations_topic, _encode_answers(batch, outcome), may_go_on),
+            publish(settings.rejected_topic, batch.rejected, may_go_on),
+        )
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        if answers is None or rejected is None:
+            return
+        states: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+        for click in batch.clicks:
+            packed = outcome.states.get(click.key)
+            if packed is not None:
+                states[click.partition][click.key] = packed
+        changelog = {
+            partition: [OutgoingRecord(key, packed) for key, packed in sessions.items()]
+            for partition, sessions in states.items()
+        }
+        last_offsets = await publish(settings.changelog_topic, changelog, may_go_on)
+        if last_offsets is None or not may_go_on():
+            return
+        for partition, sessions in states.items():
+            self._app.sessions.data.write(partition, sessions, last_offsets[partition])
+        for partition, offset in batch.next_offsets.items():
+            self._app.consumer.stored(TP(settings.clicks_topic, partition), offset)
+        for place in {(click.partition, click.key) for click in batch.clicks}:
+            if self._in_flight[place].batch is batch:
+                del self._in_flight[place]
+        self._count(batch, outcome)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        self._set_busy(self._busy)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            asyncio.ensure_future(self._app.crash(error))
+
+    def _drop_all(self) -> None:
+        """The group may have given our partitions to others: forget what is under way, go back to what is stored."""
+        log.warning("no heartbeat answered within the group time-out: dropping %d clicks under way", len(self._in_flight))
+        self._epoch += 1
+        self._in_flight.clear()
+
+    def _set_busy(self, busy: bool) -> None:
+        self._busy = busy
+        if busy or self._deliveries:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _count(self, batch: MicroBatch, outcome: Outcome) -> None:
+        answered = sum(answer is not None for answer in outcome.answers)
+        self.counts["clicks_answered"] += answered
+        self.counts["clicks_redelivered"] += len(outcome.answers) - answered
+        self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
+        self.live.add(outcome.labels)
+
+
+def _encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[OutgoingRecord]]:
+    answers: dict[int, list[OutgoingRecord]] = defaultdict(list)
+    for click, answer in zip(batch.clicks, outcome.answers, strict=True):
+        if answer is None:
+            continue
+        value = encode_recommendation(
+            EncodedRecommendation(
+                f"{click.partition}-{click.offset}",
+                click.session_id,
+                click.item_id,
+                click.timestamp,
+                answer.items,
+                answer.scores,
+                answer.model_version,
+                answer.source,
+            )
+        )
+        answers[click.partition].append(OutgoingRecord(click.key, value))
+    return answers
+
+
+def _rejected(batch: RecordBatch, record: object, reason: str) -> OutgoingRecord:
+    headers = [
+        ("reason", reason.encode(errors="replace")),
+        ("topic", batch.topic.encode()),
+        ("partition", str(batch.partition).encode()),
+        ("offset", str(record.offset).encode()),  # type: ignore[attr-defined]
+    ]
+    return OutgoingRecord(record.key, record.value, headers)  # type: ignore[attr-defined]

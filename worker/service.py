@@ -1,0 +1,106 @@
+"""The worker as `faust -A worker worker` runs it: settings, app, agent, logging and the checks before the start."""
+
+import asyncio
+import fcntl
+import logging
+import sys
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import faust
+import torch
+
+from schemas.durations import milliseconds
+from schemas.errors import NextclickError, SettingsError
+from schemas.kafka import check_topics
+from schemas.settings import Settings, load_settings
+from worker.delivery.app import DeliveryApp
+from worker.model import choose_device
+from worker.models import ModelFollower
+from worker.pipeline import Pipeline
+from worker.recommender import Recommender
+
+
+def create_app() -> DeliveryApp:
+    """The Faust app, wired by the settings. A bad setting ends the process with one readable line."""
+    try:
+        settings = load_settings()
+        device = choose_device(settings.device)
+    except NextclickError as error:
+        _stop(error)
+    app = DeliveryApp(
+        settings,
+        web_bind="127.0.0.1",
+        web_port=settings.web_port,
+        Worker=Worker,
+    )
+    torch.set_num_threads(settings.torch_threads)
+    recommender = Recommender(
+        gap_ms=milliseconds(settings.session_gap),
+        history=settings.session_history,
+        storage=settings.state_precision,
+    )
+    clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
+
+    @app.agent(clicks, name="recommend")  # type: ignore[untyped-decorator]
+    async def recommend(stream: Any) -> None:
+        """Answer clicks, batch by batch, once the last announced model serves."""
+        app.source.connect(stream.channel.queue)
+        pipeline = Pipeline(app, settings, recommender)
+        follower = ModelFollower(settings, device, pipeline.exchange_model)
+        following = asyncio.create_task(follower.run())
+        try:
+            await follower.first_look.wait()
+            await pipeline.run()
+        finally:
+            following.cancel()
+
+    return app
+
+
+class Worker(faust.Worker):
+    """Faust's worker with plain log lines, and checks before the start that end in one readable line."""
+
+    def __init__(self, app: DeliveryApp, *args: Any, **options: Any) -> None:
+        super().__init__(app, *args, **options)
+        self.spinner = None  # its log handler sets the root logger to DEBUG, a fifth of the worker's time
+
+    def _setup_logging(self) -> None:
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        logging.getLogger("worker").setLevel(logging.INFO)
+        logging.getLogger("worker.delivery").setLevel(logging.WARNING)
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Check the broker, the topics and the data directory, then run until a signal comes."""
+        settings = self.app.settings
+        try:
+            lock = _lock(settings.data_dir)
+            self.loop.run_until_complete(check_topics(settings))
+        except NextclickError as error:
+            _stop(error)
+        with lock:
+            super().execute_from_commandline()
+
+
+def _lock(data_dir: Path) -> IO[str]:
+    """Hold the data directory for this process: two workers in one would corrupt each other's states."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "worker.lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"NEXTCLICK_DATA_DIR={str(data_dir)!r} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SettingsError(
+            f"NEXTCLICK_DATA_DIR={str(data_dir)!r} is in use by another worker: give each worker its own"
+        ) from None
+    return lock
+
+
+def _stop(error: NextclickError) -> NoReturn:
+    print(f"nextclick: {error}", file=sys.stderr)
+    sys.exit(1)
