@@ -4,6 +4,9 @@ What is known of a visitor after some clicks is a *belief*: a probability for ea
 one click, exactly (it is the forward filter of a hidden Markov model), and items ranked by the probability that the
 belief gives them are the best possible ranking: no predictor has a higher Recall@k or MRR@k, but for chance in the
 sample. The best predictor that sees the last click only has the belief of all visitors who just clicked that item.
+
+Every next click counts, also on an item launched that day. A model trained before cannot rank such an item; where they
+are left out, as `nextclick evaluate` does, the bound of Recall@20 is about 0.01 higher in the default shop.
 """
 
 from collections.abc import Iterator

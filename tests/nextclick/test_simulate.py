@@ -177,14 +177,14 @@ def test_the_optimum_is_that_of_a_plain_forward_filter_and_the_clicks_obey_it() 
 )
 def test_the_last_click_optimum_is_what_endless_counting_would_reach(differences: dict[str, float]) -> None:
     shop = open_shop(replace(SMALL, **differences), days=1, seed=4)  # type: ignore[arg-type]
-    counted = visit(shop, 400_000, seed=5)
+    counted = visit(shop, 300_000, seed=5)
     clicks = visit(shop, 25_000, seed=6)
     following = np.zeros((len(shop.popularity),) * 2)
     np.add.at(following, _pairs(counted, counted.last_day), 1)
     best = last_click_ranking(shop, clicks)
     by_counting = _rank(following, clicks)
     for top in (1, 5, 10):
-        assert best.recall(top) == pytest.approx(by_counting.recall(top), abs=0.002)
+        assert best.recall(top) == pytest.approx(by_counting.recall(top), abs=0.003)
     assert best.rank.mean() < by_counting.rank.mean(), "counts are finite: they come close, but not as far"
 
 
