@@ -124,7 +124,9 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
     stated = contents.pop(DIGEST).decode(errors="replace").strip()
     digest = _digest(contents)
     if digest != stated:
-        raise BundleError(f"{directory} is damaged: its files have the sha256 {digest[:12]}…, its {DIGEST} says {stated[:12]!r}…")
+        raise BundleError(
+            f"{directory} is damaged: its files have the sha256 {digest[:12]}…, its {DIGEST} says {stated[:12]!r}…"
+        )
     if sha256 is not None and digest != sha256:
         raise BundleError(f"{directory} is not the announced bundle: sha256 {digest[:12]}…, announced {sha256[:12]}…")
     return _parse(directory, contents)
@@ -165,7 +167,9 @@ def _parse(directory: Path, contents: dict[str, bytes]) -> Bundle:
     try:
         about = json.loads(contents["bundle.json"])
         if about.get("format") != FORMAT:
-            raise BundleError(f"{directory} has the bundle format {about.get('format')!r}; this nextclick reads {FORMAT}")
+            raise BundleError(
+                f"{directory} has the bundle format {about.get('format')!r}; this nextclick reads {FORMAT}"
+            )
         config = NetworkConfig(**about["network"])
         items = json.loads(contents["items.json"])
         tensors = load(contents["weights.safetensors"])

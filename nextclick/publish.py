@@ -136,6 +136,9 @@ async def _announce(bundle: Bundle, sha256: str, uri: str, settings: Settings) -
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
     async with connected(producer, settings):
         await producer.send_and_wait(
-            settings.models_topic, announcement.model_dump_json().encode(), key=settings.model_name.encode(), partition=0
+            settings.models_topic,
+            announcement.model_dump_json().encode(),
+            key=settings.model_name.encode(),
+            partition=0,
         )
     return announcement

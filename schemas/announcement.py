@@ -10,7 +10,9 @@ class ClickSpan(BaseModel):
 
     clicks: int = Field(ge=0)
     sessions: int = Field(ge=0)
-    first: int | None = Field(None, description="earliest click time, ms since 1970 UTC; null where clicks have no time")
+    first: int | None = Field(
+        None, description="earliest click time, ms since 1970 UTC; null where clicks have no time"
+    )
     last: int | None = Field(None, description="latest click time, ms since 1970 UTC")
     source: str = Field("", description="the file or topic that the clicks were read from")
     offsets: dict[int, tuple[int, int]] = Field(
@@ -27,6 +29,8 @@ class ModelAnnouncement(BaseModel):
     version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
     uri: str = Field(min_length=1, description="where the bundle is: a path or an fsspec URI below the models URI")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle, as `gru4rec.bundle` computes it")
-    metrics: dict[str, float] = Field(default_factory=dict, description="offline, by full ranking: recall@20, mrr@20, …")
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="offline, by full ranking: recall@20, mrr@20, …"
+    )
     trained_on: ClickSpan | None = None
     announced_at: AwareDatetime

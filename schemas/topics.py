@@ -24,7 +24,9 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
     """
 
     def contract(name: str, partitions: int, **config: str) -> TopicContract:
-        return TopicContract(name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()})
+        return TopicContract(
+            name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()}
+        )
 
     life = str(milliseconds(settings.session_life))
     return [
@@ -38,7 +40,5 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
         contract(
             settings.rejected_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))
         ),
-        contract(
-            settings.changelog_topic, settings.partitions, cleanup_policy="compact,delete", retention_ms=life
-        ),
+        contract(settings.changelog_topic, settings.partitions, cleanup_policy="compact,delete", retention_ms=life),
     ]

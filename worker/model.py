@@ -32,6 +32,7 @@ class ServingModel:
 
     Attributes:
         version: the bundle's.
+        items: how many it knows.
         rows: item id → row of the network.
         top: items in one answer: 20, or all where the model knows fewer.
         popular: the `top` ids of highest support, best first, and their supports: for sessions without a known item.
@@ -39,6 +40,7 @@ class ServingModel:
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.version = bundle.version
+        self.items = len(bundle.items)
         self.rows = bundle.rows
         self.device = device
         self.top = min(TOP, len(bundle.items))

@@ -97,7 +97,7 @@ class ModelFollower:
         (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
         self._serving = announcement.sha256
         self._serve(model)
-        log.info("model %s is ready: %d items", model.version, len(model.rows))
+        log.info("model %s is ready: %d items", model.version, model.items)
         self._drop_others(announcement.sha256)
 
     async def _take_up_last_good(self) -> None:

@@ -84,6 +84,7 @@ class Pipeline:
         self._idle.set()
         self._epoch = 0
         self._next_model: ServingModel | None = None
+        self._return: asyncio.Task[None] | None = None
         app.finish_deliveries = self.finish
 
     def exchange_model(self, model: ServingModel) -> None:
@@ -223,9 +224,22 @@ class Pipeline:
 
     def _drop_all(self) -> None:
         """The group may have given our partitions to others: forget what is under way, go back to what is stored."""
-        log.warning("no heartbeat answered within the group time-out: dropping %d clicks under way", len(self._in_flight))
+        log.warning(
+            "no heartbeat answered within the group time-out: dropping %d clicks under way", len(self._in_flight)
+        )
         self._epoch += 1
         self._in_flight.clear()
+        self._app.source.halt()
+        self._return = asyncio.create_task(self._go_back())
+
+    async def _go_back(self) -> None:
+        """Read on from what is committed, once the group counts on this worker again without a rebalance between."""
+        generation = self._app.consumer_generation_id
+        while not self._app.consumer.is_member():
+            await asyncio.sleep(0.1)
+        if generation == self._app.consumer_generation_id:
+            await self._app.consumer.commit()
+            await self._app.consumer.perform_seek()
 
     def _set_busy(self, busy: bool) -> None:
         self._busy = busy

@@ -28,7 +28,9 @@ def list_models(context: typer.Context) -> None:
     history = asyncio.run(announcements(settings))
     latest = {announcement.version: announcement for announcement in history}
     serving = history[-1].version if history else None
-    table = Table("", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}")
+    table = Table(
+        "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
+    )
     for version in sorted({*latest, *registered(settings)}):
         announcement = latest.get(version)
         mark = "serves" if version == serving else ""

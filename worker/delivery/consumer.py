@@ -7,14 +7,18 @@ What is changed, and why (the stock behaviour is in `faust/transport/consumer.py
   first, so that the last commit is empty and the clicks of a commit interval are answered twice.
 - Offsets are committed from `stored`: everything below was answered and stored. Stock acknowledgements are not used.
 - `perform_seek` also rewinds partitions that have no committed offset yet, and tells the source where each goes on.
+- `seek_wait` waits for a fetch under way. The stock one seeks beside it, and recovery can miss the records between.
+- A commit that the broker does not take is tried again. The stock one stops the worker.
 - The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -22,6 +26,11 @@ from worker.delivery.records import RecordBatch
 
 if TYPE_CHECKING:
     from worker.delivery.app import DeliveryApp
+
+log = logging.getLogger(__name__)
+
+FETCH_SECONDS = 0.2
+"""How long a fetch waits for records; a rebalance waits for it to end."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -49,6 +58,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.last_heartbeat = monotonic()
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; where the broker does not take it, the next commit has the same offsets and more."""
+        consumer = self._ensure_consumer()
+        mine = self.assignment()
+        wanted = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in mine}
+        try:
+            await asyncio.wait_for(consumer.commit(wanted), self.app.conf.broker_session_timeout)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("offsets not committed, trying again with the next ones: %r", error)
+            return False
+        return True
+
 
 class Consumer(driver.Consumer):
     """Fetches clicks and changelog records in bulk."""
@@ -59,6 +80,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: dict[TP, int] = {}
+        self._parked = asyncio.Event()
+        self._parked.set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -96,6 +119,9 @@ class Consumer(driver.Consumer):
             self._read_offset.pop(tp, None)
             self._committed_offset.pop(tp, None)
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's livelock detector looks at the stock acknowledgements, which are not used."""
+
     async def perform_seek(self) -> None:
         """Go back to the committed offset of every partition, or to its beginning where there is none."""
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
@@ -113,15 +139,27 @@ class Consumer(driver.Consumer):
                 self._committed_offset[TP(*tp)] = offset
         self.app.source.restart(positions)
 
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek, once no fetch is under way: its records would come from the place before."""
+        if not self.flow_active:
+            await self._parked.wait()
+        await super().seek_wait(partitions)
+
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
-                records, _active = await self._wait_next_records(timeout=1.0)
-                generation = self.app.consumer_generation_id
                 if not self.flow_active:
-                    await self.perform_seek()
+                    self._parked.set()
+                    await self.wait(self.can_resume_flow)
                     continue
-                for tp, fetched in (records or {}).items():
+                self._parked.clear()
+                active = self._get_active_partitions()
+                if not active:
+                    await self.sleep(FETCH_SECONDS / 10)
+                    continue
+                records = await self._getmany(active, FETCH_SECONDS)
+                generation = self.app.consumer_generation_id
+                for tp, fetched in records.items():
                     if not self.flow_active or generation != self.app.consumer_generation_id:
                         break
                     await self._pass_on(RecordBatch(tp.topic, tp.partition, generation, fetched))
@@ -129,6 +167,8 @@ class Consumer(driver.Consumer):
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
+        finally:
+            self._parked.set()
 
     async def _pass_on(self, batch: RecordBatch) -> None:
         is_click = batch.topic == self.app.clicks_topic

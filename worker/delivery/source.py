@@ -30,6 +30,8 @@ class ClickSource:
         self._expected: dict[TP, int] = {}
         self._refused: dict[TP, int] = {}
         self._waiting: deque[RecordBatch] = deque()
+        self._restarts = 0
+        self._halted = False
 
     def connect(self, queue: "asyncio.Queue[RecordBatch]") -> None:
         """Read from the queue of the agent's stream."""
@@ -37,10 +39,16 @@ class ClickSource:
 
     def restart(self, positions: Mapping[TP, int]) -> None:
         """Reading begins at these offsets; what is waiting is void."""
+        self.halt()
+        self._expected = dict(positions)
+        self._halted = False
+
+    def halt(self) -> None:
+        """Take nothing more until the next `restart`: what follows would leave a hole."""
         self._waiting.clear()
         self._refused.clear()
-        self._expected.clear()
-        self._expected.update(positions)
+        self._restarts += 1
+        self._halted = True
 
     async def take(self, limit: int) -> list[RecordBatch]:
         """The next clicks, at least one and at most `limit`; what is there is not waited for to grow.
@@ -50,7 +58,10 @@ class ClickSource:
         """
         taken: list[RecordBatch] = []
         room = limit
+        restarts = self._restarts
         while room > 0:
+            if restarts != self._restarts:
+                taken, room, restarts = [], limit, self._restarts
             if self._waiting:
                 batch = self._waiting.popleft()
             elif taken and self.queue.empty():
@@ -58,7 +69,7 @@ class ClickSource:
             else:
                 batch = await self.queue.get()
             accepted = await self._accept(batch)
-            if accepted is None:
+            if accepted is None or restarts != self._restarts:
                 continue
             if len(accepted.records) > room:
                 accepted, rest = accepted.split(room)
@@ -71,7 +82,7 @@ class ClickSource:
     async def _accept(self, batch: RecordBatch) -> RecordBatch | None:
         tp = TP(batch.topic, batch.partition)
         consumer: Any = self._app.consumer
-        if batch.generation != self._app.consumer_generation_id or not consumer.flow_active:
+        if self._halted or batch.generation != self._app.consumer_generation_id or not consumer.flow_active:
             return None
         expected = self._expected.get(tp)
         if expected is None or batch.first == expected:
