@@ -1,1 +1,1 @@
-"""The network and what training and serving share of it: layer equations, scoring, top-k, metrics, the bundle on disk."""
+"""What training and serving share: the network's equations, scoring, top-k, metrics, the bundle on disk."""

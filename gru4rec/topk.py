@@ -1,7 +1,7 @@
 """The best k of many scores, without sorting what cannot be among them.
 
-A plain top-k over all items costs more than the matrix product that made the scores. Taking the maximum of each block of
-items first is one pass over memory; the k best items lie in the k blocks with the highest maxima, so only those
+A plain top-k over all items costs more than the matrix product that made the scores. Taking the maximum of each block
+of items first is one pass over memory; the k best items lie in the k blocks with the highest maxima, so only those
 k · BLOCK scores are searched. Exact.
 """
 
@@ -30,7 +30,8 @@ def block_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows, columns = scores.shape
     blocks = columns // BLOCK
     if blocks <= k:
-        return torch.topk(scores, k)  # type: ignore[return-value]
+        best = torch.topk(scores, k)
+        return best.values, best.indices
     grouped = scores.view(rows, blocks, BLOCK)  # (B, blocks, BLOCK)
     best_blocks = torch.topk(grouped.amax(dim=2), k, sorted=False).indices  # (B, k)
     candidates = grouped.gather(1, best_blocks.unsqueeze(2).expand(rows, k, BLOCK))  # (B, k, BLOCK)

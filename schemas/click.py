@@ -12,7 +12,7 @@ import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, StrictInt, StrictStr
 
 ItemId = int | str
-"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` name the same item."""
+"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` name the same."""
 
 MAX_ID_LENGTH = 256
 MAX_TIMESTAMP = 253_402_300_799_999
@@ -50,12 +50,18 @@ _FastMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)]
 class DecodedClick(msgspec.Struct, gc=False):
     """A valid click; `timestamp` is milliseconds since 1970 UTC."""
 
+    session_id: ItemId
+    item_id: ItemId
+    timestamp: int
+
+
+class _WireClick(msgspec.Struct, gc=False):
     session_id: int | _FastText
     item_id: int | _FastText
     timestamp: _FastMilliseconds | datetime
 
 
-_decode = msgspec.json.Decoder(DecodedClick).decode
+_decode = msgspec.json.Decoder(_WireClick).decode
 
 
 class InvalidClickError(ValueError):
@@ -75,20 +81,20 @@ def decode_click(key: bytes | None, value: bytes | None) -> DecodedClick:
     try:
         click = _decode(value)
         timestamp = click.timestamp
-        if type(timestamp) is not int:
-            timestamp = click.timestamp = _milliseconds_since_1970(timestamp)
+        if isinstance(timestamp, datetime):
+            timestamp = _milliseconds_since_1970(timestamp)
         session_key = str(click.session_id).encode()
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise InvalidClickError(_reason(error)) from None
     if session_key != key:
         raise InvalidClickError(f"the message's key {_short(key)} is not the session id {_short(session_key)}")
-    for name, number in (("session_id", click.session_id), ("item_id", click.item_id)):
-        if type(number) is int:
-            if not -(2**63) <= number < 2**63:
-                raise InvalidClickError(f"{name} {number} does not fit in 64 bits")
-        elif not number.isascii():
-            _check_encodable(name, number)
-    return click
+    for name, identity in (("session_id", click.session_id), ("item_id", click.item_id)):
+        if isinstance(identity, int):
+            if not -(2**63) <= identity < 2**63:
+                raise InvalidClickError(f"{name} {identity} does not fit in 64 bits")
+        elif not identity.isascii():
+            _check_encodable(name, identity)
+    return DecodedClick(click.session_id, click.item_id, timestamp)
 
 
 def _milliseconds_since_1970(moment: datetime) -> int:
@@ -100,9 +106,9 @@ def _milliseconds_since_1970(moment: datetime) -> int:
     return milliseconds
 
 
-def _check_encodable(name: str, text: str | int) -> None:
+def _check_encodable(name: str, text: str) -> None:
     try:
-        str(text).encode()
+        text.encode()
     except UnicodeEncodeError:
         raise InvalidClickError(f"{name} has a lone surrogate: it has no UTF-8 form") from None
 

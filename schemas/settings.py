@@ -136,8 +136,8 @@ def _setting_names() -> frozenset[str]:
 
 
 def _refuse_unknown_names() -> None:
-    sources = {"the environment": os.environ, ENV_FILE: dotenv_values(ENV_FILE)}
-    for source, names in sources.items():
+    sources = (("the environment", list(os.environ)), (ENV_FILE, list(dotenv_values(ENV_FILE))))
+    for source, names in sources:
         for name in names:
             upper = name.upper()
             if upper.startswith(PREFIX) and upper not in _setting_names() and not upper.startswith(PREFIX + "TEST_"):

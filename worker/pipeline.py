@@ -35,7 +35,7 @@ from worker.session import SessionState, new_session, unpack
 log = logging.getLogger(__name__)
 
 MAX_UNDER_WAY = 4
-"""Micro-batches between the device and the end of their delivery: two keep the device busy, four cover a slow broker."""
+"""Micro-batches between the device and the end of their delivery: two keep the device busy, four bridge a pause."""
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Pipeline:
         self._set_busy(self._busy)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            asyncio.ensure_future(self._app.crash(error))
+            self._crash = asyncio.ensure_future(self._app.crash(error))
 
     def _drop_all(self) -> None:
         """The group may have given our partitions to others: forget what is under way, go back to what is stored."""

@@ -13,7 +13,7 @@ import torch
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
 from schemas.kafka import check_topics
-from schemas.settings import Settings, load_settings
+from schemas.settings import load_settings
 from worker.delivery.app import DeliveryApp
 from worker.model import choose_device
 from worker.models import ModelFollower
@@ -42,7 +42,7 @@ def create_app() -> DeliveryApp:
     )
     clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
 
-    @app.agent(clicks, name="recommend")  # type: ignore[untyped-decorator]
+    @app.agent(clicks, name="recommend")
     async def recommend(stream: Any) -> None:
         """Answer clicks, batch by batch, once the last announced model serves."""
         app.source.connect(stream.channel.queue)
@@ -82,6 +82,7 @@ class Worker(faust.Worker):
             _stop(error)
         with lock:
             super().execute_from_commandline()
+        raise AssertionError("the line above exits")
 
 
 def _lock(data_dir: Path) -> IO[str]:

@@ -1,7 +1,7 @@
 """Clicks from Kafka to the recommender and its results back, with nothing lost and nothing applied twice.
 
-Faust moves messages one at a time and acknowledges them when an agent has seen them. This package keeps Faust's consumer,
-rebalancing, tables and web server, and replaces what lies between them, in bulk and in a fixed order:
+Faust moves messages one at a time and acknowledges them when an agent has seen them. This package keeps Faust's
+consumer, rebalancing, tables and web server, and replaces what lies between them, in bulk and in a fixed order:
 
     consumer    fetches clicks as whole batches of records; finishes what is under way before partitions are given up
     source      hands them to the agent, complete and in offset order per partition

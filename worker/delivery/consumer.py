@@ -64,7 +64,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         mine = self.assignment()
         wanted = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in mine}
         try:
-            await asyncio.wait_for(consumer.commit(wanted), self.app.conf.broker_session_timeout)
+            await asyncio.wait_for(consumer.commit(wanted), self.app.settings.group_timeout.total_seconds())
         except (KafkaError, TimeoutError) as error:
             log.warning("offsets not committed, trying again with the next ones: %r", error)
             return False
@@ -92,7 +92,7 @@ class Consumer(driver.Consumer):
         The broker gives a worker's partitions to others once it has heard no heartbeat for the session time-out. A
         worker that was paused for longer must not produce what it holds: another one has gone on from there.
         """
-        return monotonic() - self._thread.last_heartbeat < self.app.conf.broker_session_timeout
+        return monotonic() - self._thread.last_heartbeat < self.app.settings.group_timeout.total_seconds()
 
     def stored(self, tp: TP, next_offset: int) -> None:
         """Everything of this partition below `next_offset` is answered and stored: commit it with the next commit."""

@@ -19,7 +19,7 @@ class OutgoingRecord(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = []  # aiokafka takes a list only; it is never changed
+    headers: list[tuple[str, bytes]] | None = None
 
 
 class Publisher:

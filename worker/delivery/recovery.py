@@ -1,7 +1,7 @@
 """Bringing RocksDB up to date from the changelog, a fetched batch at a time.
 
-Faust's recovery takes the changelog event by event (about 7,000 a second). This one replaces the task that consumes them;
-seeking, pausing and the end of recovery stay Faust's.
+Faust's recovery takes the changelog event by event (about 7,000 a second). This one replaces the task that consumes
+them; seeking, pausing and the end of recovery stay Faust's.
 """
 
 import asyncio
@@ -71,6 +71,8 @@ class BulkRecovery(Recovery):
 
 class BulkTableManager(TableManager):
     """Faust's table manager with the bulk recovery."""
+
+    _recovery: BulkRecovery | None
 
     @property
     def recovery(self) -> BulkRecovery:

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class ClickSource:
     """Takes record batches off the stream's queue and checks that no offset is missing.
 
-    Between the fetcher and the agent records can vanish: queues are cleared around a rebalance. Each partition therefore
-    has an expected offset, set when its reading starts. A batch that begins later is refused and the consumer goes back;
-    if the same batch comes again, the log really has a hole there (retention, compaction) and it is accepted.
+    Between the fetcher and the agent records can vanish: queues are cleared around a rebalance. Each partition
+    therefore has an expected offset, set when its reading starts. A batch that begins later is refused and the consumer
+    goes back; if the same batch comes again, the log really has a hole there (retention, compaction): it is accepted.
     """
 
     def __init__(self, app: "DeliveryApp") -> None:
