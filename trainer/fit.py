@@ -102,6 +102,8 @@ def fit(
                     trained = (epoch - 1) * sessions.pairs + done
                     progress(Progress(epoch, done == sessions.pairs, trained, total, mean, time.perf_counter() - began))
         losses.append(summed.item() / sessions.pairs)
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {config.learning_rate})")
     return FitResult(losses, total, time.perf_counter() - began)
 
 

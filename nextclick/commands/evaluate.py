@@ -61,7 +61,8 @@ def show(evaluation: "Evaluation", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("k", "Recall@k", "MRR@k", title=title, caption=f"{evaluation.events:,} events, full ranking")
+    typer.echo(f"{title}: {evaluation.events:,} events, full ranking")
+    table = Table("k", "Recall@k", "MRR@k")
     for cutoff, recall in evaluation.recall.items():
         table.add_row(str(cutoff), f"{recall:.4f}", f"{evaluation.mrr[cutoff]:.4f}")
     Console().print(table)

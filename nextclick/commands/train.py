@@ -165,18 +165,19 @@ def run(
     import asyncio
     from dataclasses import asdict
 
-    import torch
-
-    from gru4rec.bundle import write_bundle
-    from trainer.train import train as train_bundle
-
     if publish:
         from nextclick.publish import publish_bundle
 
     out = None if out is None else check_free(out)
     models = None if out else local_models(settings)
-    torch.set_num_threads(settings.torch_threads)
     clicks = read_clicks(source, splits, age, settings)
+
+    import torch  # only now: whoever misspelt a file need not wait for it
+
+    from gru4rec.bundle import write_bundle
+    from trainer.train import train as train_bundle
+
+    torch.set_num_threads(settings.torch_threads)
     typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
     with progress_bar() as advance:
         options: dict[str, Any] = {"clicks": source, "split": ",".join(splits), **asdict(config)}

@@ -1,0 +1,85 @@
+"""Quality and speed of `nextclick train` on public data, beside the reference implementation's published behaviour.
+
+    python benchmarks/quality.py --data DIRECTORY [--seeds 3] [--only rsc15_100k]
+
+DIRECTORY holds rsc15_100k.parquet and rsc15_apr_2days.parquet: samples of RecSys Challenge 2015 with a column split.
+Each row is `nextclick train` and then `nextclick evaluate` on the test split (full ranking, conservative ties), as a
+user would run them; the table has the mean over the seeds. Speed is one torch thread's, on this machine.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    data: str
+    split: str
+    options: str
+    reference: tuple[float, float]  # Recall@20, MRR@20 of the reference implementation
+    reference_speed: str  # its events per second of one thread
+
+
+ROWS = [
+    Row(
+        "rsc15_100k, plain",
+        "rsc15_100k",
+        "train,valid",
+        "--samples 512 --learning-rate 0.1 --momentum 0 --dropout-hidden 0 --sample-alpha 0.75 --epochs 5",
+        (0.6920, 0.3642),
+        "8.8k",
+    ),
+    Row("rsc15_apr_2days, defaults", "rsc15_apr_2days", "train", "", (0.7164, 0.3808), "4.1-4.9k"),
+    Row(
+        "rsc15_apr_2days, B 128",
+        "rsc15_apr_2days",
+        "train",
+        "--batch-size 128 --samples 512 --learning-rate 0.05",
+        (0.7301, 0.3970),
+        "17.0k",
+    ),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="directory of the click files")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    arguments = parser.parse_args()
+    print(f"{'':28}{'seeds':>6}{'Recall@20':>11}{'MRR@20':>8}{'events/s':>10}   reference")
+    for row in ROWS:
+        if arguments.only in row.name:
+            runs = [run(row, arguments.data / f"{row.data}.parquet", seed) for seed in range(1, arguments.seeds + 1)]
+            recall, mrr, speed = (mean(values) for values in zip(*runs, strict=True))
+            reference = f"{row.reference[0]:.4f} {row.reference[1]:.4f} {row.reference_speed}"
+            print(f"{row.name:28}{len(runs):6}{recall:11.4f}{mrr:8.4f}{speed:10,.0f}   {reference}", flush=True)
+
+
+def run(row: Row, clicks: Path, seed: int) -> tuple[float, float, float]:
+    """Recall@20, MRR@20 and training events per second of one seed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle, figures = Path(scratch) / "bundle", Path(scratch) / "figures.json"
+        trained = command(
+            f"train --clicks {clicks} --split {row.split} --seed {seed} --out {bundle} --device cpu {row.options}"
+        )
+        command(f"evaluate --model {bundle} --clicks {clicks} --split test --json {figures} --device cpu")
+        result = json.loads(figures.read_text())
+    speed = re.search(r"\(([\d,]+) events/s\)", trained)
+    assert speed is not None, trained
+    return result["recall"]["20"], result["mrr"]["20"], float(speed[1].replace(",", ""))
+
+
+def command(line: str) -> str:
+    return subprocess.run(["nextclick", *line.split()], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gru4rec.bundle import read_bundle
+from nextclick.cli import main
+from trainer.clicks import read_click_file
+from trainer.config import FitConfig, TrainConfig
+from trainer.train import evaluate_bundle, train
+
+QUICK = TrainConfig(FitConfig(batch_size=16, samples=16, epochs=3), hidden=16)
+
+
+@pytest.fixture(scope="module")
+def clicks_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 sessions of text items, each following the last; the last 60 are the test split."""
+    random = np.random.default_rng(0)
+    rows = []
+    for session in range(300):
+        item = int(random.integers(40))
+        for click in range(5):
+            rows.append((session, f"item-{item}", session * 1000 + click, "train" if session < 240 else "test"))
+            item = (item + 1) % 40
+    path = tmp_path_factory.mktemp("clicks") / "clicks.parquet"
+    pl.DataFrame(rows, schema=["session_id", "item_id", "timestamp", "split"], orient="row").write_parquet(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def nextclick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["nextclick", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Result(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "quick.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 9\nhidden = 16\nsplit = 'train'\n")
+    trained = nextclick("train", "--clicks", clicks_file, "--config", "quick.toml", "--epochs", 4, "--out", "bundle")
+    assert trained.returncode == 0, trained.stderr
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.version in trained.stdout
+    assert "epoch 4" in trained.stderr
+    assert "epoch 5" not in trained.stderr, "the command line wins over the file"
+    assert bundle.network.config.hidden == 16
+    assert bundle.settings["batch_size"] == 16
+    assert bundle.settings["epochs"] == 4
+    assert set(bundle.items) == {f"item-{number}" for number in range(40)}
+    assert bundle.trained_on is not None
+    assert (bundle.trained_on.clicks, bundle.trained_on.sessions) == (1200, 240)
+    assert (bundle.trained_on.first, bundle.trained_on.last) == (0, 239_004)
+
+    arguments = ["evaluate", "--model", "bundle", "--clicks", clicks_file, "--split", "test", "--json", "figures.json"]
+    evaluated = nextclick(*arguments)
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["events"] == 240
+    assert list(figures["recall"]) == list(figures["mrr"]) == ["1", "5", "10", "20"]
+    assert figures["recall"]["5"] > 0.8
+    assert f"{figures['recall']['20']:.4f}" in evaluated.stdout
+
+
+def test_without_out_the_bundle_goes_below_the_models_uri(
+    nextclick: Command, clicks_file: Path, tmp_path: Path
+) -> None:
+    arguments = ["--clicks", clicks_file, "--epochs", 1, "--samples", 8, "--hidden", 4]
+    assert nextclick("train", *arguments).returncode == 0
+    (directory,) = (tmp_path / ".nextclick" / "models").iterdir()
+    assert read_bundle(directory).version == directory.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--clicks", "nope.parquet"], 1, "nope.parquet does not exist"),
+        (["--loss", "bpr-max"], 1, "--loss bpr-max is not built yet: use --loss cross-entropy"),
+        (["--optimizer", "adam"], 1, "--optimizer adam is not built yet"),
+        (["--bpreg", "1"], 1, "--bpreg 1.0 belongs to bpr-max"),
+        (["--elu", "0.5"], 1, "--elu 0.5 belongs to bpr-max"),
+        (["--input", "one-hot", "--dropout-embedding", "0.5"], 1, "one-hot input has none"),
+        (["--device", "cuda:99"], 1, "device 'cuda:99' is not there"),
+        (["--device", "tpu"], 1, "device 'tpu'"),
+        (["--min-support", "99999"], 1, "is left with item support ≥ 99999"),
+        (["--split", "none"], 1, "has no split 'none'"),
+        (["--since", "7d"], 1, "--since chooses clicks of the topic"),
+        (["--out", "."], 1, "--out . exists and is no model bundle"),
+        (["--config", "nope.toml"], 1, "--config nope.toml cannot be read"),
+        (["--loss", "hinge"], 2, "--loss"),
+        (["--batch-size", "0"], 2, "--batch-size"),
+        (["--since", "soon"], 2, "--since"),
+    ],
+)
+def test_a_failure_is_one_line(
+    nextclick: Command, clicks_file: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "something").touch()
+    result = nextclick("train", "--clicks", clicks_file, *arguments)
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr
+    if code == 1:
+        assert result.stderr.strip().splitlines()[-1].startswith("nextclick: ")
+        assert "Traceback" not in result.stderr
+
+
+def test_a_misspelt_option_in_the_config_file_is_named(nextclick: Command, tmp_path: Path, clicks_file: Path) -> None:
+    (tmp_path / "c.toml").write_text("learning-rat = 0.1\n")
+    result = nextclick("train", "--clicks", clicks_file, "--config", "c.toml")
+    assert result.returncode == 1
+    assert "learning-rat is no option of train: it takes " in result.stderr
+
+
+def test_the_seed_decides_the_bundle(clicks_file: Path) -> None:
+    clicks = read_click_file(clicks_file, ["train"])
+    first, second = (train(clicks, QUICK)[0] for _ in range(2))
+    for name, tensor in first.network.state_dict().items():
+        assert tensor.equal(second.network.state_dict()[name]), name
+    assert first.version != second.version
+
+
+def test_a_model_of_numbers_is_judged_on_clicks_of_texts(clicks_file: Path) -> None:
+    frame = read_click_file(clicks_file).frame.with_columns(pl.col("item_id").str.strip_prefix("item-").cast(pl.Int64))
+    clicks = read_click_file(clicks_file)
+    numbers = type(clicks)(frame, "numbers")
+    texts = type(clicks)(frame.with_columns(pl.col("item_id").cast(pl.String)), "texts")
+    bundle, _ = train(numbers, QUICK)
+    assert evaluate_bundle(bundle, texts) == evaluate_bundle(bundle, numbers)
