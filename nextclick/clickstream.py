@@ -18,7 +18,7 @@ from schemas.kafka import admin, connected, existing_topics, kafka_reason, missi
 from schemas.settings import Settings
 
 BATCH_BYTES = 256 * 1024
-"""Of one produce batch: about 3,000 clicks; twice as large was no faster, a quarter of it cost a fifth of the rate."""
+"""Of one produce batch: about 3,000 clicks. Anything from 64 KB to 512 KB gives the same rate."""
 
 TICK_SECONDS = 0.005
 """Between two sends at a rate; clicks that fall due within one tick share their batches."""

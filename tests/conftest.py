@@ -1,0 +1,84 @@
+"""A real Kafka for the tests: NEXTCLICK_TEST_BROKER, else a container where a Docker engine answers, else our own."""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nextclick.broker import LocalBroker
+from schemas.kafka import admin, create_topics
+from schemas.settings import Settings
+from schemas.topics import topic_contracts
+
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a Kafka that lives as long as the test session; started by the first test that asks for it."""
+    given = os.environ.get("NEXTCLICK_TEST_BROKER")
+    if given:
+        yield given
+    elif _docker_answers():
+        from testcontainers.kafka import KafkaContainer
+
+        with KafkaContainer("confluentinc/cp-kafka:7.6.0").with_kraft() as container:
+            yield container.get_bootstrap_server()
+    else:
+        with LocalBroker() as broker:
+            yield broker.address
+
+
+@pytest.fixture
+def bare_settings(kafka: str, tmp_path: Path) -> Settings:
+    """Settings with topic names of the test's own; the topics do not exist yet."""
+    mark = uuid.uuid4().hex[:8]
+    return Settings(
+        _env_file=None,
+        broker=kafka,
+        app_id=f"t-{mark}",
+        clicks_topic=f"t-{mark}-clicks",
+        recommendations_topic=f"t-{mark}-recommendations",
+        models_topic=f"t-{mark}-models",
+        rejected_topic=f"t-{mark}-rejected",
+        partitions=PARTITIONS,
+        data_dir=tmp_path / "data",
+        models_uri=str(tmp_path / "models"),
+    )
+
+
+@pytest.fixture
+def kafka_settings(bare_settings: Settings) -> Settings:
+    """Settings with topic names of the test's own, and the topics created."""
+
+    async def create() -> None:
+        async with admin(bare_settings) as client:
+            await create_topics(client, topic_contracts(bare_settings))
+
+    asyncio.run(create())
+    return bare_settings
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _docker_answers() -> bool:
+    try:
+        import docker
+
+        client = docker.from_env(timeout=2)
+        try:
+            return bool(client.ping())
+        finally:
+            client.close()
+    except Exception:  # whatever docker raises where no engine is: then there is none
+        return False
