@@ -56,7 +56,10 @@ def train(
         str | None, typer.Option(help="Only the newest clicks of the topic: 7d, 12h, …; all of them by default.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The bundle's directory; by default a new version below NEXTCLICK_MODELS_URI.")
+        Path | None,
+        typer.Option(
+            help="The bundle's directory; by default a new version below NEXTCLICK_MODELS_URI if that is local."
+        ),
     ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Put the bundle at the models URI and announce it to the workers.")
@@ -167,9 +170,11 @@ def run(
 
     if publish:
         from nextclick.publish import publish_bundle
+        from schemas.kafka import check_topics
 
-    out = None if out is None else check_free(out)
-    models = None if out else local_models(settings)
+        asyncio.run(check_topics(settings, [settings.models_topic]))  # now, and not after hours of training
+    if out is not None:
+        check_free(out)
     clicks = read_clicks(source, splits, age, settings)
 
     import torch  # only now: whoever misspelt a file need not wait for it
@@ -183,7 +188,7 @@ def run(
         options: dict[str, Any] = {"clicks": source, "split": ",".join(splits), **asdict(config)}
         options |= options.pop("fit")
         bundle, result = train_bundle(clicks, config, options, advance)
-    directory = out or (models or Path()) / bundle.version
+    directory = out or default_directory(settings) / bundle.version
     digest = write_bundle(bundle, directory)
     span = bundle.trained_on
     assert span is not None
@@ -197,25 +202,22 @@ def run(
         typer.echo(f"announced {announcement.version} at {announcement.uri}")
 
 
-def check_free(out: Path) -> Path:
-    """Refuse a directory that the bundle cannot go to before the training, not after it."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "bundle.json").exists())):
-        raise BundleError(f"--out {out} exists and is no model bundle: give an empty or a new directory")
-    return out
-
-
-def local_models(settings: "Settings") -> Path:
-    """The directory of the models URI.
+def check_free(out: Path) -> None:
+    """Refuse a directory that the bundle cannot go to before the training, not after it.
 
     Raises:
-        BundleError: it is not on this machine.
+        BundleError: there is something else than a bundle.
     """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "bundle.json").exists())):
+        raise BundleError(f"--out {out} exists and is no model bundle: give an empty or a new directory")
+
+
+def default_directory(settings: "Settings") -> Path:
+    """Where new versions go: below the models URI, or below the data directory where that URI is another machine's."""
     scheme, separator, rest = settings.models_uri.partition("://")
     if not separator:
         return Path(settings.models_uri)
-    if scheme == "file":
-        return Path(rest)
-    raise BundleError(f"NEXTCLICK_MODELS_URI {settings.models_uri} is not on this machine: give --out DIR")
+    return Path(rest) if scheme == "file" else settings.data_dir / "trained"
 
 
 def read_age(text: str | None) -> "timedelta | None":

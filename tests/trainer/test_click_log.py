@@ -1,39 +1,23 @@
 import asyncio
 import json
-import os
-from collections.abc import Iterator
+import sys
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from nextclick.broker import LocalBroker
+from gru4rec.bundle import read_bundle
+from nextclick.cli import main
+from schemas.announcement import ClickSpan
 from schemas.errors import BrokerError, ClicksError, TopicError
-from schemas.kafka import admin, connected, create_topics
+from schemas.kafka import connected
 from schemas.settings import Settings
-from schemas.topics import TopicContract
+from trainer.clicks import Clicks
 from trainer.kafka_log import read_click_topic
-
-PARTITIONS = 3
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[str]:
-    given = os.environ.get("NEXTCLICK_TEST_BROKER")
-    if given:
-        yield given
-        return
-    with LocalBroker(port=0) as local:
-        yield local.address
-
-
-def settings_of(broker: str, topic: str) -> Settings:
-    return Settings(broker=broker, clicks_topic=f"{topic}-{os.getpid()}", partitions=PARTITIONS)
 
 
 async def produce(settings: Settings, messages: list[tuple[int, bytes, bytes, int]]) -> None:
-    """Messages (partition, key, value, ms) onto a new topic."""
-    async with admin(settings) as client:
-        await create_topics(client, [TopicContract(settings.clicks_topic, PARTITIONS, 1)])
+    """Messages (partition, key, value, ms) onto the clicks topic."""
     async with connected(AIOKafkaProducer(bootstrap_servers=settings.brokers), settings) as producer:
         for partition, key, value, time in messages:
             await producer.send_and_wait(settings.clicks_topic, value, key=key, partition=partition, timestamp_ms=time)
@@ -44,49 +28,74 @@ def message(partition: int, session: object, item: object, time: int) -> tuple[i
     return partition, str(session).encode(), json.dumps(click).encode(), time
 
 
-async def test_every_partition_is_read_to_its_end(broker: str) -> None:
-    settings = settings_of(broker, "whole")
-    await produce(settings, [message(0, 1, 10, 1000), message(2, 2, 11, 1500), message(0, 1, 12, 2000)])
-    clicks = await asyncio.to_thread(read_click_topic, settings)
+async def read(settings: Settings, since: int | None = None) -> Clicks:
+    return await asyncio.to_thread(read_click_topic, settings, since)
+
+
+async def test_every_partition_is_read_to_its_end(kafka_settings: Settings) -> None:
+    await produce(kafka_settings, [message(0, 1, 10, 1000), message(2, 2, 11, 1500), message(0, 1, 12, 2000)])
+    clicks = await read(kafka_settings)
     assert sorted(clicks.frame.rows()) == [(1, 10, 1000), (1, 12, 2000), (2, 11, 1500)]
-    assert clicks.offsets == {0: (0, 2), 1: (0, 0), 2: (0, 1)}
-    assert clicks.source == settings.clicks_topic
+    assert clicks.offsets == {0: (0, 2), 1: (0, 0), 2: (0, 1), 3: (0, 0)}
+    assert clicks.source == kafka_settings.clicks_topic
     assert clicks.skipped == 0
 
 
-async def test_invalid_messages_are_counted_and_mixed_ids_become_texts(broker: str) -> None:
-    settings = settings_of(broker, "mixed")
+async def test_invalid_messages_are_counted_and_mixed_ids_become_texts(kafka_settings: Settings) -> None:
     wrong_key = (1, b"8", message(1, 7, 10, 1000)[2], 1000)
-    await produce(settings, [message(1, 7, 10, 1000), (1, b"7", b"{", 1000), wrong_key, message(1, 7, "x", 1001)])
-    clicks = await asyncio.to_thread(read_click_topic, settings)
+    no_json = (1, b"7", b"{", 1000)
+    await produce(kafka_settings, [message(1, 7, 10, 1000), no_json, wrong_key, message(1, 7, "x", 1001)])
+    clicks = await read(kafka_settings)
     assert clicks.frame.rows() == [(7, "10", 1000), (7, "x", 1001)]
     assert clicks.skipped == 2
     assert clicks.offsets[1] == (0, 4)
 
 
-async def test_since_reads_the_newest_clicks_only(broker: str) -> None:
-    settings = settings_of(broker, "since")
-    await produce(settings, [message(0, 1, 10, 1000), message(0, 1, 11, 2000), message(0, 1, 12, 3000)])
-    clicks = await asyncio.to_thread(read_click_topic, settings, since=2000)
+async def test_since_reads_the_newest_clicks_only(kafka_settings: Settings) -> None:
+    await produce(kafka_settings, [message(0, 1, 10, 1000), message(0, 1, 11, 2000), message(0, 1, 12, 3000)])
+    clicks = await read(kafka_settings, since=2000)
     assert clicks.frame["item_id"].to_list() == [11, 12]
-    assert clicks.offsets == {0: (1, 3), 1: (0, 0), 2: (0, 0)}
+    assert clicks.offsets[0] == (1, 3)
     with pytest.raises(ClicksError, match="holds no clicks since the given time"):
-        await asyncio.to_thread(read_click_topic, settings, since=9000)
+        await read(kafka_settings, since=9000)
 
 
-async def test_nothing_to_read(broker: str) -> None:
-    with pytest.raises(TopicError, match="has no topic 'missing-"):
-        await asyncio.to_thread(read_click_topic, settings_of(broker, "missing"))
-    settings = settings_of(broker, "empty")
-    await produce(settings, [])
+async def test_a_topic_without_a_valid_click(kafka_settings: Settings) -> None:
     with pytest.raises(ClicksError, match=r"holds no clicks: produce some first"):
-        await asyncio.to_thread(read_click_topic, settings)
-    rejected = settings_of(broker, "rejected")
-    await produce(rejected, [(0, b"1", b"{", 0)])
+        await read(kafka_settings)
+    await produce(kafka_settings, [(0, b"1", b"{", 0)])
     with pytest.raises(ClicksError, match=r"holds 1 messages, none of them a valid click"):
-        await asyncio.to_thread(read_click_topic, rejected)
+        await read(kafka_settings)
+
+
+async def test_a_topic_that_is_not_there(bare_settings: Settings) -> None:
+    with pytest.raises(TopicError, match=r"has no topic 't-.*-clicks'"):
+        await read(bare_settings)
 
 
 def test_no_broker() -> None:
     with pytest.raises(BrokerError, match=r"no Kafka broker answers at 127\.0\.0\.1:1 "):
         read_click_topic(Settings(broker="127.0.0.1:1"))
+
+
+def test_train_from_the_topic_and_publish(kafka_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("broker", "clicks_topic", "recommendations_topic", "models_topic", "rejected_topic", "models_uri"):
+        monkeypatch.setenv(f"NEXTCLICK_{name.upper()}", getattr(kafka_settings, name))
+    monkeypatch.setenv("NEXTCLICK_PARTITIONS", str(kafka_settings.partitions))
+    clicks = [message(session % 4, session, click, 10 * session + click) for session in range(8) for click in range(3)]
+    asyncio.run(produce(kafka_settings, clicks))
+    options = "train --clicks kafka --publish --epochs 1 --hidden 4 --samples 4 --device cpu"
+    monkeypatch.setattr(sys, "argv", ["nextclick", *options.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    (directory,) = Path(kafka_settings.models_uri).iterdir()
+    span = read_bundle(directory).trained_on
+    assert span == ClickSpan(
+        clicks=24,
+        sessions=8,
+        first=0,
+        last=72,
+        source=kafka_settings.clicks_topic,
+        offsets=dict.fromkeys(range(4), (0, 6)),
+    )
