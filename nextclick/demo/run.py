@@ -1,0 +1,113 @@
+"""The demo from an empty directory to none: everything that is started here ends here."""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nextclick.broker import LocalBroker
+from nextclick.demo.plan import Plan
+from nextclick.demo.processes import Child, DemoError, undisturbed
+from nextclick.demo.screen import Screen, score_table
+from nextclick.demo.story import Story
+from nextclick.demo.traffic import Traffic, simulate
+from schemas.settings import Settings
+
+
+def run_demo(plan: Plan, keep: bool, console: Console) -> None:
+    """Play the demo and print what came of it.
+
+    Args:
+        plan: how large.
+        keep: leave the directory with Kafka's data, logs, states and models.
+        console: where to show it.
+
+    Raises:
+        BrokerError: Kafka cannot be fetched or does not start.
+        DemoError: a process ended early, or clicks stayed without an answer.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    directory = Path(tempfile.mkdtemp(prefix="nextclick-demo-"))
+    broker = LocalBroker(port=0, data=directory / "kafka")
+    children: list[Child] = []
+    at_once = True
+    try:
+        with Screen(console) as screen:
+            traffic = _open_shop(plan, screen)
+            screen.step("Apache Kafka", "fetched at the first run: 44 MB")
+            broker.start()
+            screen.done(broker.address)
+            story = Story(plan, _settings(plan, broker, directory), traffic, screen, directory, children)
+            asyncio.run(story.play())
+            screen.figures = None
+            seconds = screen.seconds
+        at_once = False
+        _print_summary(console, story, traffic, seconds)
+    finally:
+        with undisturbed():
+            for child in children:
+                child.stop(at_once)
+            broker.kill() if at_once else broker.stop()
+            if keep:
+                console.print(f"kept: {directory}", highlight=False, soft_wrap=True)
+            else:
+                shutil.rmtree(directory, ignore_errors=True)
+    missing = story.sent - story.figures.scoreboard.answered
+    if missing:
+        raise DemoError(
+            f"{missing:,} of {story.sent:,} clicks have no answer: run again with --keep and see worker.log"
+        )
+
+
+def _open_shop(plan: Plan, screen: Screen) -> Traffic:
+    screen.step("Synthetic shop")
+    traffic = simulate(plan)
+    screen.done(f"{plan.shop.items:,} items, two days of {plan.sessions:,} visitors each")
+    return traffic
+
+
+def _settings(plan: Plan, broker: LocalBroker, directory: Path) -> Settings:
+    """Of every process of the demo; nothing is taken from the environment or a .env file."""
+    return Settings.model_construct(
+        broker=broker.address,
+        partitions=plan.partitions,
+        data_dir=directory / "worker",
+        models_uri=str(directory / "models"),
+        device="cpu",  # a model of this size is fast anywhere; a GPU would only take longer to start
+    )
+
+
+def _print_summary(console: Console, story: Story, traffic: Traffic, seconds: float) -> None:
+    figures, board = story.figures, story.figures.scoreboard
+    best = traffic.best(clicks=story.flow.sent)
+    figures.best_recall, figures.best_mrr = best.recall(), best.mrr()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    first = len(traffic.first_day)
+    facts.add_row("clicks sent", f"{story.sent:,} ({first:,} of the first day, {story.flow.sent:,} of the second)")
+    facts.add_row(
+        "answered", f"{board.answered:,}, missing {story.sent - board.answered:,}, twice {board.duplicates:,}"
+    )
+    facts.add_row("latency", f"p50 {board.latency(0.5)} ms, p99 {board.latency(0.99)} ms, click to recommendation")
+    swaps = ", ".join(f"model {number} {story.swap_ms(number):,} ms" for number in (1, 2))
+    facts.add_row("swap", f"{swaps}, announcement to first recommendation")
+    facts.add_row("took", f"{seconds:.0f} s")
+    console.print()
+    console.print(score_table(figures))
+    console.print()
+    console.print(facts)
+    console.print("\nNext, with your own clicks (session_id, item_id, timestamp):", highlight=False)
+    for command, meaning in NEXT:
+        console.print(f"  [bold]{command:44}[/] [dim]{meaning}[/]", highlight=False)
+
+
+NEXT = (
+    ("nextclick broker & nextclick topics", "Kafka on port 9092, and the topics"),
+    ("faust -A worker worker & nextclick produce F", "a worker, and the clicks of file F"),
+    ("nextclick train --clicks kafka --publish", "a model, which the worker takes up"),
+)
