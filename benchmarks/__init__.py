@@ -1,0 +1,1 @@
+"""Benchmarks of nextclick, each a command: see README.md."""

@@ -1,0 +1,106 @@
+"""The processes that are measured, each started and ended by the benchmark, and what they use of the machine.
+
+worker        our worker, as a user runs it
+plain-faust   the plain Faust idiom with the same traffic and no model (`benchmarks.plain_faust`)
+raw-kafka     an aiokafka loop that answers and keeps no state (`benchmarks.raw_kafka`): the upper limit
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STOP_SECONDS = 20.0
+ROOT = Path(__file__).parent.parent
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+COMMANDS = {
+    "worker": ("-m", "faust", "-A", "worker", "worker", "--without-web"),
+    "plain-faust": ("-m", "benchmarks.plain_faust", "worker", "--without-web", "-l", "info"),
+    "raw-kafka": ("-m", "benchmarks.raw_kafka"),
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A running contestant."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise, with the end of its log, where the process has ended."""
+        if self.process.poll() is not None:
+            raise self.failure(f"ended with code {self.process.returncode}")
+
+    def failure(self, what: str) -> SystemExit:
+        """What happened, with the end of the log."""
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return SystemExit(f"{self.name}: {what}\n{tail}")
+
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self.process.pid)
+
+    def peak_memory(self) -> int:
+        return peak_memory(self.process.pid)
+
+
+@contextlib.contextmanager
+def running(name: str, options: Mapping[str, str], directory: Path) -> Iterator[Contestant]:
+    """Start a contestant in a directory of its own, with these settings and no others; end it afterwards."""
+    directory.mkdir(parents=True)
+    log = directory / "log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXTCLICK_")}
+    environment |= {f"NEXTCLICK_{option.upper()}": value for option, value in options.items()}
+    environment["PYTHONPATH"] = str(ROOT)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *COMMANDS[name]],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        yield Contestant(name, process, log)
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads of a process so far, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes that were resident at most."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/{pid}/status has no VmHWM")
+
+
+def machine() -> str:
+    """Processor, cores and load, for the heading of a table."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores {model}, load before {os.getloadavg()[0]:.1f}"

@@ -1,0 +1,65 @@
+"""A consume-and-produce loop on aiokafka and nothing else: what Kafka and its Python client allow at most.
+
+Every click is answered by itself, filled up to the size of a recommendation. Records are fetched and produced in bulk;
+offsets are committed once a second, of what was acknowledged. Run by `benchmarks.throughput` and `benchmarks.latency`.
+"""
+
+import asyncio
+import contextlib
+import signal
+from time import monotonic
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from schemas.settings import Settings, load_settings
+
+ANSWER_BYTES = 600
+BATCH_BYTES = 1 << 20
+COMMIT_SECONDS = 1.0
+
+PADDING = b"x" * ANSWER_BYTES
+
+
+async def answer(settings: Settings) -> None:
+    consumer = AIOKafkaConsumer(
+        settings.clicks_topic,
+        bootstrap_servers=settings.brokers,
+        group_id=settings.app_id,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", max_batch_size=BATCH_BYTES)
+    topic = settings.recommendations_topic
+    stored: dict[TopicPartition, int] = {}
+    committed = monotonic()
+    before: list[Any] = []
+    async with consumer, producer:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=200)
+            sent = []
+            for tp, records in fetched.items():
+                batch = producer.create_batch()
+                for record in records:
+                    value = record.value[:-1] + b',"padding":"' + PADDING[len(record.value) :] + b'"}'
+                    while batch.append(timestamp=None, key=record.key, value=value) is None:
+                        sent.append(await producer.send_batch(batch, topic, partition=tp.partition))
+                        batch = producer.create_batch()
+                sent.append(await producer.send_batch(batch, topic, partition=tp.partition))
+            await asyncio.gather(*before)  # those of the fetch before: one is under way while the next is read
+            if stored and monotonic() - committed > COMMIT_SECONDS:
+                await consumer.commit(stored)
+                committed = monotonic()
+            before = sent
+            stored |= {tp: records[-1].offset + 1 for tp, records in fetched.items()}
+
+
+async def main() -> None:
+    answering = asyncio.create_task(answer(load_settings()))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await answering
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,109 @@
+"""Where contestants run: a fresh broker on a free port, topics, a model, a scratch directory; all gone at the end."""
+
+import dataclasses
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from benchmarks.contestants import Contestant, cpu_seconds, running
+from gru4rec.bundle import Bundle, new_version, read_bundle, write_bundle
+from gru4rec.network import GRU4Rec, NetworkConfig
+from nextclick.broker import LocalBroker
+from nextclick.publish import publish_bundle
+from schemas.announcement import ModelAnnouncement
+from schemas.kafka import admin, create_topics
+from schemas.settings import Settings, load_settings
+from schemas.topics import topic_contracts
+from trainer.clicks import Clicks
+from trainer.config import FitConfig, TrainConfig
+from trainer.train import train
+
+QUICK = FitConfig(epochs=1, batch_size=128, samples=512, learning_rate=0.05)
+"""The speed of serving does not depend on how good the model is."""
+
+
+class Stage:
+    """A broker and a scratch directory.
+
+    Example:
+        >>> with Stage() as stage:
+        ...     settings = stage.settings(app_id="one")
+        ...     await stage.create_topics(settings)
+        ...     with stage.running("worker", settings) as worker: ...
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        with self._stack:
+            self._scratch = Path(tempfile.mkdtemp(prefix="nextclick-benchmark-"))
+            self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._broker = self._stack.enter_context(LocalBroker())
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def settings(self, **options: str) -> Settings:
+        """Settings on this broker and models URI; `options` as they would stand in the environment."""
+        return load_settings(**self._options(**options))
+
+    def running(self, name: str, **options: str) -> AbstractContextManager[Contestant]:
+        """Run a contestant with these settings, see `benchmarks.contestants`."""
+        directory = self._scratch / f"{name}-{options['app_id']}"
+        return running(name, self._options(**options), directory)
+
+    def broker_cpu_seconds(self) -> float:
+        return cpu_seconds(self._broker.pid)
+
+    async def create_topics(self, settings: Settings) -> None:
+        """Create what does not exist yet of the topics that the settings name."""
+        async with admin(settings) as client:
+            await create_topics(client, topic_contracts(settings))
+
+    async def publish(self, bundle: Bundle) -> ModelAnnouncement:
+        """Put a bundle at the models URI and announce it."""
+        directory = self._scratch / "bundles" / bundle.version
+        write_bundle(bundle, directory)
+        return await publish_bundle(directory, self.settings())
+
+    def _options(self, **options: str) -> dict[str, str]:
+        fixed = {
+            "broker": self._broker.address,
+            "models_uri": str(self._scratch / "models"),
+            "data_dir": "data",  # below the contestant's own directory
+            "session_gap": "36500d",
+            "device": "cpu",
+        }
+        return fixed | options
+
+
+def model_for(clicks: Clicks, bundle: Path | None, items: int | None) -> Bundle:
+    """The model to serve with: one from disk, one with random weights and so many items, or one quickly trained."""
+    torch.set_num_threads(1)
+    if bundle is not None:
+        return read_bundle(bundle)
+    if items is None:
+        return train(clicks, TrainConfig(QUICK, device="cpu"))[0]
+    known = clicks.frame["item_id"].unique(maintain_order=True).to_list()[:items]
+    ids = known + [f"filler-{number}" for number in range(items - len(known))]
+    network = GRU4Rec(NetworkConfig(items=items)).eval().requires_grad_(False)
+    return Bundle(new_version(), network, ids, np.ones(items, dtype=np.int64))
+
+
+def renamed(bundle: Bundle) -> Bundle:
+    """The same model as another version."""
+    return dataclasses.replace(bundle, version=f"{new_version()}-again")
