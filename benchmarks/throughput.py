@@ -25,7 +25,7 @@ from schemas.settings import Settings
 from trainer.clicks import read_click_file
 
 POLL_SECONDS = 0.02
-FIRST_ANSWER_SECONDS = 20.0
+FIRST_ANSWER_SECONDS = 90.0
 PLAIN_SHARE = 10
 """The plain Faust idiom is stopped after a tenth of the backlog: it takes a hundred seconds for all."""
 

@@ -1,0 +1,82 @@
+"""Decoding a click, with equal strictness: pydantic, msgspec (what the worker calls), and orjson with pydantic.
+
+    uv run python -m benchmarks.decode
+
+The last row is there where orjson is installed; nextclick does not need it. All three check types, lengths and ranges,
+and that the key is the session id.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from statistics import median
+from time import thread_time
+
+from benchmarks.contestants import machine
+from schemas.click import Click, DecodedClick, decode_click
+
+Decode = Callable[[bytes, bytes], Click | DecodedClick]
+
+CLICKS = 2_000
+ROUNDS = 25
+
+
+def by_pydantic(key: bytes, value: bytes) -> Click:
+    return with_its_key(key, Click.model_validate_json(value))
+
+
+def with_its_key(key: bytes, click: Click) -> Click:
+    if str(click.session_id).encode() != key:
+        raise ValueError("the message's key is not the session id")
+    return click
+
+
+def ways() -> dict[str, Decode]:
+    found: dict[str, Decode] = {
+        "pydantic: Click.model_validate_json": by_pydantic,
+        "msgspec: decode_click": decode_click,
+    }
+    if importlib.util.find_spec("orjson"):
+        loads = importlib.import_module("orjson").loads
+        found["orjson, then Click.model_validate"] = lambda key, value: with_its_key(
+            key, Click.model_validate(loads(value))
+        )
+    return found
+
+
+def samples() -> list[tuple[bytes, bytes]]:
+    """Keys and values as a shop sends them: numbers as ids, texts as ids, times as ISO 8601, a further field."""
+    clicks: list[tuple[bytes, bytes]] = []
+    for number in range(CLICKS // 4):
+        forms: list[dict[str, int | str]] = [
+            {"session_id": number, "item_id": 214_000_000 + number, "timestamp": 1_754_000_000_000 + number},
+            {"session_id": f"visit-{number}", "item_id": f"shoe-{number}", "timestamp": 1_754_000_000_000 + number},
+            {"session_id": number, "item_id": f"sku {number}", "timestamp": "2026-03-01T12:30:00.250Z"},
+            {
+                "session_id": f"{number:032x}",
+                "item_id": number,
+                "timestamp": number,
+                "referrer": "https://shop.example",
+            },
+        ]
+        clicks += [(str(form["session_id"]).encode(), json.dumps(form).encode()) for form in forms]
+    return clicks
+
+
+def main() -> None:
+    clicks = samples()
+    times: dict[str, list[float]] = {name: [] for name in ways()}
+    for _ in range(ROUNDS):
+        for name, decode in ways().items():
+            begin = thread_time()
+            for key, value in clicks:
+                decode(key, value)
+            times[name].append((thread_time() - begin) / len(clicks) * 1e6)
+    first = median(next(iter(times.values())))
+    print(f"{machine()}\n\n| | CPU µs per click (smallest) | to pydantic |\n|---|---|---|")
+    for name, values in times.items():
+        print(f"| {name} | {median(values):.2f} ({min(values):.2f}) | {first / median(values):.2f} × |")
+
+
+if __name__ == "__main__":
+    main()
