@@ -89,25 +89,25 @@ def _print_summary(console: Console, story: Story, traffic: Traffic, seconds: fl
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     first = len(traffic.first_day)
-    facts.add_row("clicks sent", f"{story.sent:,} ({first:,} of the first day, {story.flow.sent:,} of the second)")
+    facts.add_row("clicks sent", f"{story.sent:,}: {first:,} of the first day, {story.flow.sent:,} of the second")
     facts.add_row(
         "answered", f"{board.answered:,}, missing {story.sent - board.answered:,}, twice {board.duplicates:,}"
     )
-    facts.add_row("latency", f"p50 {board.latency(0.5)} ms, p99 {board.latency(0.99)} ms, click to recommendation")
-    swaps = ", ".join(f"model {number} {story.swap_ms(number):,} ms" for number in (1, 2))
-    facts.add_row("swap", f"{swaps}, announcement to first recommendation")
+    facts.add_row("latency", f"p50 {board.latency(0.5)} ms, p99 {board.latency(0.99)} ms from click to recommendation")
+    swaps = " and ".join(f"{story.swap_ms(number):,} ms" for number in (1, 2))
+    facts.add_row("swaps", f"{swaps} from announcement to first recommendation")
     facts.add_row("took", f"{seconds:.0f} s")
     console.print()
     console.print(score_table(figures))
     console.print()
     console.print(facts)
-    console.print("\nNext, with your own clicks (session_id, item_id, timestamp):", highlight=False)
-    for command, meaning in NEXT:
-        console.print(f"  [bold]{command:44}[/] [dim]{meaning}[/]", highlight=False)
+    console.print("\nNext, with clicks of your own (session_id, item_id, timestamp) in a file:")
+    for command in NEXT:
+        console.print(f"  {command}", style="bold", highlight=False)
 
 
 NEXT = (
-    ("nextclick broker & nextclick topics", "Kafka on port 9092, and the topics"),
-    ("faust -A worker worker & nextclick produce F", "a worker, and the clicks of file F"),
-    ("nextclick train --clicks kafka --publish", "a model, which the worker takes up"),
+    "nextclick broker & nextclick topics",
+    "faust -A worker worker & nextclick produce clicks.parquet",
+    "nextclick train --clicks kafka --publish && nextclick models",
 )

@@ -52,7 +52,7 @@ class Story:
         self._announced: list[ModelAnnouncement] = []
         self._scoreboard = Scoreboard(traffic.popular, traffic.first_live_session)
         self.figures = Figures(self._scoreboard, self._announced, best.recall(), best.mrr())
-        self.flow = ClickFlow(settings, traffic.live(), plan.rate, plan.before_first_model)
+        self.flow = ClickFlow(settings, traffic.live(), plan.rate, plan.shares[0])
         self._plan = plan
         self._settings = settings
         self._traffic = traffic
@@ -77,10 +77,10 @@ class Story:
             training = self._train(1)
             await self._until(lambda: self._scoreboard.answered >= self.sent, "the worker answers the first day")
             self._tasks.append(asyncio.create_task(self.flow.run()))
-            await self._until_serving(training, 1, self._plan.before_second_model)
-            await self._serve(1, self._plan.first_model_seconds)
-            await self._until_serving(self._train(2), 2, 1.0)
-            await self._serve(2, self._plan.second_model_seconds)
+            await self._until_serving(training, 1, self._plan.shares[1])
+            await self._serve(1, self._plan.shares[2])
+            await self._until_serving(self._train(2), 2, self._plan.shares[3])
+            await self._serve(2, 1.0)
             await self._last_answers()
         finally:
             for task in self._tasks:
@@ -104,6 +104,7 @@ class Story:
         on = "the first day" if number == 1 else "both days"
         self._screen.step(f"Model {number}, on {on}", "nextclick train --clicks kafka --publish")
         training = Child(f"training-{number}", [*TRAIN, *self._plan.training], self._settings, self._directory)
+        training.give_way()
         self._children.append(training)
         return training
 
@@ -124,13 +125,19 @@ class Story:
             lambda: self._scoreboard.score(announcement.version).answers > 0, f"model {number} answers a click"
         )
 
-    async def _serve(self, number: int, seconds: float) -> None:
-        announcement = self._announced[number - 1]
+    async def _serve(self, number: int, allowed: float) -> None:
+        """Let a model answer enough clicks to be judged."""
+        announcement, flow = self._announced[number - 1], self.flow
         self._screen.step(
             f"{model_name(number, announcement.version)} serves", f"swapped in {self.swap_ms(number):,} ms, no restart"
         )
-        end = time.monotonic() + seconds
-        await self._until(lambda: time.monotonic() >= end, "time passes", seconds + PATIENCE_SECONDS)
+        flow.allow(allowed)
+        score = self._scoreboard.score(announcement.version)
+        await self._until(
+            lambda: score.answers >= self._plan.judged or flow.sent == flow.allowed,
+            f"model {number} answers {self._plan.judged:,} clicks",
+            self._plan.judged / self._plan.rate + PATIENCE_SECONDS,
+        )
 
     async def _last_answers(self) -> None:
         self._screen.step("Last answers")
