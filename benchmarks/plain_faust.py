@@ -31,9 +31,7 @@ recommendations = app.topic(settings.recommendations_topic, key_type=bytes)
 sessions = app.Table(
     "sessions",
     key_type=bytes,
-    key_serializer="raw",
     value_type=bytes,
-    value_serializer="raw",
     partitions=settings.partitions,
     options={"driver": "rocksdict", "block_cache_size": 64 << 20, "bloom_filter_size": 10},
 )

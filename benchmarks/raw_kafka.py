@@ -17,6 +17,8 @@ from schemas.settings import Settings, load_settings
 ANSWER_BYTES = 600
 BATCH_BYTES = 1 << 20
 COMMIT_SECONDS = 1.0
+FETCH_RECORDS = 4000
+"""At most; without a limit the first answers come when most of a backlog has been read, and nothing can be timed."""
 
 PADDING = b"x" * ANSWER_BYTES
 
@@ -36,7 +38,7 @@ async def answer(settings: Settings) -> None:
     before: list[Any] = []
     async with consumer, producer:
         while True:
-            fetched = await consumer.getmany(timeout_ms=200)
+            fetched = await consumer.getmany(timeout_ms=200, max_records=FETCH_RECORDS)
             sent = []
             for tp, records in fetched.items():
                 batch = producer.create_batch()

@@ -1,0 +1,244 @@
+"""Latency from click to recommendation against load, open loop, beside a raw Kafka echo; and around a model swap.
+
+    uv run python -m benchmarks.latency --clicks FILE [--model BUNDLE | --items N] [--out docs]
+
+Both processes run all the time. At every rate they get the load in turns, in short slices, so that what else happens on
+the machine hits both alike and neither takes the other's cores. The rates go up until the worker no longer keeps up.
+Then clicks flow at one rate while another model version is announced, a few times. Writes latency.json and latency.png.
+"""
+
+import argparse
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.clickload import interleaved
+from benchmarks.contestants import Contestant, machine
+from benchmarks.openloop import Load, LoadGenerator
+from benchmarks.stage import Stage, model_for, renamed
+from nextclick.publish import promote
+from trainer.clicks import Clicks, read_click_file
+
+RATES = (100, 300, 1000, 2000, 5000, 10_000, 20_000)
+SATURATED_MS = 1000.0
+"""A median beyond this is a queue that grows."""
+
+SWAP_LOAD_SECONDS = 40
+SWAP_AT_SECONDS = 20
+WINDOW_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Point:
+    """One contestant at one rate. Latencies in ms from when a click was due; lateness is the load's own."""
+
+    contestant: str
+    rate: float
+    clicks: int
+    unanswered: int
+    p50: float
+    p99: float
+    sending_late_p99: float
+    cpu_us_per_click: float
+    peak_memory_mb: float
+
+    @property
+    def saturated(self) -> bool:
+        return self.p50 > SATURATED_MS or self.unanswered > 0
+
+
+@dataclass(frozen=True)
+class Swap:
+    """p99 in the 10 s around the first answer of another model version, and in the 10 s before these; ms."""
+
+    rate: float
+    around: float
+    before: float
+    worst_around: float
+
+
+@dataclass
+class Runner:
+    """A contestant with its load."""
+
+    contestant: Contestant
+    generator: LoadGenerator
+    clicks: pl.DataFrame
+    sent: int = 0
+
+    async def run(self, rate: float, seconds: float) -> Load:
+        self.contestant.check()
+        piece = self.clicks[self.sent : self.sent + round(rate * seconds)]
+        self.sent += len(piece)
+        return await self.generator.run(piece, rate)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clicks", type=Path, required=True, help="file of clicks to make the load from")
+    parser.add_argument("--model", type=Path, help="bundle to serve with; by default one is trained quickly")
+    parser.add_argument("--items", type=int, help="serve with random weights for so many items instead")
+    parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="clicks per second")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one slice")
+    parser.add_argument("--slices", type=int, default=4, help="of each contestant at each rate")
+    parser.add_argument("--swap-rate", type=float, default=1000.0)
+    parser.add_argument("--swaps", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+
+    clicks = read_click_file(arguments.clicks)
+    bundle = model_for(clicks, arguments.model, arguments.items)
+    other = renamed(bundle)
+    heading = f"{machine()}; {len(bundle.items):,} items"
+    with Stage() as stage:
+        worker = {"app_id": "worker", "clicks_topic": "clicks-worker", "recommendations_topic": "answers-worker"}
+        echo = {"app_id": "echo", "clicks_topic": "clicks-echo", "recommendations_topic": "answers-echo"}
+        for options in (worker, echo):
+            await stage.create_topics(stage.settings(**options))
+        await stage.publish(other)
+        await stage.publish(bundle)
+        total = round(sum(arguments.rates) * arguments.seconds * arguments.slices)
+        total += round(arguments.swaps * SWAP_LOAD_SECONDS * arguments.swap_rate) + 20_000
+        with stage.running("worker", **worker) as ours, stage.running("raw-kafka", **echo) as raw:
+            async with (
+                LoadGenerator(stage.settings(**worker)) as to_ours,
+                LoadGenerator(stage.settings(**echo)) as to_raw,
+            ):
+                runners = [Runner(raw, to_raw, load(clicks, total)), Runner(ours, to_ours, load(clicks, total))]
+                for runner in runners:
+                    await runner.run(200, 5)  # until both have joined their groups
+                    await runner.run(1000, 5)
+                points = await climb(runners, arguments.rates, arguments.seconds, arguments.slices)
+                swaps = []
+                for number in range(arguments.swaps):
+                    version = (other, bundle)[number % 2].version
+                    swaps.append(await swap(runners[1], stage, version, arguments.swap_rate))
+    report = f"{heading}\n\n{table(points)}\n\n{swap_table(swaps)}"
+    print(f"\n{report}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = {"machine": heading, "points": [asdict(point) for point in points], "swaps": [asdict(one) for one in swaps]}
+    (arguments.out / "latency.json").write_text(json.dumps(data, indent=2) + "\n")
+    plot(points, heading, arguments.out / "latency.png")
+
+
+def load(clicks: Clicks, total: int) -> pl.DataFrame:
+    return interleaved(clicks.frame, total)
+
+
+async def climb(runners: list[Runner], rates: list[float], seconds: float, slices: int) -> list[Point]:
+    """Rate after rate, until the worker is saturated."""
+    points: list[Point] = []
+    for rate in rates:
+        loads: dict[str, list[Load]] = {runner.contestant.name: [] for runner in runners}
+        before = {runner.contestant.name: runner.contestant.cpu_seconds() for runner in runners}
+        saturated = False
+        for _ in range(slices):
+            for runner in runners:
+                loads[runner.contestant.name].append(await runner.run(rate, seconds))
+            saturated = any(np.median(load.latencies) > SATURATED_MS for load in loads["worker"])
+            if saturated:
+                break
+        for runner in runners:
+            name = runner.contestant.name
+            point = summary(runner.contestant, rate, loads[name], runner.contestant.cpu_seconds() - before[name])
+            print(f"{rate:8,.0f}/s {name:10} p50 {point.p50:8.1f} ms  p99 {point.p99:8.1f} ms", flush=True)
+            points.append(point)
+        if saturated:
+            break
+    return points
+
+
+def summary(contestant: Contestant, rate: float, loads: list[Load], cpu: float) -> Point:
+    latencies = np.concatenate([load.latencies for load in loads])
+    late = np.concatenate([load.sent - load.due for load in loads]) * 1000
+    p50, p99 = percentiles(latencies)
+    return Point(
+        contestant=contestant.name,
+        rate=rate,
+        clicks=len(latencies),
+        unanswered=int(np.isinf(latencies).sum()),
+        p50=p50,
+        p99=p99,
+        sending_late_p99=percentiles(late)[1],
+        cpu_us_per_click=cpu / len(latencies) * 1e6,
+        peak_memory_mb=contestant.peak_memory() / 1e6,
+    )
+
+
+async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
+    """Announce another version while clicks flow."""
+
+    async def announce() -> None:
+        await asyncio.sleep(SWAP_AT_SECONDS)
+        await asyncio.to_thread(lambda: asyncio.run(promote(version, stage.settings())))
+
+    announcing = asyncio.create_task(announce())
+    load = await runner.run(rate, SWAP_LOAD_SECONDS)
+    await announcing
+    if version not in load.versions:
+        raise runner.contestant.failure(f"never answered with model {version}")
+    begin = load.due[load.versions[version]] - WINDOW_SECONDS / 2
+    around = load.latencies[(load.due >= begin) & (load.due < begin + WINDOW_SECONDS)]
+    before = load.latencies[(load.due >= begin - WINDOW_SECONDS) & (load.due < begin)]
+    return Swap(rate, percentiles(around)[1], percentiles(before)[1], float(around.max()))
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The 50th and the 99th, each a value that occurred."""
+    p50, p99 = np.percentile(values, [50, 99], method="higher")
+    return float(p50), float(p99)
+
+
+def table(points: list[Point]) -> str:
+    lines = [
+        "| clicks/s | worker p50 · p99 ms | raw echo p50 · p99 ms | p99 to raw | worker CPU µs/click | sending late, p99 ms |",  # noqa: E501
+        "|---|---|---|---|---|---|",
+    ]
+    for ours in points:
+        raw = next((p for p in points if p.rate == ours.rate and p.contestant != "worker"), None)
+        if ours.contestant == "worker" and raw is not None:
+            lines.append(
+                f"| {ours.rate:,.0f}{' (saturated)' if ours.saturated else ''} | {ours.p50:.1f} · {ours.p99:.1f} "
+                f"| {raw.p50:.1f} · {raw.p99:.1f} | {ours.p99 / raw.p99:.1f} | {ours.cpu_us_per_click:.0f} "
+                f"| {ours.sending_late_p99:.1f} |"
+            )
+    peak = max((point.peak_memory_mb for point in points if point.contestant == "worker"), default=0)
+    return "\n".join([*lines, "", f"Peak memory of the worker, the last rate included: {peak:,.0f} MB"])
+
+
+def swap_table(swaps: list[Swap]) -> str:
+    lines = ["| swap at | p99 ms in the 10 s around | before | ratio | worst around |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {one.rate:,.0f}/s | {one.around:.1f} | {one.before:.1f} | {one.around / one.before:.2f} "
+        f"| {one.worst_around:.1f} |"
+        for one in swaps
+    ]
+    return "\n".join(lines)
+
+
+def plot(points: list[Point], heading: str, path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for name, colour, label in (("worker", "tab:blue", "worker"), ("raw-kafka", "tab:gray", "raw Kafka echo")):
+        mine = [point for point in points if point.contestant == name]
+        rates = [point.rate for point in mine]
+        axes.plot(rates, [point.p50 for point in mine], "o-", color=colour, label=f"{label}, p50")
+        axes.plot(rates, [point.p99 for point in mine], "s--", color=colour, label=f"{label}, p99")
+    axes.set(xscale="log", yscale="log", xlabel="clicks per second", ylabel="ms from due to answered")
+    axes.set_title(f"Click to recommendation, open loop\n{heading}", fontsize=9)
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
