@@ -10,6 +10,13 @@ from schemas.click import ItemId
 from schemas.errors import SettingsError
 from schemas.recommendation import TOP
 
+# A session's result must not depend on what else is in its batch, so that an answer computed again is the same. Two
+# things would break that on a CPU (measured with MKL and AVX-512, `tests/worker/test_recommender.py` holds it):
+FEWEST_ROWS = 8
+"""Rows of the smallest matrix product: with less than 4, MKL takes another kernel, whose sums differ in the last bits."""
+ROWS = 32
+"""A step's rows are filled up to a multiple: what is left over of a vector register goes through another sigmoid."""
+
 
 def choose_device(setting: str) -> torch.device:
     """The device that `NEXTCLICK_DEVICE` names; `auto` takes a GPU where there is one.
@@ -66,7 +73,11 @@ class ServingModel:
     @torch.inference_mode()
     def step(self, items: Tensor, state: Tensor) -> Tensor:
         """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h)."""
-        return self._network.step(items, state)
+        rows = items.shape[0]
+        padding = -rows % ROWS
+        return self._network.step(
+            functional.pad(items, (0, padding)), functional.pad(state, (0, 0, 0, 0, 0, padding))
+        )[:rows]
 
     @torch.inference_mode()
     def best(self, output: Tensor) -> tuple[list[list[int]], list[list[float]]]:
@@ -78,7 +89,9 @@ class ServingModel:
         Returns:
             rows and scores, B lists of `top` each.
         """
-        scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
+        rows = output.shape[0]
+        padding = max(0, FEWEST_ROWS - rows)
+        scores = torch.addmm(self._bias, functional.pad(output, (0, 0, 0, padding)), self._weight.T)[:rows]  # (B, I')
         values, columns = block_top_k(scores, self.top)  # (B, top) each
         return columns.tolist(), values.double().round(decimals=4).tolist()
 

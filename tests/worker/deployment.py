@@ -1,0 +1,320 @@
+"""A deployment under test: real workers as processes, clicks of many interleaved sessions, answers read from outside."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from gru4rec.bundle import Bundle, read_bundle, write_bundle
+from gru4rec.network import GRU4Rec, NetworkConfig
+from nextclick.publish import publish_bundle
+from schemas.click import InvalidClickError, decode_click
+from schemas.durations import milliseconds
+from schemas.settings import PREFIX, Settings
+from worker.model import ServingModel
+from worker.recommender import PendingClick, Recommender
+from worker.session import SessionState, new_session, unpack
+
+torch.set_num_threads(1)  # the workers under test are busy on the other cores
+
+ITEMS = 300
+START = 1_700_000_000_000
+"""Time of the first click, ms since 1970."""
+
+
+def bundle(directory: Path, version: str = "v1", seed: int = 0, **shape: Any) -> Path:
+    """A bundle of an untrained network: its answers differ from session to session, which is all that is needed."""
+    torch.manual_seed(seed)
+    network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=shape.pop("hidden", 32), **shape))
+    for weight in network.parameters():  # wide enough that the order of items depends on the whole session
+        weight.data.mul_(3)
+    write_bundle(Bundle(version, network, list(range(ITEMS)), np.arange(ITEMS, 0, -1)), directory)
+    return directory
+
+
+def clicks_of(sessions: int, clicks_each: int, seed: int = 0) -> list[tuple[str, int, int]]:
+    """(session, item, time) of sessions that are all open at once: each session's k-th click is in the k-th wave."""
+    rng = random.Random(seed)
+    wave = [(f"s{seed}-{session}", clicks) for session in range(sessions) for clicks in range(clicks_each)]
+    wave.sort(key=lambda click: (click[1], rng.random()))
+    return [(session, rng.randrange(ITEMS), START + place * 10) for place, (session, _) in enumerate(wave)]
+
+
+@dataclass
+class Message:
+    """A Kafka record as read from outside."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.value or b"null")
+
+
+class WorkerProcess:
+    """One `faust -A worker worker` with a data directory of its own."""
+
+    def __init__(self, settings: Settings, data: Path, module: str, environment: dict[str, str]) -> None:
+        self.log = data.with_suffix(".log")
+        self._file = self.log.open("a")
+        names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        for field in Settings.model_fields:
+            value = getattr(settings, field)
+            if value is not None and value != Settings.model_fields[field].default:
+                names[PREFIX + field.upper()] = (
+                    f"{milliseconds(value)}ms" if hasattr(value, "total_seconds") else str(value)
+                )
+        names |= {PREFIX + "DATA_DIR": str(data), **environment}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "faust", "-A", module, "worker", "--without-web"],
+            env=names,
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+class Deployment:
+    """Topics and workers of one test."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self.settings = settings
+        self.directory = directory
+        self.workers: list[WorkerProcess] = []
+        self.bundles: dict[str, Path] = {}
+
+    def start(self, data: str = "w1", module: str = "worker", **environment: str) -> WorkerProcess:
+        worker = WorkerProcess(self.settings, self.directory / data, module, environment)
+        self.workers.append(worker)
+        return worker
+
+    def publish(self, version: str = "v1", seed: int = 0, **shape: Any) -> None:
+        path = bundle(self.directory / "bundles" / version, version, seed, **shape)
+        asyncio.run(publish_bundle(path, self.settings))
+        self.bundles[version] = path
+
+    def send(self, clicks: Sequence[tuple[str, int, int]], rate: float | None = None) -> None:
+        """Produce clicks, in order, at a rate per second."""
+        encoded = [
+            (session.encode(), msgspec.json.encode({"session_id": session, "item_id": item, "timestamp": moment}))
+            for session, item, moment in clicks
+        ]
+        self.send_raw(encoded, rate)
+
+    def send_raw(self, messages: Sequence[tuple[bytes | None, bytes | None]], rate: float | None = None) -> None:
+        async def send() -> None:
+            producer = AIOKafkaProducer(bootstrap_servers=self.settings.brokers, linger_ms=2, request_timeout_ms=60_000)
+            await producer.start()
+            begin = time.monotonic()
+            for place, (key, value) in enumerate(messages):
+                if rate is not None and (ahead := begin + place / rate - time.monotonic()) > 0.01:
+                    await asyncio.sleep(ahead)
+                await producer.send(self.settings.clicks_topic, value, key=key)
+            await producer.stop()
+
+        asyncio.run(send())
+
+    @contextmanager
+    def flowing(self, clicks: Sequence[tuple[str, int, int]], rate: float) -> Iterator[None]:
+        """Clicks flow at a rate while the block runs; all of them are sent when it ends."""
+        thread = threading.Thread(target=self.send, args=(clicks, rate))
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+    def read(self, topic: str) -> list[Message]:
+        """All of a topic, partition by partition."""
+
+        async def read() -> list[Message]:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers, enable_auto_commit=False)
+            await consumer.start()
+            try:
+                partitions = self._partitions(topic)
+                consumer.assign(partitions)
+                await consumer.seek_to_beginning(*partitions)
+                ends = await consumer.end_offsets(partitions)
+                found = []
+                for partition in partitions:
+                    while await consumer.position(partition) < ends[partition]:
+                        for record in (await consumer.getmany(partition, timeout_ms=500)).get(partition, []):
+                            found.append(
+                                Message(
+                                    record.partition,
+                                    record.offset,
+                                    record.timestamp,
+                                    record.key,
+                                    record.value,
+                                    dict(record.headers),
+                                )
+                            )
+                return found
+            finally:
+                await consumer.stop()
+
+        return asyncio.run(read())
+
+    def count(self, topic: str) -> int:
+        """How many records a topic was given."""
+
+        async def count() -> int:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers, enable_auto_commit=False)
+            await consumer.start()
+            try:
+                partitions = self._partitions(topic)
+                return sum((await consumer.end_offsets(partitions)).values())
+            finally:
+                await consumer.stop()
+
+        return asyncio.run(count())
+
+    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait for a condition; the logs of the workers are in the failure."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {worker.log.name}\n{worker.said[-3000:]}" for worker in self.workers)
+                raise AssertionError(f"not within {seconds:g} s: {what}\n{logs}")
+            time.sleep(0.2)
+
+    def wait_for_answers(self, clicks: int, seconds: float = 60) -> None:
+        """Wait until at least so many recommendations were produced."""
+        topic = self.settings.recommendations_topic
+        self.wait_until(lambda: self.count(topic) >= clicks, f"{clicks} answers", seconds)
+
+    def wait_until_all_answered(self, seconds: float = 60) -> None:
+        """Wait until every click on the topic has an answer or is rejected."""
+        self.wait_until(lambda: not self.outcome().missing, "an answer to every click", seconds)
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        count = 1 if topic == self.settings.models_topic else self.settings.partitions
+        return [TopicPartition(topic, number) for number in range(count)]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.alive:
+                worker.wake()
+                worker.kill()
+
+    def outcome(self) -> "Outcome":
+        """What came out, beside what an undisturbed run gives."""
+        return Outcome(
+            self.read(self.settings.clicks_topic),
+            self.read(self.settings.recommendations_topic),
+            self.read(self.settings.rejected_topic),
+        )
+
+    def states(self) -> dict[bytes, SessionState]:
+        """The last state of every session in the changelog."""
+        return {
+            message.key or b"": unpack(message.value)
+            for message in self.read(self.settings.changelog_topic)
+            if message.value is not None
+        }
+
+    def undisturbed(self) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
+        """Answers by id and final states, computed from the clicks topic one click at a time, without a worker."""
+        (path,) = self.bundles.values()
+        recommender = Recommender(
+            gap_ms=milliseconds(self.settings.session_gap),
+            history=self.settings.session_history,
+            model=ServingModel(read_bundle(path), torch.device("cpu")),
+        )
+        answers: dict[str, list[Any]] = {}
+        states: dict[bytes, SessionState] = {}
+        for message in self.read(self.settings.clicks_topic):
+            try:
+                click = decode_click(message.key, message.value)
+            except InvalidClickError:
+                continue
+            assert message.key is not None
+            state = states.setdefault(message.key, new_session(message.partition))
+            pending = PendingClick(
+                message.partition,
+                message.offset,
+                message.key,
+                click.session_id,
+                click.item_id,
+                click.timestamp,
+                state,
+            )
+            (answer,) = recommender.recommend([pending], 0).answers
+            assert answer is not None
+            answers[f"{message.partition}-{message.offset}"] = answer.items
+        return answers, states
+
+
+class Outcome:
+    """Clicks, answers and rejections of a deployment, matched by id."""
+
+    def __init__(self, clicks: list[Message], answers: list[Message], rejected: list[Message]) -> None:
+        self.clicks = {f"{click.partition}-{click.offset}": click for click in clicks}
+        self.answers: defaultdict[str, list[Any]] = defaultdict(list)
+        for answer in answers:
+            self.answers[answer.json["id"]].append(answer.json)
+        self.rejected = Counter(f"{m.headers['partition'].decode()}-{m.headers['offset'].decode()}" for m in rejected)
+
+    @property
+    def missing(self) -> list[str]:
+        """Clicks with neither an answer nor a rejection."""
+        return [click for click in self.clicks if click not in self.answers and click not in self.rejected]
+
+    @property
+    def duplicates(self) -> int:
+        """Answers beyond the first of each click."""
+        return sum(len(answers) - 1 for answers in self.answers.values())
+
+    def unequal(self, expected: dict[str, list[Any]]) -> list[str]:
+        """Clicks of which some answer has other items than the expected ones."""
+        return [
+            click
+            for click, items in expected.items()
+            if any(answer["items"] != items for answer in self.answers[click])
+        ]
+

@@ -1,0 +1,77 @@
+"""The guarantee, with real workers on a real Kafka: no click is lost, none is applied twice, whatever happens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import Settings
+from tests.worker.deployment import Deployment, clicks_of
+
+RATE = 300
+
+
+@pytest.fixture
+def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(kafka_settings, tmp_path)
+    yield deployment
+    deployment.close()
+
+
+def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool) -> None:
+    """Every click is answered, each answer is that of an undisturbed run, and so is every session's state."""
+    deployment.wait_until_all_answered()
+    outcome = deployment.outcome()
+    answers, states = deployment.undisturbed()
+    assert not outcome.unequal(answers)
+    if not duplicates_allowed:
+        assert outcome.duplicates == 0
+    deployment.wait_until(lambda: deployment.states().keys() == states.keys(), "a state of every session")
+    for key, state in deployment.states().items():
+        expected = states[key]
+        expected.stored_at = state.stored_at
+        assert state == expected
+
+
+def test_an_undisturbed_run_answers_every_click_once(deployment: Deployment) -> None:
+    deployment.publish()
+    deployment.start()
+    deployment.send(clicks_of(200, 10))
+    assert_undisturbed(deployment, duplicates_allowed=False)
+
+
+def test_workers_that_join_and_leave_lose_and_double_nothing(deployment: Deployment) -> None:
+    deployment.publish()
+    workers = [deployment.start("w1")]
+    deployment.send(clicks_of(1, 1, seed=9))
+    deployment.wait_for_answers(1)
+    with deployment.flowing(clicks_of(400, 25), RATE):
+        for turn in range(4):
+            answered = deployment.count(deployment.settings.recommendations_topic)
+            workers.append(deployment.start(f"w{2 + turn % 2}"))
+            deployment.wait_for_answers(answered + 900)
+            leaving = workers.pop(0)
+            assert leaving.stop() == 0
+    assert_undisturbed(deployment, duplicates_allowed=False)
+
+
+def test_a_worker_killed_and_started_again_on_its_disk_loses_nothing(deployment: Deployment) -> None:
+    deployment.publish()
+    with deployment.flowing(clicks_of(400, 25), RATE):
+        for turn in range(5):
+            worker = deployment.start()
+            deployment.wait_for_answers(1500 * (turn + 1))
+            worker.kill()
+        deployment.start()
+    assert_undisturbed(deployment, duplicates_allowed=True)
+
+
+def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: Deployment) -> None:
+    deployment.publish()
+    with deployment.flowing(clicks_of(400, 20), RATE):
+        for turn in range(3):
+            worker = deployment.start(f"w{turn}")
+            deployment.wait_for_answers(1500 * (turn + 1))
+            worker.kill()
+        deployment.start("w9")
+    assert_undisturbed(deployment, duplicates_allowed=True)
