@@ -1,4 +1,4 @@
-"""The second day's clicks as they flow: at a rate, as far as they may, until stopped."""
+"""The second day's clicks as they flow: at a rate, as far as they may, then at a trickle, until stopped."""
 
 import asyncio
 
@@ -7,7 +7,9 @@ import polars as pl
 from nextclick.clickstream import send_clicks
 from schemas.settings import Settings
 
-PAUSE_SECONDS = 0.05
+TRICKLE_SECONDS = 0.5
+TRICKLE = 10
+"""Clicks in that time beyond what is allowed: enough to see that a model serves, and for minutes of waiting."""
 
 
 class ClickFlow:
@@ -15,7 +17,7 @@ class ClickFlow:
 
     Attributes:
         sent: clicks that Kafka has acknowledged.
-        allowed: the flow pauses after so many clicks; raise it to let it go on.
+        allowed: after so many clicks the flow is a trickle; raise it to let it go on.
     """
 
     def __init__(self, settings: Settings, clicks: pl.DataFrame, rate: float, allowed: float) -> None:
@@ -37,15 +39,16 @@ class ClickFlow:
     async def run(self) -> None:
         """Send until stopped."""
         while not self._stop.is_set():
-            if self.sent == self.allowed:
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
+            end = self.allowed
+            if self.sent >= self.allowed:
+                await asyncio.sleep(TRICKLE_SECONDS)
+                end = self.sent + TRICKLE
             before = self.sent
 
             def acknowledged(clicks: int, before: int = before) -> None:
                 self.sent = before + clicks
 
-            piece = self._clicks[before : self.allowed]
+            piece = self._clicks[before:end]
             self.sent = before + await send_clicks(
                 self._settings, piece, rate=self._rate, stop=self._stop, progress=acknowledged
             )

@@ -18,8 +18,8 @@ class Plan:
     training: tuple[str, ...] = (
         "--learning-rate", "0.1", "--batch-size", "128", "--samples", "512", "--dropout-hidden", "0.2", "--epochs", "5",
     )  # fmt: skip
-    # The flow pauses rather than run out of clicks where a machine is slow: shares of the second day that may be sent
-    # until the first model is announced, until it serves, until the second is announced, until that one serves.
+    # Where a machine is slow the flow becomes a trickle, rather than run out of clicks: shares of the second day that
+    # may be sent until the first model is announced, until it serves, until the second is announced, until it serves.
     shares: tuple[float, float, float, float] = (0.3, 0.4, 0.75, 0.85)
     seed: int = 0
 

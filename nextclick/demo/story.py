@@ -134,7 +134,7 @@ class Story:
         flow.allow(allowed)
         score = self._scoreboard.score(announcement.version)
         await self._until(
-            lambda: score.answers >= self._plan.judged or flow.sent == flow.allowed,
+            lambda: score.answers >= self._plan.judged or flow.sent >= flow.allowed,
             f"model {number} answers {self._plan.judged:,} clicks",
             self._plan.judged / self._plan.rate + PATIENCE_SECONDS,
         )
