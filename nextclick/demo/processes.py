@@ -57,7 +57,7 @@ class Child:
 
     def give_way(self) -> None:
         """Leave the processor to the other processes where they want it."""
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, 10)
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
 
     def check(self) -> None:
         """Complain where it has failed.

@@ -96,13 +96,13 @@ class Story:
         self._children.append(Child("worker", WORKER, settings, self._directory))
         self._tasks.append(asyncio.create_task(watch(settings, self._scoreboard, self._announced)))
         screen.done()
-        screen.step("First day", f"{len(clicks):,} clicks onto the topic, as fast as Kafka takes them")
+        screen.step("First day", f"{len(clicks):,} clicks, as fast as Kafka takes them")
         screen.figures = self.figures
         await send_clicks(settings, clicks)
 
     def _train(self, number: int) -> Child:
-        on = "the first day" if number == 1 else "both days"
-        self._screen.step(f"Model {number}, on {on}", "nextclick train --clicks kafka --publish")
+        days = "the first day" if number == 1 else "both days"
+        self._screen.step(f"Training on {days}", "nextclick train --clicks kafka --publish")
         training = Child(f"training-{number}", [*TRAIN, *self._plan.training], self._settings, self._directory)
         training.give_way()
         self._children.append(training)
@@ -113,7 +113,7 @@ class Story:
 
         def trained() -> bool:
             if training.exit_code is None and (line := training.last_line).startswith("epoch"):
-                self._screen.detail(f"nextclick train: {line}")
+                self._screen.detail(line)
             return training.exit_code == 0 and len(self._announced) >= number
 
         await self._until(trained, f"model {number} is announced", TRAINING_SECONDS)
@@ -129,7 +129,8 @@ class Story:
         """Let a model answer enough clicks to be judged."""
         announcement, flow = self._announced[number - 1], self.flow
         self._screen.step(
-            f"{model_name(number, announcement.version)} serves", f"swapped in {self.swap_ms(number):,} ms, no restart"
+            f"{model_name(number, announcement.version).capitalize()} serves",
+            f"swapped in {self.swap_ms(number):,} ms, no restart",
         )
         flow.allow(allowed)
         score = self._scoreboard.score(announcement.version)

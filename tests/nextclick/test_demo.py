@@ -52,7 +52,7 @@ def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("at", ["Apache Kafka", "Model 1"])
+@pytest.mark.parametrize("at", ["Apache Kafka", "Training"])
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, at: str) -> None:
     process = start(tmp_path)
     assert process.stdout is not None
