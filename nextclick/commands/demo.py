@@ -11,7 +11,7 @@ INTERRUPTED = 130
 
 def demo(
     quick: Annotated[
-        bool, typer.Option("--quick", help="A small shop and few clicks: half a minute instead of two.")
+        bool, typer.Option("--quick", help="A small shop and few clicks: less than a minute instead of two.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep Kafka's data, the logs and the models.")] = False,
 ) -> None:
