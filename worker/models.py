@@ -1,11 +1,12 @@
 """Following the models topic: fetch what is announced, check it, make it ready, hand it over between two batches."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,6 @@ class ModelFollower:
         self._serve = serve
         self._cache = settings.data_dir.absolute() / "models"
         self._serving: str | None = None
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="fetch")
 
     async def run(self) -> None:
         """Read all of the models topic, then follow it; `first_look` is set once the last announcement was handled."""
@@ -109,11 +109,9 @@ class ModelFollower:
         await self._take_up(message)
 
     async def _load(self, announcement: ModelAnnouncement) -> ServingModel:
-        loop = asyncio.get_running_loop()
         seconds = self._settings.fetch_timeout.total_seconds()
-        load = loop.run_in_executor(self._threads, self._load_now, announcement)
         try:
-            return await asyncio.wait_for(load, seconds)
+            return await asyncio.wait_for(_in_thread(lambda: self._load_now(announcement)), seconds)
         except TimeoutError:
             raise BundleError(
                 f"{announcement.uri} was not fetched within {seconds:g}s (NEXTCLICK_FETCH_TIMEOUT)"
@@ -142,6 +140,31 @@ class ModelFollower:
         for directory in self._cache.iterdir():
             if directory.is_dir() and directory.name != keep:
                 shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
+    """Run in a thread that may hang for ever: unlike one of an executor, it does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[ServingModel] = loop.create_future()
+
+    def settle(result: ServingModel | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def run() -> None:
+        try:
+            outcome: tuple[ServingModel | None, BaseException | None] = load(), None
+        except BaseException as error:  # handed to the waiting task
+            outcome = None, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is gone
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return await future
 
 
 async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:

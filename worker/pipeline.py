@@ -194,6 +194,7 @@ class Pipeline:
             await asyncio.wait([before])
         if answers is None or rejected is None:
             return
+        self._app.after_step("answers")
         states: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         for click in batch.clicks:
             packed = outcome.states.get(click.key)
@@ -206,10 +207,13 @@ class Pipeline:
         last_offsets = await publish(settings.changelog_topic, changelog, may_go_on)
         if last_offsets is None or not may_go_on():
             return
+        self._app.after_step("changelog")
         for partition, sessions in states.items():
             self._app.sessions.data.write(partition, sessions, last_offsets[partition])
+        self._app.after_step("states")
         for partition, offset in batch.next_offsets.items():
             self._app.consumer.stored(TP(settings.clicks_topic, partition), offset)
+        self._app.after_step("offsets")
         for place in {(click.partition, click.key) for click in batch.clicks}:
             if self._in_flight[place].batch is batch:
                 del self._in_flight[place]

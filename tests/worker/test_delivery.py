@@ -75,3 +75,29 @@ def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: De
             worker.kill()
         deployment.start("w9")
     assert_undisturbed(deployment, duplicates_allowed=True)
+
+
+@pytest.mark.parametrize("step", ["answers", "changelog", "states", "offsets"])
+def test_a_crash_after_any_step_of_a_delivery_is_repaired(deployment: Deployment, step: str) -> None:
+    deployment.publish()
+    deployment.send(clicks_of(300, 10))
+    crashing = deployment.start(module="tests.worker.crashing", NEXTCLICK_TEST_CRASH=f"{step}:3")
+    deployment.wait_until(lambda: not crashing.alive, "the crash")
+    deployment.start()
+    assert_undisturbed(deployment, duplicates_allowed=step == "answers")
+
+
+def test_a_paused_worker_that_wakes_up_does_no_damage(deployment: Deployment) -> None:
+    deployment.publish()
+    sleeper = deployment.start("w1", NEXTCLICK_GROUP_TIMEOUT="6s")
+    deployment.send(clicks_of(1, 1, seed=9))
+    deployment.wait_for_answers(1)
+    with deployment.flowing(clicks_of(400, 20), RATE):
+        deployment.wait_for_answers(500)
+        sleeper.pause()
+        deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s")
+        answered = deployment.count(deployment.settings.recommendations_topic)
+        deployment.wait_for_answers(answered + 1000)
+        sleeper.wake()
+    assert_undisturbed(deployment, duplicates_allowed=True)
+    assert sleeper.alive

@@ -24,10 +24,12 @@ class DeliveryApp(faust.App):
         source: where the agent takes clicks from.
         publisher: where it puts what it has for the broker.
         sessions: the table of session states.
+        after_step: called after each step of a delivery with its name; a test ends the process there.
         finish_deliveries: set by the pipeline: waits until the micro-batches under way are stored.
     """
 
     finish_deliveries: Callable[[], Awaitable[None]]
+    after_step: Callable[[str], None] = staticmethod(lambda step: None)
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings

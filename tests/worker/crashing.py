@@ -1,0 +1,21 @@
+"""A worker that kills itself after a given step of its n-th delivery: NEXTCLICK_TEST_CRASH=answers:3."""
+
+import os
+import signal
+from collections import Counter
+
+from worker.service import create_app
+
+app = create_app()
+
+_step, _turn = os.environ["NEXTCLICK_TEST_CRASH"].split(":")
+_seen: Counter[str] = Counter()
+
+
+def crash(step: str) -> None:
+    _seen[step] += 1
+    if step == _step and _seen[step] == int(_turn):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+app.after_step = crash
