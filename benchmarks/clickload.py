@@ -1,5 +1,6 @@
 """Clicks to send: the sessions of a file, again and again under new ids, hundreds of them open at the same time."""
 
+import random
 import time
 from itertools import chain, islice, repeat
 
@@ -9,7 +10,7 @@ OPEN_SESSIONS = 500
 
 
 def interleaved(frame: pl.DataFrame, clicks: int, open_sessions: int = OPEN_SESSIONS) -> pl.DataFrame:
-    """A table of `clicks` clicks in which every session keeps its order and `open_sessions` take turns.
+    """A table of `clicks` clicks in which every session keeps its order and the next click is of any open one.
 
     Timestamps are a millisecond apart and end now, so that each click has its own.
 
@@ -22,23 +23,24 @@ def interleaved(frame: pl.DataFrame, clicks: int, open_sessions: int = OPEN_SESS
     sessions = grouped.agg("item_id")["item_id"].to_list()
     supply = enumerate(chain.from_iterable(repeat(sessions)), start=1)
     open_now = [(number, iter(items)) for number, items in islice(supply, open_sessions)]
+    choose = random.Random(0).randrange
     session_ids: list[int] = []
     item_ids: list[int | str] = []
     while len(item_ids) < clicks:
-        for place, (number, items) in enumerate(open_now):
-            item = next(items, None)
-            while item is None:
-                number, items = next(supply)
-                items = iter(items)
-                open_now[place] = (number, items)
-                item = next(items, None)
-            session_ids.append(number)
-            item_ids.append(item)
+        place = choose(open_sessions)
+        number, items = open_now[place]
+        item = next(items, None)
+        if item is None:
+            following, its_items = next(supply)
+            open_now[place] = (following, iter(its_items))
+            continue
+        session_ids.append(number)
+        item_ids.append(item)
     first = time.time_ns() // 1_000_000 - clicks
     return pl.DataFrame(
         {
-            "session_id": session_ids[:clicks],
-            "item_id": item_ids[:clicks],
+            "session_id": session_ids,
+            "item_id": item_ids,
             "timestamp": pl.int_range(first, first + clicks, eager=True),
         }
     )

@@ -22,7 +22,8 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 COMMANDS = {
     "worker": ("-m", "faust", "-A", "worker", "worker", "--without-web"),
     "plain-faust": ("-m", "benchmarks.plain_faust", "worker", "--without-web", "-l", "info"),
-    "raw-kafka": ("-m", "benchmarks.raw_kafka"),
+    "raw-json": ("-m", "benchmarks.raw_kafka", "json"),
+    "raw-bytes": ("-m", "benchmarks.raw_kafka", "bytes"),
 }
 
 

@@ -103,7 +103,7 @@ async def main() -> None:
         await stage.publish(bundle)
         total = round(sum(arguments.rates) * arguments.seconds * arguments.slices)
         total += round(arguments.swaps * SWAP_LOAD_SECONDS * arguments.swap_rate) + 20_000
-        with stage.running("worker", **worker) as ours, stage.running("raw-kafka", **echo) as raw:
+        with stage.running("worker", **worker) as ours, stage.running("raw-bytes", **echo) as raw:
             async with (
                 LoadGenerator(stage.settings(**worker)) as to_ours,
                 LoadGenerator(stage.settings(**echo)) as to_raw,
@@ -227,7 +227,7 @@ def plot(points: list[Point], heading: str, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    for name, colour, label in (("worker", "tab:blue", "worker"), ("raw-kafka", "tab:gray", "raw Kafka echo")):
+    for name, colour, label in (("worker", "tab:blue", "worker"), ("raw-bytes", "tab:gray", "raw Kafka echo")):
         mine = [point for point in points if point.contestant == name]
         rates = [point.rate for point in mine]
         axes.plot(rates, [point.p50 for point in mine], "o-", color=colour, label=f"{label}, p50")

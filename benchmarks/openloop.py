@@ -24,7 +24,7 @@ STRAGGLER_SECONDS = 20.0
 
 
 class _AnsweredClick(msgspec.Struct, gc=False):
-    """What of an answer names its click and its model; raw-kafka's has no model."""
+    """What of an answer names its click and its model; a raw echo's has no model."""
 
     timestamp: int
     model_version: str | None = None

@@ -1,17 +1,24 @@
 """A consume-and-produce loop on aiokafka and nothing else: what Kafka and its Python client allow at most.
 
-Every click is answered by itself, filled up to the size of a recommendation. Records are fetched and produced in bulk;
-offsets are committed once a second, of what was acknowledged. Run by `benchmarks.throughput` and `benchmarks.latency`.
+    python -m benchmarks.raw_kafka bytes    every click goes back as it came, filled up to the size of a recommendation
+    python -m benchmarks.raw_kafka json     every click is decoded, and a recommendation of 20 items is encoded for it
+
+Records are fetched and produced in bulk; offsets are committed once a second, of what was acknowledged. There is no
+state and no changelog. Run by `benchmarks.throughput` and `benchmarks.latency`, with settings from the environment.
 """
 
 import asyncio
 import contextlib
 import signal
+import sys
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from schemas.click import decode_click
+from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from schemas.settings import Settings, load_settings
 
 ANSWER_BYTES = 600
@@ -21,9 +28,24 @@ FETCH_RECORDS = 4000
 """At most; without a limit the first answers come when most of a backlog has been read, and nothing can be timed."""
 
 PADDING = b"x" * ANSWER_BYTES
+SCORES = [round(1 / place, 4) for place in range(1, 21)]
 
 
-async def answer(settings: Settings) -> None:
+def by_bytes(record: Any) -> bytes:
+    return bytes(record.value[:-1] + b',"padding":"' + PADDING[len(record.value) :] + b'"}')
+
+
+def by_json(record: Any) -> bytes:
+    click = decode_click(record.key, record.value)
+    assert isinstance(click.timestamp, int)
+    items = [click.item_id] * 20
+    name = f"{record.partition}-{record.offset}"
+    return encode_recommendation(
+        EncodedRecommendation(name, click.session_id, click.item_id, click.timestamp, items, SCORES, "none", "model")
+    )
+
+
+async def answer(settings: Settings, answer_to: Callable[[Any], bytes]) -> None:
     consumer = AIOKafkaConsumer(
         settings.clicks_topic,
         bootstrap_servers=settings.brokers,
@@ -43,7 +65,7 @@ async def answer(settings: Settings) -> None:
             for tp, records in fetched.items():
                 batch = producer.create_batch()
                 for record in records:
-                    value = record.value[:-1] + b',"padding":"' + PADDING[len(record.value) :] + b'"}'
+                    value = answer_to(record)
                     while batch.append(timestamp=None, key=record.key, value=value) is None:
                         sent.append(await producer.send_batch(batch, topic, partition=tp.partition))
                         batch = producer.create_batch()
@@ -57,7 +79,8 @@ async def answer(settings: Settings) -> None:
 
 
 async def main() -> None:
-    answering = asyncio.create_task(answer(load_settings()))
+    answer_to = {"bytes": by_bytes, "json": by_json}[sys.argv[1]]
+    answering = asyncio.create_task(answer(load_settings(), answer_to))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await answering
