@@ -115,7 +115,7 @@ def clocks(stage: Stage, contestant: Contestant) -> tuple[float, float, float]:
 def table(readings: list[Reading]) -> str:
     """Medians with the smallest and largest, and the medians' ratios to the two alternatives."""
     lines = [
-        "| | clicks/s | CPU µs/click | broker CPU µs/click | peak MB | clicks/s to plain · json · bytes | CPU to plain |",
+        "| | clicks/s | CPU µs/click | of the broker | peak MB | clicks/s to plain · json · bytes | CPU to plain |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = {row.contestant: [r for r in readings if r.contestant == row.contestant] for row in readings}

@@ -39,7 +39,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
-                env=_environment(settings),
+                env=_environment(settings, directory),
                 start_new_session=True,  # the terminal's ctrl-C is for the demo, which stops its children in order
                 preexec_fn=_end_with_parent(),
             )
@@ -91,7 +91,7 @@ def undisturbed() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings, directory: Path) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
     given = {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
-    return {**ours, **given}
+    return {**ours, **given, "TMPDIR": str(directory)}  # torch leaves a directory there
