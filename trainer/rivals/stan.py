@@ -1,0 +1,113 @@
+"""STAN (Garg et al. 2019): neighbourhood sessions weighted by order and time."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from trainer.prefixes import Prefixes
+from trainer.rivals.neighbours import distinct_newest_first, index_sessions, most_similar, share_items
+from trainer.sessions import Sessions
+
+
+class STAN:
+    """Sequence and time aware neighbourhoods.
+
+        similarity(s, n) = Σ over shared items i of e^(−back(i, s)/λ1) / sqrt(|n|) · e^(−age(n)/λ2)
+        score(j) = Σ over the k most similar n with j of similarity(s, n) · e^(−|position(j, n) − position(i*, n)|/λ3)
+
+    back(i, s) is how many clicks ago s clicked i, i* the newest click of s that n shares, and |n| counts distinct
+    items. The paper divides by sqrt(|s|) too, which changes no order.
+
+    age(n) counts the training sessions that began after n, as a share of all: unlike the paper's days it needs no
+    timestamps, and the time from the training's end to s would scale all scores of s alike.
+
+    Args:
+        k: neighbours.
+        newest: candidates.
+        position_decay: λ1, in clicks.
+        age_decay: λ2, in lengths of the training log.
+        distance_decay: λ3, in clicks.
+    """
+
+    def __init__(
+        self,
+        k: int = 500,
+        newest: int = 2500,
+        position_decay: float = 1.0,
+        age_decay: float = 1.0,
+        distance_decay: float = 1.0,
+    ) -> None:
+        self.settings: dict[str, int | float] = {
+            "k": k,
+            "newest": newest,
+            "position_decay": position_decay,
+            "age_decay": age_decay,
+            "distance_decay": distance_decay,
+        }
+        self._k = k
+        self._newest = newest
+        self._position_decay = position_decay
+        self._age_decay = age_decay
+        self._distance_decay = distance_decay
+
+    def fit(self, sessions: Sessions, items: int) -> None:
+        """Index the sessions by item; weigh them by length and age."""
+        self._items = items
+        self._index = index_sessions(sessions, items, self._newest)
+        age = np.arange(len(sessions))[::-1] / len(sessions)  # (S,)
+        self._weight = np.exp(-age / self._age_decay) / np.sqrt(np.diff(self._index.of_session))  # (S,)
+
+    def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
+        """(N, I): zero for what no neighbour has."""
+        index = self._index
+        scores = np.zeros((len(prefixes), self._items), dtype=np.float32)
+        _score(
+            prefixes.items,
+            prefixes.offsets,
+            index.sessions,
+            index.of_item,
+            index.items,
+            index.positions,
+            index.of_session,
+            self._weight,
+            self._k,
+            self._newest,
+            self._position_decay,
+            self._distance_decay,
+            scores,
+        )
+        return scores
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _score(
+    clicked: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    sessions: NDArray[np.int64],
+    of_item: NDArray[np.int64],
+    items: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    of_session: NDArray[np.int64],
+    session_weight: NDArray[np.float64],
+    k: int,
+    newest: int,
+    position_decay: float,
+    distance_decay: float,
+    scores: NDArray[np.float32],
+) -> None:
+    """Fill `scores` (N, I), zero before, for the N prefixes."""
+    similarity = np.empty(len(of_session) - 1)  # (S,)
+    shared = np.full(len(of_session) - 1, -1)  # (S,)
+    for event in range(len(offsets) - 1):
+        clicks = clicked[offsets[event] : offsets[event + 1]]  # (P,)
+        back = distinct_newest_first(clicks)  # (D,)
+        weights = np.exp(-back / position_decay)  # (D,)
+        found = share_items(clicks, back, weights, sessions, of_item, newest, similarity, shared)
+        similarity[found] *= session_weight[found]
+        for session in most_similar(found, similarity, k):
+            match = clicks[len(clicks) - 1 - shared[session]]
+            own = slice(of_session[session], of_session[session + 1])
+            at = positions[own][items[own] == match][0]
+            for item, position in zip(items[own], positions[own]):  # noqa: B905 - numba has no strict
+                scores[event, item] += similarity[session] * np.exp(-abs(position - at) / distance_decay)
+        shared[found] = -1
