@@ -82,7 +82,7 @@ def evaluate(
     )
 
 
-def _outputs(network: GRU4Rec, sessions: Sessions, block: int) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+def _outputs(network: GRU4Rec, sessions: Sessions, block: int) -> Iterator[tuple[Tensor, NDArray[np.int32]]]:
     """The network's output after each click (≤ block, h), with the item clicked next (≤ block,)."""
     schedule = session_parallel(sessions, LANES)
     state = network.initial_state(LANES)  # (B, L, h)
@@ -91,10 +91,10 @@ def _outputs(network: GRU4Rec, sessions: Sessions, block: int) -> Iterator[tuple
     first = 0  # first event that waits
     for number in range(len(schedule)):
         now = slice(schedule.steps[number], schedule.steps[number + 1])
-        lanes = torch.from_numpy(schedule.lane[now]).to(device)  # (b,)
+        lanes = torch.from_numpy(schedule.lane[now].astype(np.int64)).to(device)  # (b,)
         before = state.index_select(0, lanes)  # (b, L, h)
         before[torch.from_numpy(schedule.reset[now]).to(device)] = 0
-        after = network.step(torch.from_numpy(schedule.input[now]).to(device), before)  # (b, L, h)
+        after = network.step(torch.from_numpy(schedule.input[now].astype(np.int64)).to(device), before)  # (b, L, h)
         state.index_copy_(0, lanes, after)
         waiting.append(after[:, -1])
         last = int(now.stop)

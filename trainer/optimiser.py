@@ -1,63 +1,151 @@
-"""Adagrad with momentum, for dense parameters and for single rows of large tables."""
+"""Optimisers for dense parameters and for single rows of large tables.
+
+    Adagrad   acc += g²                          Δ = −lr · g / sqrt(acc + 1e-6)
+    RMSProp   acc = .9·acc + .1·g²               Δ = −lr · g / sqrt(acc + 1e-6)
+              both with momentum:                v = momentum · v + Δ        p += v
+    Adam      m = .9·m + .1·g    v = .999·v + .001·g²                        p −= lr · m̂ / (sqrt(v̂) + 1e-8)
+              m̂ = m / (1 − .9ᵗ)  v̂ = v / (1 − .999ᵗ)
+
+Everything starts at 0, and there is no learning-rate decay. Rows that a step does not touch are neither moved nor
+decayed: all they have waits until they are touched again. Adam's t is therefore a row's own number of updates; with
+the number of steps in its place, a rare item's first updates would come out far too small.
+
+Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba, ICLR 2015.
+"""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from trainer.config import FitConfig
+
 EPSILON = 1e-6
+RMSPROP_DECAY = 0.9
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
 
 
-class Adagrad:
-    """Adagrad (Duchi et al. 2011) with momentum on the scaled step.
+class Optimiser(Protocol):
+    """Moves parameters by their gradients."""
 
-        acc += g²        Δ = −lr · g / sqrt(acc + 1e-6)        v = momentum · v + Δ        p += v
+    def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a whole parameter, whose state is kept under `name`; both tensors of one shape."""
 
-    `acc` and `v` start at 0. There is no learning-rate decay. Rows that a step does not touch are neither moved nor
-    decayed: their velocity waits until they are touched again.
-
-    Args:
-        learning_rate: lr above.
-        momentum: in [0, 1); at 0 no velocity is kept.
-    """
-
-    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self._state: dict[int, tuple[Tensor, Tensor | None]] = {}
-
-    @torch.no_grad()
-    def update(self, parameter: Tensor, gradient: Tensor) -> None:
-        """Move a whole parameter; both of one shape."""
-        accumulator, velocity = self._state_of(parameter)
-        accumulator.addcmul_(gradient, gradient)
-        delta = self._scaled(gradient, accumulator)
-        if velocity is not None:
-            delta = velocity.mul_(self.momentum).add_(delta)
-        parameter.add_(delta)
-
-    @torch.no_grad()
-    def update_rows(self, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
+    def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
         """Move some rows of a table.
 
         Args:
+            name: what the table's state is kept under.
             table: (I, …).
             rows: (U,) int64, each row once: sum the gradients of a row that occurs more often first.
             gradient: (U, …).
         """
-        accumulator, velocity = self._state_of(table)
-        touched = accumulator.index_select(0, rows).addcmul_(gradient, gradient)  # (U, …)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Accumulators and the like by name, for a checkpoint; setting it goes on from there."""
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None: ...
+
+
+def optimiser_of(config: FitConfig) -> Optimiser:
+    """The configured optimiser."""
+    if config.optimizer == "adam":
+        return Adam(config.learning_rate)
+    decay = RMSPROP_DECAY if config.optimizer == "rmsprop" else None
+    return ScaledMomentum(config.learning_rate, config.momentum, decay)
+
+
+class _WithState:
+    def __init__(self) -> None:
+        self.state: dict[str, Tensor] = {}
+
+    def _of(self, kind: str, name: str, like: Tensor) -> Tensor:
+        key = f"{kind}.{name}"
+        if key not in self.state:
+            self.state[key] = torch.zeros_like(like, requires_grad=False)
+        return self.state[key]
+
+
+class ScaledMomentum(_WithState):
+    """Adagrad, or RMSProp where a decay is given, with momentum on the scaled step; see the module's formulas.
+
+    Args:
+        learning_rate: lr there.
+        momentum: in [0, 1); at 0 no velocity is kept.
+        decay: of the squared gradients; None never forgets them.
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0, decay: float | None = None) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """As `Optimiser`."""
+        accumulator = self._accumulate(self._of("accumulator", name, parameter), gradient)
+        delta = self._scaled(gradient, accumulator)
+        if self.momentum:
+            delta = self._of("velocity", name, parameter).mul_(self.momentum).add_(delta)
+        parameter.add_(delta)
+
+    @torch.no_grad()
+    def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
+        """As `Optimiser`."""
+        accumulator = self._of("accumulator", name, table)
+        touched = self._accumulate(accumulator.index_select(0, rows), gradient)  # (U, …)
         accumulator.index_copy_(0, rows, touched)
         delta = self._scaled(gradient, touched)  # (U, …)
-        if velocity is not None:
+        if self.momentum:
+            velocity = self._of("velocity", name, table)
             delta.add_(velocity.index_select(0, rows), alpha=self.momentum)
             velocity.index_copy_(0, rows, delta)
         table.index_add_(0, rows, delta)
 
+    def _accumulate(self, accumulator: Tensor, gradient: Tensor) -> Tensor:
+        if self.decay is None:
+            return accumulator.addcmul_(gradient, gradient)
+        return accumulator.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
+
     def _scaled(self, gradient: Tensor, accumulator: Tensor) -> Tensor:
         return (accumulator + EPSILON).rsqrt_().mul_(gradient).mul_(-self.learning_rate)
 
-    def _state_of(self, parameter: Tensor) -> tuple[Tensor, Tensor | None]:
-        key = id(parameter)
-        if key not in self._state:
-            velocity = torch.zeros_like(parameter, requires_grad=False) if self.momentum else None
-            self._state[key] = torch.zeros_like(parameter, requires_grad=False), velocity
-        return self._state[key]
+
+class Adam(_WithState):
+    """Adam with bias corrections by each row's own number of updates; see the module's formulas."""
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+
+    @torch.no_grad()
+    def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """As `Optimiser`."""
+        first, second = self._of("first", name, parameter), self._of("second", name, parameter)
+        times = self._of("times", name, parameter.new_zeros(()).double()).add_(1)
+        parameter.add_(self._step(first, second, times, gradient))
+
+    @torch.no_grad()
+    def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
+        """As `Optimiser`."""
+        first, second = self._of("first", name, table), self._of("second", name, table)
+        times = self._of("times", name, table.new_zeros(len(table)).double())
+        updates = times.index_select(0, rows).add_(1)  # (U,)
+        moments = first.index_select(0, rows), second.index_select(0, rows)  # (U, …) each
+        of_row = updates.view(-1, *[1] * (table.dim() - 1))  # (U, 1, …)
+        table.index_add_(0, rows, self._step(*moments, of_row, gradient))
+        for kept, now in zip((first, second, times), (*moments, updates), strict=True):
+            kept.index_copy_(0, rows, now)
+
+    def _step(self, first: Tensor, second: Tensor, times: Tensor, gradient: Tensor) -> Tensor:
+        """Advance the moments in place and return what is to be added to the parameter."""
+        a, b = ADAM_BETAS
+        first.mul_(a).add_(gradient, alpha=1 - a)
+        second.mul_(b).addcmul_(gradient, gradient, value=1 - b)
+        mean = first / (1 - a**times).to(first.dtype)
+        size = (second / (1 - b**times).to(second.dtype)).sqrt_().add_(ADAM_EPSILON)
+        return mean.div_(size).mul_(-self.learning_rate)

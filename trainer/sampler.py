@@ -3,28 +3,61 @@
 import numpy as np
 from numpy.typing import NDArray
 
+GOLDEN = 0x9E3779B97F4A7C15
+"""2⁶⁴ divided by the golden ratio: the step of splitmix64."""
+
+WORD = (1 << 64) - 1
+
 
 class NegativeSampler:
     """Draws items with P ∝ support^alpha, in constant time per item, by Walker's alias method (Vose 1991) in 64 bits.
 
     A float32 cumulative sum would starve rare items. Duplicates, and items that are also targets, are kept.
 
+    The n-th draw depends on the seed and on n alone, so that the compiled kernel draws the same items, and a training
+    that goes on from a checkpoint draws what it would have drawn.
+
     Args:
         support: (I,) training clicks of each item, at least 1.
         alpha: 1 draws by popularity, 0 uniformly.
         seed: of the random numbers.
+
+    Attributes:
+        drawn: how many items were drawn so far.
+        key: what the seed comes to, see `random_words`.
+        keep: (I,) float64, for each slot the probability of drawing its own item,
+        alias: (I,) int64, and the item that has the rest of the slot.
     """
 
     def __init__(self, support: NDArray[np.int64], alpha: float, seed: int) -> None:
         weights = support.astype(np.float64) ** alpha  # (I,)
         self.probability = weights / weights.sum()  # (I,)
-        self._keep, self._alias = _alias_table(self.probability)  # (I,) each
-        self._random = np.random.default_rng(seed)
+        self.keep, self.alias = _alias_table(self.probability)  # (I,) each
+        self.key = stream_key(seed, "negatives")
+        self.drawn = 0
 
     def draw(self, count: int) -> NDArray[np.int64]:
         """Draw `count` item rows, (count,) int64."""
-        slot = self._random.integers(0, len(self._keep), count)  # (count,)
-        return np.where(self._random.random(count) < self._keep[slot], slot, self._alias[slot])
+        words = random_words(self.key, self.drawn, count)  # (count,)
+        self.drawn += count
+        place = (words >> np.uint64(11)) * (len(self.keep) / 2.0**53)  # (count,), a slot and how far into it
+        slot = place.astype(np.int64)
+        return np.where(place - slot < self.keep[slot], slot, self.alias[slot])
+
+
+def stream_key(seed: int, stream: str) -> int:
+    """The key of one of a seed's independent streams of random numbers, an unsigned 64-bit number."""
+    name = int.from_bytes(stream.encode()[:8], "little")
+    return int(random_words(int(random_words(seed & WORD, 0, 1)[0]) ^ name, 0, 1)[0])
+
+
+def random_words(key: int, first: int, count: int) -> NDArray[np.uint64]:
+    """Random numbers `first` to `first + count` of a stream, (count,) uint64: splitmix64 (Steele et al. 2014)."""
+    numbers = np.arange(count, dtype=np.uint64) + np.uint64((first + 1) & WORD)
+    word = np.uint64(key) + numbers * np.uint64(GOLDEN)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
 
 
 def _alias_table(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -11,13 +11,16 @@ Example: three sessions a b c / d e / f g h in two lanes.
     2               g→h
 """
 
-import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.compiled import compiled
 from trainer.sessions import Sessions
+
+Order = Literal["time", "length", "random"]
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,17 @@ class Schedule:
 
     Attributes:
         lanes: B, the nominal batch size.
-        input: (E,) int64, row of the clicked item.
-        target: (E,) int64, row of the item clicked next.
-        lane: (E,) int64, from 0 to B-1; ascending and without repetition within a step.
+        input: (E,) int32, row of the clicked item.
+        target: (E,) int32, row of the item clicked next.
+        lane: (E,) int32, from 0 to B-1; ascending and without repetition within a step.
         reset: (E,) bool, the pair is its session's first.
         steps: (T+1,) int64; step t is the slice `steps[t]:steps[t+1]`, never empty.
     """
 
     lanes: int
-    input: NDArray[np.int64]
-    target: NDArray[np.int64]
-    lane: NDArray[np.int64]
+    input: NDArray[np.int32]
+    target: NDArray[np.int32]
+    lane: NDArray[np.int32]
     reset: NDArray[np.bool_]
     steps: NDArray[np.int64]
 
@@ -44,34 +47,92 @@ class Schedule:
         return len(self.steps) - 1
 
 
-def session_parallel(sessions: Sessions, lanes: int) -> Schedule:
-    """Lay sessions out in `lanes` lanes, in their order; each goes to the lane that is free first."""
-    pairs = np.diff(sessions.offsets) - 1  # (S,)
-    start, lane = _place(pairs, lanes)  # (S,) each
-    session = np.repeat(np.arange(len(pairs)), pairs)  # (E,)
-    nth = np.arange(len(session)) - np.repeat(np.cumsum(pairs) - pairs, pairs)  # (E,) pair's number in its session
-    step = start[session] + nth  # (E,)
-    order = np.argsort(step * lanes + lane[session], kind="stable")  # (E,)
-    session, nth = session[order], nth[order]
-    click = sessions.offsets[session] + nth  # (E,)
-    sizes = np.bincount(step) if len(step) else np.zeros(0, dtype=np.int64)  # (T,)
-    return Schedule(
+def session_parallel(sessions: Sessions, lanes: int, order: NDArray[np.int64] | None = None) -> Schedule:
+    """Lay sessions out in `lanes` lanes; each goes to the lane that is free first.
+
+    Args:
+        sessions: at least two clicks each.
+        lanes: B.
+        order: (S,), the sessions' numbers in the order that they are taken in; their own where None.
+    """
+    events = sessions.pairs
+    lengths = np.diff(sessions.offsets)  # (S,)
+    longest = int(lengths.max()) if len(lengths) else 0
+    steps = np.zeros(events // lanes + longest + 2, dtype=np.int64)  # Graham 1966: no list schedule is longer
+    schedule = Schedule(
         lanes=lanes,
-        input=sessions.items[click],
-        target=sessions.items[click + 1],
-        lane=lane[session],
-        reset=nth == 0,
-        steps=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        input=np.empty(events, dtype=np.int32),
+        target=np.empty(events, dtype=np.int32),
+        lane=np.empty(events, dtype=np.int32),
+        reset=np.empty(events, dtype=np.bool_),
+        steps=steps,
     )
+    if order is None:
+        order = np.arange(len(sessions))
+    count = _lay_out(
+        sessions.items,
+        sessions.offsets,
+        order,
+        lanes,
+        schedule.input,
+        schedule.target,
+        schedule.lane,
+        schedule.reset,
+        steps,
+    )
+    return replace(schedule, steps=steps[: count + 1])
 
 
-def _place(pairs: NDArray[np.int64], lanes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First step and lane of each session, (S,) each."""
-    free = [(0, lane) for lane in range(lanes)]
-    start = np.empty(len(pairs), dtype=np.int64)
-    chosen = np.empty(len(pairs), dtype=np.int64)
-    for session, length in enumerate(pairs.tolist()):
-        step, lane = free[0]
-        start[session], chosen[session] = step, lane
-        heapq.heapreplace(free, (step + length, lane))
-    return start, chosen
+def session_order(sessions: Sessions, order: Order, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The sessions' numbers in the order that an epoch takes them, (S,) int64.
+
+    Args:
+        sessions: in the order of their first click.
+        order: `time` keeps that order, `length` takes the longest first, `random` draws another for each epoch.
+        seed: of the random order.
+        epoch: from 1.
+    """
+    if order == "random":
+        return np.random.default_rng([seed, epoch]).permutation(len(sessions))
+    if order == "length":
+        return np.argsort(-np.diff(sessions.offsets), kind="stable")
+    return np.arange(len(sessions))
+
+
+@compiled
+def _lay_out(
+    items: NDArray[np.int64],  # (N,)
+    offsets: NDArray[np.int64],  # (S+1,)
+    order: NDArray[np.int64],  # (S,)
+    lanes: int,
+    input: NDArray[np.int32],  # (E,), this and what follows is written
+    target: NDArray[np.int32],  # (E,)
+    lane_of: NDArray[np.int32],  # (E,)
+    reset: NDArray[np.bool_],  # (E,)
+    steps: NDArray[np.int64],
+) -> int:
+    """Play the sessions step by step; returns the number of steps."""
+    click = np.zeros(lanes, dtype=np.int64)  # the next click of the lane's session,
+    last = np.zeros(lanes, dtype=np.int64)  # and its last one, which is a target only
+    waiting = 0
+    event = 0
+    step = 0
+    while event < len(input):
+        for lane in range(lanes):
+            starts = click[lane] == last[lane]
+            if starts:
+                if waiting == len(order):
+                    continue
+                session = order[waiting]
+                waiting += 1
+                click[lane] = offsets[session]
+                last[lane] = offsets[session + 1] - 1
+            input[event] = items[click[lane]]
+            click[lane] += 1
+            target[event] = items[click[lane]]
+            lane_of[event] = lane
+            reset[event] = starts
+            event += 1
+        step += 1
+        steps[step] = event
+    return step

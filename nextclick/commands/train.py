@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
 Input = Literal["shared", "embedding", "one-hot"]
 Optimizer = Literal["adagrad", "rmsprop", "adam"]
+Order = Literal["time", "length", "random"]
 
 KAFKA = "kafka"
 DEFAULT = TrainConfig()
@@ -80,15 +81,31 @@ def train(
     ] = FIT.logq,
     optimizer: Annotated[Optimizer, typer.Option(help="Optimiser.")] = FIT.optimizer,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Learning rate.")] = FIT.learning_rate,
-    momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Momentum.")] = FIT.momentum,
+    momentum: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=0.999, help=f"Momentum of adagrad and rmsprop, {FIT.momentum} by default.", show_default=False
+        ),
+    ] = None,
     dropout_hidden: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of a layer's output that is dropped.")
     ] = FIT.dropout_hidden,
     dropout_embedding: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of the input embedding that is dropped.")
     ] = FIT.dropout_embedding,
-    bpreg: Annotated[float | None, typer.Option(help="Score regularisation of bpr-max.", show_default=False)] = None,
-    elu: Annotated[float | None, typer.Option(help="ELU parameter of bpr-max.", show_default=False)] = None,
+    bpreg: Annotated[
+        float | None,
+        typer.Option(min=0, help=f"bpr-max: regularisation of the scores, {FIT.bpreg} by default.", show_default=False),
+    ] = None,
+    elu: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help=f"bpr-max: scores pass ELU with this parameter, {FIT.elu} by default.", show_default=False
+        ),
+    ] = None,
+    order: Annotated[Order, typer.Option(help="In which an epoch takes the sessions; length: longest first.")] = (
+        FIT.order
+    ),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the clicks.")] = FIT.epochs,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is random.")] = FIT.seed,
     device: Annotated[
@@ -108,11 +125,9 @@ def train(
     """
     from schemas.settings import load_settings
 
-    refuse_unbuilt(loss, optimizer, bpreg, elu)
+    refuse_unused(loss, optimizer, bpreg, elu, momentum)
     if input_ == "one-hot" and dropout_embedding:
         raise TrainingError("--dropout-embedding drops units of an item's embedding, and one-hot input has none")
-    assert loss == "cross-entropy"
-    assert optimizer == "adagrad"
     settings = load_settings()
     chosen = TrainConfig(
         fit=FitConfig(
@@ -121,11 +136,14 @@ def train(
             samples=samples,
             sample_alpha=sample_alpha,
             logq=logq,
+            bpreg=FIT.bpreg if bpreg is None else bpreg,
+            elu=FIT.elu if elu is None else elu,
             optimizer=optimizer,
             learning_rate=learning_rate,
-            momentum=momentum,
+            momentum=FIT.momentum if momentum is None else momentum,
             dropout_hidden=dropout_hidden,
             dropout_embedding=dropout_embedding,
+            order=order,
             epochs=epochs,
             seed=seed,
         ),
@@ -140,19 +158,19 @@ def train(
     run(clicks, splits, read_age(since), out, publish, chosen, settings)
 
 
-def refuse_unbuilt(loss: Loss, optimizer: Optimizer, bpreg: float | None, elu: float | None) -> None:
+def refuse_unused(
+    loss: Loss, optimizer: Optimizer, bpreg: float | None, elu: float | None, momentum: float | None
+) -> None:
     """Say so where an option would be ignored.
 
     Raises:
-        TrainingError: names the option and what to use instead.
+        TrainingError: names the option and what it belongs to.
     """
-    if loss != "cross-entropy":
-        raise TrainingError(f"--loss {loss} is not built yet: use --loss cross-entropy")
-    if optimizer != "adagrad":
-        raise TrainingError(f"--optimizer {optimizer} is not built yet: use --optimizer adagrad")
     for name, value in (("--bpreg", bpreg), ("--elu", elu)):
-        if value is not None:
+        if value is not None and loss != "bpr-max":
             raise TrainingError(f"{name} {value} belongs to bpr-max, and the loss is {loss}: leave it out")
+    if momentum is not None and optimizer == "adam":
+        raise TrainingError(f"--momentum {momentum} belongs to adagrad and rmsprop: leave it out with adam")
 
 
 def run(

@@ -13,8 +13,8 @@ from trainer.sampler import NegativeSampler
 def test_the_alias_table_holds_exactly_the_wanted_probabilities(support: list[int], alpha: float) -> None:
     sampler = NegativeSampler(np.array(support), alpha, seed=0)
     weights = np.array(support, dtype=np.float64) ** alpha
-    drawn = sampler._keep.copy()
-    np.add.at(drawn, sampler._alias, 1 - sampler._keep)
+    drawn = sampler.keep.copy()
+    np.add.at(drawn, sampler.alias, 1 - sampler.keep)
     np.testing.assert_allclose(drawn / len(support), weights / weights.sum(), rtol=1e-6, atol=1e-12)
 
 

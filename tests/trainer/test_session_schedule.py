@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.schedule import Schedule, session_parallel
+from trainer.schedule import Schedule, session_order, session_parallel
 from trainer.sessions import Sessions
 
 
@@ -70,3 +70,13 @@ def test_fewer_sessions_than_lanes() -> None:
     schedule = session_parallel(sessions_of_lengths([3, 2]), 32)
     assert unrolled(schedule) == [[(0, 0, 1, True), (1, 3, 4, True)], [(0, 1, 2, False)]]
     assert schedule.lanes == 32
+
+
+def test_orders_of_sessions() -> None:
+    sessions = sessions_of_lengths([3, 2, 4, 2])
+    assert session_order(sessions, "time", 0, 1).tolist() == [0, 1, 2, 3]
+    assert session_order(sessions, "length", 0, 1).tolist() == [2, 0, 1, 3]
+    epochs = [session_order(sessions_of_lengths([2] * 50), "random", 0, epoch).tolist() for epoch in (1, 1, 2)]
+    assert epochs[0] == epochs[1] != epochs[2]
+    assert sorted(epochs[2]) == list(range(50))
+    assert unrolled(session_parallel(sessions, 1, np.array([3, 0, 1, 2])))[0] == [(0, 9, 10, True)]

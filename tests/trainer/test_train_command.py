@@ -95,8 +95,7 @@ def test_without_out_the_bundle_goes_below_the_models_uri(
     ("arguments", "code", "message"),
     [
         (["--clicks", "nope.parquet"], 1, "nope.parquet does not exist"),
-        (["--loss", "bpr-max"], 1, "--loss bpr-max is not built yet: use --loss cross-entropy"),
-        (["--optimizer", "adam"], 1, "--optimizer adam is not built yet"),
+        (["--optimizer", "adam", "--momentum", "0.5"], 1, "--momentum 0.5 belongs to adagrad and rmsprop"),
         (["--bpreg", "1"], 1, "--bpreg 1.0 belongs to bpr-max"),
         (["--elu", "0.5"], 1, "--elu 0.5 belongs to bpr-max"),
         (["--input", "one-hot", "--dropout-embedding", "0.5"], 1, "one-hot input has none"),

@@ -1,0 +1,45 @@
+"""Two ways to train a network to the same result: plain autograd for everything, and a compiled kernel.
+
+Both walk the same schedule and draw the same negatives. Dropped units are the one difference: autograd takes them
+from torch's generator, the kernel from its own.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gru4rec.network import GRU4Rec
+from trainer.autograd import AutogradPath
+from trainer.config import FitConfig
+from trainer.schedule import Schedule
+
+
+class Path(Protocol):
+    """Walks steps of a schedule and trains a network by them."""
+
+    def begin_epoch(self) -> None:
+        """Set every lane's hidden state, and the loss, to zero."""
+
+    def run(self, schedule: Schedule, first: int, last: int) -> None:
+        """Train steps `first` to `last` (exclusive) of the schedule."""
+
+    @property
+    def loss(self) -> float:
+        """Summed loss of the epoch so far."""
+
+    def write(self) -> None:
+        """Put the weights trained so far into the network."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next epoch depends on; setting it goes on from there."""
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None: ...
+
+
+def path_of(network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> Path:
+    """How to train this network."""
+    return AutogradPath(network, support, config)
