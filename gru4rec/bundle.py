@@ -195,7 +195,14 @@ def _parse(directory: Path, contents: dict[str, bytes]) -> Bundle:
 
 
 def _build(directory: Path, config: NetworkConfig, tensors: dict[str, torch.Tensor]) -> GRU4Rec:
-    with torch.device("meta"):
+    table = tensors.get("output_weight")
+    if table is None or tuple(table.shape) != (config.items, config.hidden) or config.layers > len(tensors):
+        found_table = None if table is None else tuple(table.shape)
+        raise BundleError(
+            f"{directory} does not fit together: output_weight is {found_table}, the network's shape asks for "
+            f"{(config.items, config.hidden)} and {config.layers} layers"
+        )
+    with torch.random.fork_rng(devices=[]):
         network = GRU4Rec(config)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,6 +76,7 @@ class LocalBroker:
         port: where clients connect; 0 takes a free port.
         data: directory of topics, configuration and `broker.log`; created when missing, kept afterwards. Without it a
             temporary directory is used and removed by `stop`.
+        properties: Kafka settings that are added to the node's own, or replace them.
 
     Example:
         >>> broker = LocalBroker(port=0, data=Path("kafka"))
@@ -83,8 +84,9 @@ class LocalBroker:
         >>> broker.stop()
     """
 
-    def __init__(self, port: int = 0, data: Path | None = None) -> None:
+    def __init__(self, port: int = 0, data: Path | None = None, properties: Mapping[str, str] | None = None) -> None:
         self.port = port
+        self.properties = dict(properties or {})
         self.data = data.absolute() if data is not None else None
         self._temporary: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -215,6 +217,7 @@ class LocalBroker:
                 _SERVER_PROPERTIES.format(
                     host=HOST, port=self.port, controller_port=_free_port(), log_directory=self._log_directory
                 )
+                + "".join(f"{name}={value}\n" for name, value in self.properties.items())
             )
             self.log.touch()
         except OSError as error:

@@ -5,7 +5,19 @@ import sys
 import typer
 from rich.console import Console
 
-from nextclick.commands import broker, evaluate, models, produce, recommendations, settings, simulate, topics, train
+from nextclick.commands import (
+    broker,
+    compare,
+    demo,
+    evaluate,
+    models,
+    produce,
+    recommendations,
+    settings,
+    simulate,
+    topics,
+    train,
+)
 from schemas.errors import NextclickError
 
 app = typer.Typer(
@@ -24,6 +36,8 @@ app.command("recommendations")(recommendations.recommendations)
 app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+app.command("compare")(compare.compare)
 app.add_typer(models.models, name="models")
 
 DEBUG = "--debug"

@@ -68,8 +68,13 @@ class InvalidClickError(ValueError):
     """A message is no valid click; `str(error)` is the reason that goes to the rejected topic."""
 
 
-def decode_click(key: bytes | None, value: bytes | None) -> DecodedClick:
+def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMESTAMP) -> DecodedClick:
     """Decode and validate one message of the clicks topic.
+
+    Args:
+        key: of the message.
+        value: of the message.
+        latest: a click stamped later is refused; ms since 1970 UTC.
 
     Raises:
         InvalidClickError: with the reason, naming the field where there is one.
@@ -86,6 +91,8 @@ def decode_click(key: bytes | None, value: bytes | None) -> DecodedClick:
         session_key = str(click.session_id).encode()
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise InvalidClickError(_reason(error)) from None
+    if timestamp > latest:
+        raise InvalidClickError(f"timestamp {timestamp} is further ahead of the clock than NEXTCLICK_CLOCK_TOLERANCE")
     if session_key != key:
         raise InvalidClickError(f"the message's key {_short(key)} is not the session id {_short(session_key)}")
     for name, identity in (("session_id", click.session_id), ("item_id", click.item_id)):

@@ -13,7 +13,7 @@ from schemas.recommendation import TOP
 # A session's result must not depend on what else is in its batch, so that an answer computed again is the same. Two
 # things would break that on a CPU (measured with MKL and AVX-512, `tests/worker/test_recommender.py` holds it):
 FEWEST_ROWS = 8
-"""Rows of the smallest matrix product: with less than 4, MKL takes another kernel, whose sums differ in the last bits."""
+"""Rows of the smallest matrix product: below 4, MKL takes another kernel, whose sums differ in the last bits."""
 ROWS = 32
 """A step's rows are filled up to a multiple: what is left over of a vector register goes through another sigmoid."""
 
@@ -75,9 +75,9 @@ class ServingModel:
         """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h)."""
         rows = items.shape[0]
         padding = -rows % ROWS
-        return self._network.step(
-            functional.pad(items, (0, padding)), functional.pad(state, (0, 0, 0, 0, 0, padding))
-        )[:rows]
+        return self._network.step(functional.pad(items, (0, padding)), functional.pad(state, (0, 0, 0, 0, 0, padding)))[
+            :rows
+        ]
 
     @torch.inference_mode()
     def best(self, output: Tensor) -> tuple[list[list[int]], list[list[float]]]:

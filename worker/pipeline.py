@@ -37,6 +37,12 @@ log = logging.getLogger(__name__)
 MAX_UNDER_WAY = 4
 """Micro-batches between the device and the end of their delivery: two keep the device busy, four bridge a pause."""
 
+SWEEP_SECONDS = 600.0
+"""Pause between two looks at all stored sessions; a million of them cost a few seconds of CPU."""
+
+SWEEP_KEYS = 500
+"""Keys looked at without letting anything else run: under a millisecond."""
+
 
 @dataclass
 class MicroBatch:
@@ -118,6 +124,21 @@ class Pipeline:
                 self._in_flight[click.partition, click.key] = _InFlight(click.state, batch)
             await self._start_delivery(batch, outcome)
 
+    async def expire_sessions(self) -> None:
+        """Delete sessions whose life is over, a few keys at a time, for as long as the worker runs."""
+        life_ms = milliseconds(self._settings.session_life)
+        pause = min(self._settings.session_life.total_seconds() / 4, SWEEP_SECONDS)
+        store = self._app.sessions.data
+        while True:
+            await asyncio.sleep(pause)
+            for partition in store.partitions():
+                key: bytes | None = b""
+                while key is not None and partition in store.partitions():
+                    before = round(time.time() * 1000) - life_ms
+                    deleted, key = store.expire(partition, before, key, SWEEP_KEYS)
+                    self.counts["sessions_expired"] += deleted
+                    await asyncio.sleep(0.01)
+
     def _decode(self, taken: list[RecordBatch]) -> MicroBatch:
         batch = MicroBatch(self._epoch)
         latest = round(time.time() * 1000) + self._tolerance_ms
@@ -127,11 +148,7 @@ class Pipeline:
             batch.next_offsets[partition] = records.next
             for record in records.records:
                 try:
-                    click = decode_click(record.key, record.value)
-                    if click.timestamp > latest:
-                        raise InvalidClickError(
-                            f"timestamp {click.timestamp} is further ahead of the clock than NEXTCLICK_CLOCK_TOLERANCE"
-                        )
+                    click = decode_click(record.key, record.value, latest)
                 except InvalidClickError as error:
                     batch.rejected[partition].append(_rejected(records, record, str(error)))
                     continue
@@ -224,7 +241,7 @@ class Pipeline:
         self._set_busy(self._busy)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._crash = asyncio.ensure_future(self._app.crash(error))
+            self._app.fail(error)
 
     def _drop_all(self) -> None:
         """The group may have given our partitions to others: forget what is under way, go back to what is stored."""

@@ -48,12 +48,15 @@ def create_app() -> DeliveryApp:
         app.source.connect(stream.channel.queue)
         pipeline = Pipeline(app, settings, recommender)
         follower = ModelFollower(settings, device, pipeline.exchange_model)
-        following = asyncio.create_task(follower.run())
+        beside = [asyncio.create_task(follower.run()), asyncio.create_task(pipeline.expire_sessions())]
         try:
             await follower.first_look.wait()
             await pipeline.run()
+        except Exception as error:  # restarting the agent alone would leave a hole in what it has taken
+            app.fail(error)
         finally:
-            following.cancel()
+            for task in beside:
+                task.cancel()
 
     return app
 

@@ -69,6 +69,14 @@ def unpack(packed: bytes) -> SessionState:
         raise StateError(f"a packed session state is damaged: {error}") from error
 
 
+def stored_at(packed: bytes) -> int:
+    """When a packed state was stored, ms since 1970 UTC; 0 where it cannot be read."""
+    try:
+        return unpack(packed).stored_at
+    except StateError:
+        return 0
+
+
 def newer_of(first: bytes, second: bytes) -> bytes:
     """Of two packed states of one session the one with the higher click offset; `second` where they are equal."""
     return first if unpack(first).offset > unpack(second).offset else second

@@ -1,4 +1,4 @@
-"""A deployment under test: real workers as processes, clicks of many interleaved sessions, answers read from outside."""
+"""A deployment under test: real workers as processes, many interleaved sessions, answers read from outside."""
 
 import asyncio
 import os
@@ -180,20 +180,14 @@ class Deployment:
                 consumer.assign(partitions)
                 await consumer.seek_to_beginning(*partitions)
                 ends = await consumer.end_offsets(partitions)
-                found = []
+                found: list[Message] = []
                 for partition in partitions:
                     while await consumer.position(partition) < ends[partition]:
-                        for record in (await consumer.getmany(partition, timeout_ms=500)).get(partition, []):
-                            found.append(
-                                Message(
-                                    record.partition,
-                                    record.offset,
-                                    record.timestamp,
-                                    record.key,
-                                    record.value,
-                                    dict(record.headers),
-                                )
-                            )
+                        records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+                        found += [
+                            Message(r.partition, r.offset, r.timestamp, r.key, r.value, dict(r.headers))
+                            for r in records
+                        ]
                 return found
             finally:
                 await consumer.stop()
@@ -266,11 +260,12 @@ class Deployment:
             history=self.settings.session_history,
             model=ServingModel(read_bundle(path), torch.device("cpu")),
         )
+        latest = round(time.time() * 1000) + milliseconds(self.settings.clock_tolerance)
         answers: dict[str, list[Any]] = {}
         states: dict[bytes, SessionState] = {}
         for message in self.read(self.settings.clicks_topic):
             try:
-                click = decode_click(message.key, message.value)
+                click = decode_click(message.key, message.value, latest)
             except InvalidClickError:
                 continue
             assert message.key is not None
@@ -317,4 +312,3 @@ class Outcome:
             for click, items in expected.items()
             if any(answer["items"] != items for answer in self.answers[click])
         ]
-

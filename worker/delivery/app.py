@@ -1,18 +1,23 @@
 """The Faust app with bulk transport, source, table and recovery in place."""
 
 import gc
+import logging
+import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from faust.types.transports import TransportT
 
+from schemas.errors import NextclickError
 from schemas.settings import Settings
 from worker.delivery.consumer import Transport
 from worker.delivery.publisher import Publisher
 from worker.delivery.recovery import BulkTableManager
 from worker.delivery.source import ClickSource
 from worker.delivery.store import SessionTable
+
+log = logging.getLogger(__name__)
 
 
 class DeliveryApp(faust.App):
@@ -29,7 +34,7 @@ class DeliveryApp(faust.App):
     """
 
     finish_deliveries: Callable[[], Awaitable[None]]
-    after_step: Callable[[str], None] = staticmethod(lambda step: None)
+    after_step: Callable[[str], None] = staticmethod(lambda _step: None)
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
@@ -70,6 +75,25 @@ class DeliveryApp(faust.App):
                 changelog_topic=self.topic(settings.changelog_topic, key_type=bytes, value_type=bytes, acks=False),
             )
         )
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the process at once: what was not stored is delivered again to whoever comes next.
+
+        A known error is one line; the traceback of an unknown one is logged.
+        """
+        if isinstance(error, NextclickError):
+            log.critical("stopping: %s", error)
+        else:
+            log.critical("stopping on an unexpected error", exc_info=error)
+        logging.shutdown()
+        os._exit(1)
+
+    async def crash(self, reason: BaseException) -> None:
+        """Faust's way of saying that a part of the app cannot go on."""
+        if self.should_stop:
+            await super().crash(reason)
+        else:
+            self.fail(reason)
 
     def _new_transport(self) -> TransportT:
         return Transport(self.conf.broker_consumer, self)

@@ -60,16 +60,16 @@ class ClickSource:
         room = limit
         restarts = self._restarts
         while room > 0:
-            if restarts != self._restarts:
-                taken, room, restarts = [], limit, self._restarts
             if self._waiting:
                 batch = self._waiting.popleft()
             elif taken and self.queue.empty():
                 break
             else:
                 batch = await self.queue.get()
+            if restarts != self._restarts:
+                taken, room, restarts = [], limit, self._restarts
             accepted = await self._accept(batch)
-            if accepted is None or restarts != self._restarts:
+            if accepted is None:
                 continue
             if len(accepted.records) > room:
                 accepted, rest = accepted.split(room)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from faust.stores import rocksdb
 from faust.types import TP
 
 from schemas.errors import StateError
-from worker.session import newer_of
+from worker.session import newer_of, stored_at
 
 CACHE_BYTES = 64 << 20
 """Block cache, shared by all partitions of the worker."""
@@ -77,6 +78,37 @@ class SessionStore(rocksdb.Store):
                 batch.put(key, newer_of(mine, value) if mine else value)
         batch.put(self.offset_key, str(changelog_offset).encode())
         self._write(partition, batch)
+
+    def partitions(self) -> list[int]:
+        """The partitions whose states are here now."""
+        return sorted(self._dbs)
+
+    def expire(self, partition: int, before_ms: int, after_key: bytes, limit: int) -> tuple[int, bytes | None]:
+        """Delete sessions that were stored for the last time before a moment; one stretch of keys at a call.
+
+        Args:
+            partition: one of `partitions()`.
+            before_ms: the moment, ms since 1970 UTC.
+            after_key: look at the keys after this one; empty to begin.
+            limit: how many keys to look at.
+
+        Returns:
+            how many sessions were deleted, and the last key looked at (None: that was all).
+        """
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        deleted = 0
+        last: bytes | None = after_key
+        items = islice(self._db_for_partition(partition).items(from_key=after_key or None), limit + 1)
+        looked_at = 0
+        for key, value in items:
+            looked_at += 1
+            last = key
+            if key != self.offset_key and stored_at(value) < before_ms:
+                batch.delete(key)
+                deleted += 1
+        if deleted:
+            self._write(partition, batch)
+        return deleted, last if looked_at > limit else None
 
     def forget(self, partition: int) -> None:
         """Delete what is stored of a partition: it belongs to a changelog that no longer exists."""
