@@ -1,0 +1,163 @@
+"""`nextclick compare`: the paper's table on clicks of your own."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from schemas.errors import ClicksError, TrainingError
+
+if TYPE_CHECKING:
+    from trainer.compare.contestants import Contest, Contestant, Outcome
+    from trainer.compare.results import Results
+    from trainer.compare.table import Row
+
+WIDTH = 132
+"""Columns of the printed table: narrower terminals wrap its lines, which keeps the figures whole."""
+
+ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec"
+
+
+def compare(
+    clicks: Annotated[Path, typer.Option(help="A .parquet or .csv file of clicks with a column split.")],
+    train_split: Annotated[str, typer.Option(help="Splits to train on, comma separated.")] = "train",
+    test_split: Annotated[str, typer.Option(help="Splits to judge on, comma separated.")] = "test",
+    methods: Annotated[
+        str, typer.Option(help="Names, comma separated; NAME=FILE.toml is a network with the options of `train`.")
+    ] = ALL,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method that draws at random: seeds 1, 2, …")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the finished runs, the table and the plot.")] = Path(
+        "comparison"
+    ),
+    min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item in training.")] = 5,
+    min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session in training.")] = 2,
+    ties: Annotated[
+        Literal["conservative", "standard", "median"],
+        typer.Option(help="Items that score the same as the next one count against it, not at all, or half."),
+    ] = "conservative",
+    device: Annotated[
+        str | None,
+        typer.Option(help="Of networks: auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False),
+    ] = None,
+) -> None:
+    """Train and judge several methods on the same clicks, and print the paper's table.
+
+    Every method ranks the next item among all items; the gain is over item-knn. Each finished run is kept in --out at
+    once: when stopped, or asked for more seeds or methods, the same command makes only what is missing.
+    """
+    import torch
+
+    from schemas.settings import load_settings
+    from trainer.clicks import read_click_file
+    from trainer.compare.contestants import Contest, contestants
+    from trainer.compare.results import Results, file_digest
+    from trainer.compare.table import table, write_files
+
+    settings = load_settings()
+    torch.set_num_threads(settings.torch_threads)
+    chosen = contestants([name for name in methods.split(",") if name.strip()])
+    contest = Contest(
+        read_click_file(clicks, _names(train_split)),
+        read_click_file(clicks, _names(test_split)),
+        min_support,
+        min_length,
+        ties,
+        device or settings.device,
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClicksError(f"--out {out} is no folder to write to: {error.strerror or error}") from error
+    data = {
+        "sha256": file_digest(clicks),
+        "splits": [_names(train_split), _names(test_split)],
+        "filters": [min_support, min_length],
+        "ties": ties,
+    }
+    outcomes = run_all(contest, chosen, seeds, data, Results(out / "runs.jsonl"))
+    rows = table(outcomes)
+    title = f"{clicks.name}: {train_split} → {test_split}, {ties} ties"
+    show(rows, title)
+    for path in write_files(rows, title, out):
+        typer.echo(str(path))
+
+
+def run_all(
+    contest: "Contest", chosen: "Sequence[Contestant]", seeds: int, data: "Mapping[str, object]", results: "Results"
+) -> "dict[str, list[Outcome]]":
+    """Make every run that `results` does not have yet, showing the progress on standard error."""
+    from trainer.compare.results import run_key
+
+    runs = [(method, seed) for method in chosen for seed in range(1, (seeds if method.seeded else 1) + 1)]
+    outcomes: dict[str, list[Outcome]] = {method.name: [] for method in chosen}
+    with _progress(len(runs)) as (start, report, say):
+        for number, (method, seed) in enumerate(runs):
+            name = f"{method.name}, seed {seed}" if method.seeded else method.name
+            key = run_key(data, method.settings, seed)
+            outcome = results.find(key)
+            start(number, name)
+            if outcome is not None:
+                say(f"{name}: kept from before")
+            else:
+                try:
+                    outcome = method.run(contest, seed, report)
+                except TrainingError as error:
+                    raise TrainingError(f"{name}: {error}") from error
+                results.add(key, method.name, method.settings, seed, outcome)
+                figures = outcome.evaluation
+                say(
+                    f"{name}: Recall@20 {figures.recall[20]:.4f}, MRR@20 {figures.mrr[20]:.4f}, trained in "
+                    f"{outcome.train_seconds:.1f} s, {figures.events:,} events ranked in {outcome.rank_seconds:.1f} s"
+                )
+            outcomes[method.name].append(outcome)
+    return outcomes
+
+
+def show(rows: "Sequence[Row]", title: str) -> None:
+    """Print the table on standard output."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.compare.table import HEADINGS
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.cells)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(table)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@contextmanager
+def _progress(
+    runs: int,
+) -> "Iterator[tuple[Callable[[int, str], None], Callable[[str, float], None], Callable[[str], None]]]":
+    """A bar over the runs and one over what runs now, on a terminal; lines for what is done, always."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        whole = bar.add_task("runs", total=runs)
+        now = bar.add_task("", total=1)
+        title = ""
+
+        def start(number: int, name: str) -> None:
+            nonlocal title
+            title = name
+            bar.update(whole, completed=number)
+            bar.update(now, completed=0, description=name)
+
+        def report(doing: str, share: float) -> None:
+            bar.update(now, completed=share, description=f"{title}: {doing}")
+
+        yield start, report, console.print

@@ -1,0 +1,94 @@
+"""The options of `nextclick train` as a TOML file: read into a `TrainConfig`, and written from one.
+
+learning-rate = 0.05
+batch-size = 128
+samples = 512
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.errors import SettingsError
+from trainer.config import FitConfig, TrainConfig
+
+FIT = tuple(field.name for field in fields(FitConfig))
+WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
+RUN = ("clicks", "split", "since", "out", "publish")
+"""Options of `train` that say where to read and write: a file for `train` may have them, and they are passed over."""
+
+_WHOLE = TypeAdapter(TrainConfig)
+
+
+def read_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfig:
+    """Read the options of `train` that decide what is trained.
+
+    Args:
+        path: a TOML file that `nextclick train --config` takes.
+        base: what the file does not name; the defaults of `train` otherwise.
+
+    Raises:
+        SettingsError: the file cannot be read, names what is no option, or a value is of a wrong kind.
+    """
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    try:
+        return with_options(base or TrainConfig(), options)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
+    """A copy with some options changed, named as on the command line of `train` (learning-rate or learning_rate).
+
+    Raises:
+        SettingsError: a name is no option of `train`, or a value is of a wrong kind.
+    """
+    values = {name.replace("-", "_"): value for name, value in options.items()}
+    unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
+    if unknown:
+        known = ", ".join(sorted(name.replace("_", "-") for name in (*FIT, *WHOLE)))
+        raise SettingsError(f"{', '.join(unknown)} is no option of a model: there are {known}")
+    given = asdict(config)
+    given["fit"] |= {name: value for name, value in values.items() if name in FIT}
+    given |= {name: value for name, value in values.items() if name in WHOLE}
+    try:
+        return _WHOLE.validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][-1]).replace("_", "-")
+        raise SettingsError(f"{name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+def train_options(config: TrainConfig) -> dict[str, Any]:
+    """The options as `train` names them, the seed and the device left out."""
+    options = asdict(config)
+    options = options.pop("fit") | options
+    return {
+        name.replace("_", "-"): value
+        for name, value in options.items()
+        if value is not None and name not in ("seed", "device")
+    }
+
+
+def write_train_config(options: Mapping[str, Any], path: Path, comment: str = "") -> None:
+    """Write options for `nextclick train --config`.
+
+    Raises:
+        SettingsError: the file cannot be written.
+    """
+    lines = [f"# {line}" for line in comment.splitlines()]
+    lines += [
+        f"{name} = {json.dumps(value)}" for name, value in options.items()
+    ]  # numbers and texts: TOML is JSON here
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror or error}") from error
