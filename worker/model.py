@@ -1,5 +1,6 @@
 """A bundle made ready to serve: the network and its scorer on the device, item ids at hand."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -51,20 +52,15 @@ class ServingModel:
         self.rows = bundle.rows
         self.device = device
         self.top = min(TOP, len(bundle.items))
-        self._ids = bundle.items
+        self._ids = np.array(bundle.items, dtype=object)  # (I,)
         self._network = bundle.network.to(device)
         self.layers, self.hidden = bundle.network.config.layers, bundle.network.config.hidden
         padding = padded_items(len(bundle.items)) - len(bundle.items)
         self._weight = functional.pad(self._network.output_weight, (0, 0, 0, padding))  # (I', h)
         self._bias = functional.pad(self._network.output_bias, (0, padding), value=-torch.inf)  # (I',)
         best = bundle.popular[: self.top].tolist()
-        self.popular: list[ItemId] = self.ids(best)
+        self.popular: list[ItemId] = self._ids[best].tolist()
         self.popular_scores = [float(bundle.support[row]) for row in best]
-
-    def ids(self, rows: list[int]) -> list[ItemId]:
-        """The item ids of some rows."""
-        ids = self._ids
-        return [ids[row] for row in rows]
 
     def initial_state(self, sessions: int) -> Tensor:
         """Zeros (sessions, L, h) on the device."""
@@ -80,20 +76,21 @@ class ServingModel:
         ]
 
     @torch.inference_mode()
-    def best(self, output: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+    def best(self, output: Tensor) -> tuple[list[list[ItemId]], list[list[float]]]:
         """The top items of each session, best first.
 
         Args:
             output: (B, h), the last layer's state.
 
         Returns:
-            rows and scores, B lists of `top` each.
+            item ids and scores, B lists of `top` each.
         """
         rows = output.shape[0]
         padding = max(0, FEWEST_ROWS - rows)
         scores = torch.addmm(self._bias, functional.pad(output, (0, 0, 0, padding)), self._weight.T)[:rows]  # (B, I')
         values, columns = block_top_k(scores, self.top)  # (B, top) each
-        return columns.tolist(), values.double().round(decimals=4).tolist()
+        ids: list[list[ItemId]] = self._ids[columns.cpu().numpy()].tolist()
+        return ids, values.double().round(decimals=4).tolist()
 
     def warm_up(self, batch: int) -> None:
         """Run a full batch once, so that the first real one after a swap pays for nothing."""

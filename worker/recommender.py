@@ -18,7 +18,7 @@ from schemas.click import ItemId
 from schemas.recommendation import Source
 from worker.model import ServingModel
 from worker.popular import PopularItems
-from worker.session import SessionState, pack
+from worker.session import ModelState, SessionState, pack, untouched
 
 
 class PendingClick(msgspec.Struct, gc=False):
@@ -60,7 +60,7 @@ class Outcome:
     Attributes:
         answers: one per click, in the order of the batch; None for a click that was answered before (redelivered).
         states: session key → packed new state, the sessions of the batch.
-        labels: one per click that followed a recommendation in its session.
+        labels: one per click that followed a recommendation in its session, and one more where a shadow model had one.
     """
 
     answers: list[Answer | None]
@@ -72,17 +72,14 @@ class Outcome:
 class _Plan:
     """A batch laid out for the device: S sessions, N clicks to apply."""
 
-    clicks: list[PendingClick] = field(default_factory=list)  # N
+    items: list[ItemId] = field(default_factory=list)  # N
     places: list[int] = field(default_factory=list)  # N, place of each click in the batch
     slots: list[int] = field(default_factory=list)  # N, the click's session
     rounds: list[int] = field(default_factory=list)  # N
-    rows: list[int] = field(default_factory=list)  # N, the item's row of the network, -1 unknown
     fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew here
     states: list[SessionState] = field(default_factory=list)  # S
     keys: list[bytes] = field(default_factory=list)  # S
-    depth: list[int] = field(default_factory=list)  # S, rounds so far
-    replays: dict[int, list[int]] = field(default_factory=dict)  # session → rows of its history, for another model
-    previous: list[tuple[list[ItemId], str, str | None]] = field(default_factory=list)  # S, last top, source, version
+    before: list[list[ItemId]] = field(default_factory=list)  # S, the history to replay for a model that needs it
 
 
 class Recommender:
@@ -93,12 +90,20 @@ class Recommender:
         history: how many last items a state keeps.
         storage: dtype of hidden states at rest, float32 or float16.
         model: what ranks; None recommends the popular items counted so far. Exchange it between two batches.
+        shadow: scored beside the model, for its labels alone; its answers go nowhere.
     """
 
     def __init__(
-        self, *, gap_ms: int, history: int, storage: str = "float32", model: ServingModel | None = None
+        self,
+        *,
+        gap_ms: int,
+        history: int,
+        storage: str = "float32",
+        model: ServingModel | None = None,
+        shadow: ServingModel | None = None,
     ) -> None:
         self.model = model
+        self.shadow = shadow
         self._gap_ms = gap_ms
         self._history = history
         self._storage = np.dtype(storage)
@@ -111,96 +116,120 @@ class Recommender:
             batch: clicks; those of one session in the order of their offsets, sharing one state.
             now_ms: the worker's clock, stored with the states.
         """
-        plan = self._plan(batch, now_ms)
         answers: list[Answer | None] = [None] * len(batch)
-        if plan.clicks:
-            found = self._answers_by_popularity(plan) if self.model is None else self._answers_by(self.model, plan)
-            for place, answer in zip(plan.places, found, strict=True):
-                answers[place] = answer
-        labels = _label(plan, answers)
-        return Outcome(answers, {key: pack(state) for key, state in zip(plan.keys, plan.states, strict=True)}, labels)
+        plan = self._plan(batch, now_ms)
+        if not plan.items:
+            return Outcome(answers)
+        found, labels = self._advance(self.model, plan, [state.served for state in plan.states])
+        for place, answer in zip(plan.places, found, strict=True):
+            answers[place] = answer
+        if self.shadow is not None:
+            labels += self._advance(self.shadow, plan, [_shadow_of(state) for state in plan.states])[1]
+        packed = {key: pack(state) for key, state in zip(plan.keys, plan.states, strict=True)}
+        return Outcome(answers, packed, labels)
 
     def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _Plan:
         plan = _Plan()
-        version = self.model.version if self.model else None
-        row_of = self.model.rows.get if self.model else lambda _item, _default: -1
         slot_of: dict[int, int] = {}
+        depth: list[int] = []
         for place, click in enumerate(batch):
             state = click.state
             if click.offset <= state.offset and click.partition == state.partition:
                 continue
-            fresh = bool(state.history) and starts_anew(state.clicked_at, click.timestamp, self._gap_ms)
+            history = state.history
+            fresh = bool(history) and starts_anew(state.clicked_at, click.timestamp, self._gap_ms)
             if fresh:
-                state.history = []
+                history = state.history = []
             slot = slot_of.get(id(state))
             if slot is None:
                 slot = slot_of[id(state)] = len(plan.states)
                 plan.states.append(state)
                 plan.keys.append(click.key)
-                plan.depth.append(0)
-                plan.previous.append((state.top, state.source, state.model_version))
-                if state.model_version != version:
-                    plan.replays[slot] = [row for item in state.history if (row := row_of(item, -1)) >= 0]
-                    state.model_version = version
-                    state.hidden = b""
-            history = state.history
+                plan.before.append([] if self._is_up_to_date(state) else history.copy())
+                depth.append(0)
             history.append(click.item_id)
             if len(history) > self._history:
                 del history[0]
-            state.partition = click.partition
-            state.offset = click.offset
-            state.clicked_at = click.timestamp
-            state.stored_at = now_ms
-            plan.clicks.append(click)
+            state.partition, state.offset = click.partition, click.offset
+            state.clicked_at, state.stored_at = click.timestamp, now_ms
+            plan.items.append(click.item_id)
             plan.places.append(place)
             plan.slots.append(slot)
-            plan.rounds.append(plan.depth[slot])
-            plan.depth[slot] += 1
-            plan.rows.append(row_of(click.item_id, -1))
+            plan.rounds.append(depth[slot])
+            depth[slot] += 1
             plan.fresh.append(fresh)
         return plan
 
-    def _answers_by_popularity(self, plan: _Plan) -> list[Answer]:
-        self._popular.add([click.item_id for click in plan.clicks])
-        items, scores = self._popular.top()
-        return [Answer(items, scores, None, "popular")] * len(plan.clicks)
+    def _is_up_to_date(self, state: SessionState) -> bool:
+        """Whether the models can go on from the hidden states; also drops what an earlier shadow left."""
+        if self.shadow is None:
+            state.shadow = None
+        elif state.shadow is None or state.shadow.version != self.shadow.version:
+            return False
+        return state.served.version == (self.model.version if self.model else None)
 
-    def _answers_by(self, model: ServingModel, plan: _Plan) -> list[Answer]:
-        hidden, alive = self._load(model, plan)  # (S, L, h), (S,)
+    def _advance(
+        self, model: ServingModel | None, plan: _Plan, states: list[ModelState]
+    ) -> tuple[list[Answer], list[Label]]:
+        """Bring one model's side of the sessions up to date; the answer to each of the N clicks, and their labels."""
+        previous = [(state.top, state.source, state.version) for state in states]
+        answers = self._answers_by_popularity(plan, states) if model is None else self._answers_by(model, plan, states)
+        labels = []
+        for item, slot, fresh, answer in zip(plan.items, plan.slots, plan.fresh, answers, strict=True):
+            top, source, version = previous[slot]
+            if top and not fresh:
+                labels.append(Label(version, source, top.index(item) + 1 if item in top else 0))
+            previous[slot] = (answer.items, answer.source, answer.model_version)
+        for state, (top, source, _) in zip(states, previous, strict=True):
+            state.top, state.source = top, source
+        return answers, labels
+
+    def _answers_by_popularity(self, plan: _Plan, states: list[ModelState]) -> list[Answer]:
+        self._popular.add(plan.items)
+        for state in states:
+            state.version, state.hidden = None, b""
+        items, scores = self._popular.top()
+        return [Answer(items, scores, None, "popular")] * len(plan.items)
+
+    def _answers_by(self, model: ServingModel, plan: _Plan, states: list[ModelState]) -> list[Answer]:
+        hidden, alive = self._load(model, plan, states)  # (S, L, h), (S,)
         outputs, by_model = _forward(model, plan, hidden, alive)  # (N, h), (N,)
         stored = hidden.cpu().numpy().astype(self._storage, copy=False)
-        for slot, state in enumerate(plan.states):
+        for slot, state in enumerate(states):
             state.hidden = stored[slot].tobytes() if alive[slot] else b""
         popular = Answer(model.popular, model.popular_scores, model.version, "popular")
         if not by_model.any():
-            return [popular] * len(plan.clicks)
-        rows, scores = model.best(outputs[torch.from_numpy(by_model)])
-        ranked = iter(zip(rows, scores, strict=True))
-        version, ids = model.version, model.ids
-        answers = []
-        for ranked_by_model in by_model.tolist():
-            if ranked_by_model:
-                best, values = next(ranked)
-                answers.append(Answer(ids(best), values, version, "model"))
-            else:
-                answers.append(popular)
-        return answers
+            return [popular] * len(plan.items)
+        if not by_model.all():
+            outputs = outputs[torch.from_numpy(by_model)]
+        tops, scores = model.best(outputs)
+        version = model.version
+        ranked = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
+        return [next(ranked) if by else popular for by in by_model.tolist()]
 
-    def _load(self, model: ServingModel, plan: _Plan) -> tuple[Tensor, np.ndarray]:
-        """The sessions' hidden states (S, L, h) float32 on the device, and whether each has seen a known item (S,)."""
-        hidden = np.zeros((len(plan.states), model.layers, model.hidden), dtype=np.float32)
-        alive = np.array([bool(state.hidden) for state in plan.states])
+    def _load(self, model: ServingModel, plan: _Plan, states: list[ModelState]) -> tuple[Tensor, np.ndarray]:
+        """The sessions' hidden states (S, L, h) float32 on the device, and whether each has seen a known item (S,).
+
+        Sessions that another model was at are replayed, all of them at once: their k-th items in one step.
+        """
+        replays: list[tuple[int, list[int]]] = []
+        for slot, state in enumerate(states):
+            if state.version != model.version:
+                state.version, state.hidden = model.version, b""
+                rows = [row for item in plan.before[slot] if (row := model.rows.get(item, -1)) >= 0]
+                if rows:
+                    replays.append((slot, rows))
+        hidden = np.zeros((len(states), model.layers, model.hidden), dtype=np.float32)
+        alive = np.array([bool(state.hidden) for state in states])
         if alive.any():
-            packed = b"".join([state.hidden for state in plan.states])
+            packed = b"".join([state.hidden for state in states])
             hidden[alive] = np.frombuffer(packed, dtype=self._storage).reshape(-1, model.layers, model.hidden)
         device_hidden = torch.from_numpy(hidden).to(model.device)
-        replays = sorted(plan.replays.items(), key=lambda replay: -len(replay[1]))
-        longest = len(replays[0][1]) if replays else 0
-        for place in range(longest):
+        for place in range(max((len(rows) for _, rows in replays), default=0)):
             stepping = [(slot, rows[place]) for slot, rows in replays if len(rows) > place]
-            slots, rows = torch.tensor(stepping, device=model.device).unbind(1)
-            device_hidden[slots] = model.step(rows, device_hidden[slots])
-        alive[[slot for slot, rows in replays if rows]] = True
+            slots, items = torch.tensor(stepping, device=model.device).unbind(1)
+            device_hidden[slots] = model.step(items, device_hidden[slots])
+        alive[[slot for slot, _ in replays]] = True
         return device_hidden, alive
 
 
@@ -210,15 +239,17 @@ def _forward(model: ServingModel, plan: _Plan, hidden: Tensor, alive: np.ndarray
     Returns:
         (N, h), the output after each click, and (N,), whether the model knows an item of the session by then.
     """
-    slots, rounds = np.array(plan.slots), np.array(plan.rounds)
-    rows, fresh = np.array(plan.rows), np.array(plan.fresh)
-    outputs = hidden.new_zeros(len(slots), model.hidden)
-    by_model = np.zeros(len(slots), dtype=bool)
+    row_of = model.rows.get
+    slots, rounds, fresh = np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh)
+    rows = np.array([row_of(item, -1) for item in plan.items])
+    outputs = hidden.new_empty(len(slots), model.hidden)
+    by_model = np.empty(len(slots), dtype=bool)
     for turn in range(int(rounds.max()) + 1):
         places = np.flatnonzero(rounds == turn)
         reset = slots[places[fresh[places]]]
-        hidden[torch.from_numpy(reset)] = 0
-        alive[reset] = False
+        if reset.size:
+            hidden[torch.from_numpy(reset)] = 0
+            alive[reset] = False
         stepping = places[rows[places] >= 0]
         if stepping.size:
             sessions = torch.from_numpy(slots[stepping]).to(model.device)
@@ -230,16 +261,7 @@ def _forward(model: ServingModel, plan: _Plan, hidden: Tensor, alive: np.ndarray
     return outputs, by_model
 
 
-def _label(plan: _Plan, answers: list[Answer | None]) -> list[Label]:
-    labels = []
-    for click, place, slot, fresh in zip(plan.clicks, plan.places, plan.slots, plan.fresh, strict=True):
-        items, source, version = plan.previous[slot]
-        if items and not fresh:
-            rank = items.index(click.item_id) + 1 if click.item_id in items else 0
-            labels.append(Label(version, source, rank))
-        answer = answers[place]
-        assert answer is not None
-        plan.previous[slot] = (answer.items, answer.source, answer.model_version)
-        state = plan.states[slot]
-        state.top, state.source = answer.items, answer.source
-    return labels
+def _shadow_of(state: SessionState) -> ModelState:
+    if state.shadow is None:
+        state.shadow = untouched(None)
+    return state.shadow

@@ -11,7 +11,23 @@ import msgspec
 from schemas.click import ItemId
 from schemas.errors import StateError
 
-FORMAT = 1
+FORMAT = 2
+
+
+class ModelState(msgspec.Struct, array_like=True, gc=False):
+    """What one model makes of a session.
+
+    Attributes:
+        version: the model's; None before the first one.
+        hidden: (L, h) float32 or float16 as bytes; empty while the model knows none of the session's items.
+        top: the items it recommended after the last click, best first: the next click is their label.
+        source: where `top` came from, see `Recommendation.source`.
+    """
+
+    version: str | None
+    hidden: bytes
+    top: list[ItemId]
+    source: str
 
 
 class SessionState(msgspec.Struct, array_like=True, gc=False):
@@ -21,12 +37,22 @@ class SessionState(msgspec.Struct, array_like=True, gc=False):
         partition, offset: of the last click applied; a click at or below that offset has been answered already.
         clicked_at: time stamp of that click, ms since 1970 UTC.
         stored_at: the worker's clock when it was stored, ms since 1970 UTC: a session's life counts from here.
-        model_version: the model that `hidden` and `top` belong to; None before the first one.
-        history: the last items clicked, oldest first: what a new model is fed to rebuild `hidden`.
-        hidden: (L, h) float32 or float16 as bytes; empty while the model knows none of the session's items.
-        top: the items recommended after that click, best first: the next click is their label.
-        source: where `top` came from, see `Recommendation.source`.
+        history: the last items clicked, oldest first: what a new model is fed to rebuild its hidden state.
+        served: of the model whose answers are published.
+        shadow: of the model that is scored beside it, where there is one.
     """
+
+    partition: int
+    offset: int
+    clicked_at: int
+    stored_at: int
+    history: list[ItemId]
+    served: ModelState
+    shadow: ModelState | None = None
+
+
+class _Format1(msgspec.Struct, array_like=True, gc=False):
+    """Before there were shadow models."""
 
     partition: int
     offset: int
@@ -41,12 +67,29 @@ class SessionState(msgspec.Struct, array_like=True, gc=False):
 
 def new_session(partition: int) -> SessionState:
     """A session before its first click."""
-    return SessionState(partition, -1, 0, 0, None, [], b"", [], "")
+    return SessionState(partition, -1, 0, 0, [], untouched(None))
+
+
+def untouched(version: str | None) -> ModelState:
+    """What a model makes of a session that it has not seen anything of."""
+    return ModelState(version, b"", [], "")
 
 
 _PREFIX = bytes([FORMAT])
 _encode = msgspec.msgpack.Encoder().encode
-_readers: dict[int, Callable[[memoryview], SessionState]] = {FORMAT: msgspec.msgpack.Decoder(SessionState).decode}
+_decode_format_1 = msgspec.msgpack.Decoder(_Format1).decode
+
+
+def _read_format_1(packed: memoryview) -> SessionState:
+    old = _decode_format_1(packed)
+    served = ModelState(old.model_version, old.hidden, old.top, old.source)
+    return SessionState(old.partition, old.offset, old.clicked_at, old.stored_at, old.history, served)
+
+
+_readers: dict[int, Callable[[memoryview], SessionState]] = {
+    1: _read_format_1,
+    FORMAT: msgspec.msgpack.Decoder(SessionState).decode,
+}
 
 
 def pack(state: SessionState) -> bytes:

@@ -1,0 +1,221 @@
+"""The recommender without Faust: rounds, gaps, unknown items, a change of model, independence of the batch."""
+
+import itertools
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gru4rec.bundle import Bundle, read_bundle
+from gru4rec.network import GRU4Rec, NetworkConfig
+from tests.worker.deployment import ITEMS, bundle
+from worker.model import ServingModel
+from worker.recommender import Answer, Outcome, PendingClick, Recommender
+from worker.session import SessionState, new_session, unpack
+
+GAP = 1_800_000
+NOW = 1_700_000_000_000
+
+
+def model(tmp_path: Path, version: str = "v1", seed: int = 0, **shape: object) -> ServingModel:
+    return ServingModel(read_bundle(bundle(tmp_path / version, version, seed, **shape)), torch.device("cpu"))
+
+
+class Stream:
+    """Feeds clicks to a recommender and keeps the states between batches, packed as the worker stores them."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self.recommender = recommender
+        self.packed: dict[bytes, bytes] = {}
+        self.offset = 0
+        self.outcome = Outcome([])
+
+    def click(self, *clicks: tuple[str, object] | tuple[str, object, int]) -> list[Answer | None]:
+        """Apply (session, item, time) clicks as one batch."""
+        states: dict[bytes, SessionState] = {}
+        batch = []
+        for session, item, *moment in clicks:
+            key = session.encode()
+            if key not in states:
+                states[key] = unpack(self.packed[key]) if key in self.packed else new_session(0)
+            time = moment[0] if moment else NOW
+            batch.append(PendingClick(0, self.offset, key, session, item, time, states[key]))  # type: ignore[arg-type]
+            self.offset += 1
+        self.outcome = self.recommender.recommend(batch, NOW)
+        self.packed |= self.outcome.states
+        return self.outcome.answers
+
+    def state(self, session: str) -> SessionState:
+        return unpack(self.packed[session.encode()])
+
+
+def stream(serving: ServingModel | None, **options: object) -> Stream:
+    return Stream(Recommender(**{"gap_ms": GAP, "history": 50, "model": serving} | options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [{}, {"layers": 2}, {"input": "one-hot"}, {"input": "embedding"}, {"hidden": 20}])
+def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(tmp_path: Path, shape: dict[str, object]) -> None:
+    serving = model(tmp_path, **shape)
+    rng = random.Random(1)
+    clicks = [(f"s{rng.randrange(40)}", rng.randrange(ITEMS)) for _ in range(800)]
+
+    def run(sizes: Iterable[int]) -> tuple[list[Answer | None], dict[bytes, bytes]]:
+        feed, answers, place = stream(serving), [], 0
+        for size in sizes:
+            answers += feed.click(*clicks[place : place + size])
+            place += size
+            if place >= len(clicks):
+                break
+        return answers, feed.packed
+
+    singly = run(itertools.repeat(1))
+    assert run(itertools.repeat(256)) == singly
+    assert run(itertools.cycle([1, 2, 3, 5, 31, 100])) == singly
+
+
+def test_a_redelivered_click_is_not_applied_again(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path))
+    feed.click(("s", 1), ("s", 2))
+    before = feed.state("s")
+    feed.offset = 0
+    assert feed.click(("s", 1), ("s", 2)) == [None, None]
+    assert feed.outcome.states == {}
+    assert feed.state("s") == before
+
+
+def test_a_redelivered_click_beside_a_new_one_leaves_the_new_one_its_answer(tmp_path: Path) -> None:
+    feed, expected = stream(model(tmp_path)), stream(model(tmp_path))
+    feed.click(("s", 1))
+    feed.offset = 0
+    assert feed.click(("s", 1), ("s", 2))[1] == expected.click(("s", 1), ("s", 2))[1]
+
+
+def test_a_silence_longer_than_the_gap_starts_the_session_anew(tmp_path: Path) -> None:
+    feed, fresh = stream(model(tmp_path)), stream(model(tmp_path))
+    feed.click(("s", 1, NOW))
+    assert feed.click(("s", 2, NOW + GAP + 1)) == fresh.click(("s", 2))
+    assert feed.state("s").history == [2]
+    assert feed.outcome.labels == []
+
+
+def test_a_silence_of_the_gap_or_a_late_click_goes_on(tmp_path: Path) -> None:
+    feed, straight = stream(model(tmp_path)), stream(model(tmp_path))
+    feed.click(("s", 1, NOW))
+    feed.click(("s", 2, NOW + GAP))
+    late = feed.click(("s", 3, NOW - 10 * GAP))
+    straight.click(("s", 1), ("s", 2))
+    assert late == straight.click(("s", 3))
+
+
+def test_a_gap_within_a_batch_resets_that_session_only(tmp_path: Path) -> None:
+    feed, one_by_one = stream(model(tmp_path)), stream(model(tmp_path))
+    clicks = [("a", 1, NOW), ("b", 2, NOW), ("a", 3, NOW + 2 * GAP), ("b", 4, NOW), ("a", 5, NOW + 2 * GAP)]
+    assert feed.click(*clicks) == [one_by_one.click(click)[0] for click in clicks]
+    assert feed.packed == one_by_one.packed
+
+
+def test_an_unknown_item_keeps_the_answer_and_is_remembered(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path))
+    (before,) = feed.click(("s", 1))
+    (after,) = feed.click(("s", "never seen"))
+    assert after == before
+    assert feed.state("s").history == [1, "never seen"]
+
+
+def test_a_session_of_unknown_items_gets_what_is_popular(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path))
+    (answer,) = feed.click(("s", "never seen"))
+    assert answer is not None
+    assert (answer.source, answer.items[:3], answer.model_version) == ("popular", [0, 1, 2], "v1")
+
+
+def test_the_same_item_as_number_and_as_text(tmp_path: Path) -> None:
+    assert stream(model(tmp_path)).click(("s", 17)) == stream(model(tmp_path)).click(("s", "17"))
+
+
+def test_before_the_first_model_the_most_clicked_items_are_recommended() -> None:
+    feed = stream(None)
+    feed.click(*[(f"s{n}", "often") for n in range(3)], ("t", "rare"))
+    (answer,) = feed.click(("u", "rare"))
+    assert answer is not None
+    assert (answer.items, answer.source, answer.model_version) == (["often", "rare"], "popular", None)
+
+
+def test_after_a_change_of_model_a_session_goes_on_as_if_it_had_always_served(tmp_path: Path) -> None:
+    old, new = model(tmp_path, "v1", 0), model(tmp_path, "v2", 1, hidden=48, layers=2)
+    clicks = [(f"s{n % 7}", (n * 31) % ITEMS) for n in range(60)]
+    feed, straight = stream(old), stream(new)
+    feed.click(*clicks)
+    straight.click(*clicks)
+    feed.recommender.model = new
+    again = [(f"s{n}", n) for n in range(9)]  # s7 and s8 begin now
+    assert feed.click(*again) == straight.click(*again)
+    assert [feed.state(f"s{n}").served for n in range(9)] == [straight.state(f"s{n}").served for n in range(9)]
+
+
+def test_the_first_model_takes_up_sessions_that_began_before_it(tmp_path: Path) -> None:
+    feed, straight = stream(None), stream(model(tmp_path))
+    feed.click(("s", 1), ("s", 2))
+    straight.click(("s", 1), ("s", 2))
+    feed.recommender.model = model(tmp_path)
+    assert feed.click(("s", 3)) == straight.click(("s", 3))
+
+
+def test_the_history_is_bounded(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path), history=3)
+    feed.click(*[("s", item) for item in range(10)])
+    assert feed.state("s").history == [7, 8, 9]
+
+
+def test_half_precision_states_stay_close(tmp_path: Path) -> None:
+    full, half = stream(model(tmp_path)), stream(model(tmp_path), storage="float16")
+    for item in range(5):
+        (exact,), (rounded,) = full.click(("s", item)), half.click(("s", item))
+    assert exact is not None
+    assert rounded is not None
+    assert rounded.scores == pytest.approx(exact.scores, abs=0.02)
+    assert len(half.packed[b"s"]) < len(full.packed[b"s"])
+
+
+def test_each_click_is_the_label_of_the_answer_before_it(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path))
+    (first,) = feed.click(("s", 1))
+    assert first is not None
+    assert feed.outcome.labels == []
+    hit, miss = first.items[4], next(item for item in range(ITEMS) if item not in first.items)
+    feed.click(("s", hit))
+    assert [(label.rank, label.model_version, label.source) for label in feed.outcome.labels] == [(5, "v1", "model")]
+    feed = stream(model(tmp_path))
+    feed.click(("s", 1), ("s", miss))
+    assert [label.rank for label in feed.outcome.labels] == [0]
+
+
+def test_a_model_of_fewer_items_than_twenty_recommends_all_of_them() -> None:
+    small = Bundle("small", GRU4Rec(NetworkConfig(items=7)), list("abcdefg"), np.ones(7, dtype=np.int64))
+    (answer,) = stream(ServingModel(small, torch.device("cpu"))).click(("s", "c"))
+    assert answer is not None
+    assert sorted(map(str, answer.items)) == list("abcdefg")
+
+
+def test_a_shadow_model_is_labelled_beside_the_champion_and_changes_nothing(tmp_path: Path) -> None:
+    champion, challenger = model(tmp_path, "v1", 0), model(tmp_path, "v2", 1, hidden=16)
+    clicks = [(f"s{n % 5}", (n * 31) % ITEMS) for n in range(40)]
+    feed, alone, other = stream(champion), stream(champion), stream(challenger)
+    feed.click(*clicks)
+    alone.click(*clicks)
+    other.click(*clicks)
+    feed.recommender.shadow = challenger
+    more = [(f"s{n % 6}", (n * 7) % ITEMS) for n in range(30)]
+    assert feed.click(*more) == alone.click(*more)
+    other.click(*more)
+    mine = [label for label in feed.outcome.labels if label.model_version == "v1"]
+    theirs = [label for label in feed.outcome.labels if label.model_version == "v2"]
+    assert mine == alone.outcome.labels
+    assert theirs == other.outcome.labels[-len(theirs) :]
+    assert [feed.state(f"s{n}").shadow for n in range(6)] == [other.state(f"s{n}").served for n in range(6)]
+    feed.recommender.shadow = None
+    feed.click(("s0", 1))
+    assert feed.state("s0").shadow is None
