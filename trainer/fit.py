@@ -53,6 +53,9 @@ def fit(
     support: NDArray[np.int64],
     config: FitConfig,
     progress: Callable[[Progress], None] | None = None,
+    *,
+    threads: int = 1,
+    plain: bool = False,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
@@ -69,6 +72,8 @@ def fit(
         support: (I,) int64, training clicks of each item, at least 1.
         config: see there.
         progress: called every few steps and at the end of each epoch.
+        threads: of the compiled kernel; no more than there are idle cores.
+        plain: train by autograd where the compiled kernel could.
 
     Raises:
         TrainingError: there is nothing to train on, or the loss is no longer a number.
@@ -77,7 +82,7 @@ def fit(
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
         raise TrainingError("all clicks are on one item, so there is nothing to tell apart: train on more clicks")
-    path = path_of(network, support, config)
+    path = path_of(network, support, config, threads, plain)
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
     losses: list[float] = []

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, float32
 
 from gru4rec.network import GRU4Rec
 from trainer.autograd import AutogradPath
@@ -40,6 +40,23 @@ class Path(Protocol):
     def state(self, state: dict[str, Tensor]) -> None: ...
 
 
-def path_of(network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> Path:
-    """How to train this network."""
-    return AutogradPath(network, support, config)
+def kernel_can(network: GRU4Rec, config: FitConfig) -> bool:
+    """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU."""
+    shape = network.config
+    return (
+        (shape.input, shape.layers, shape.reset) == ("shared", 1, "after")
+        and config.optimizer == "adagrad"
+        and network.output_weight.device.type == "cpu"
+        and network.output_weight.dtype == float32
+    )
+
+
+def path_of(
+    network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, threads: int = 1, plain: bool = False
+) -> Path:
+    """The kernel where it can, autograd elsewhere and where `plain` asks for it."""
+    if plain or not kernel_can(network, config):
+        return AutogradPath(network, support, config)
+    from trainer.kernel.path import KernelPath  # numba takes a second to import
+
+    return KernelPath(network, support, config, threads)

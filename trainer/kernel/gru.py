@@ -1,0 +1,115 @@
+"""The layer, forward and back (the equations are in `gru4rec.network`, reset after; back-propagation ends at `before`).
+
+a_r = (W_r x + b_r) + U_r h          r = σ(a_r)         forward
+a_z = (W_z x + b_z) + U_z h          z = σ(a_z)
+q   = U_h h + b'
+a_c = (W_h x + b_h) + r∘q            c = tanh(a_c)
+h'  = h + z∘(c − h)                  output = h'∘kept
+
+dh' = d_output∘kept                                     back
+da_c = dh'∘z∘(1 − c²)                da_z = dh'∘(c − h)∘z∘(1 − z)
+da_r = da_c∘q∘r∘(1 − r)              dq = da_c∘r
+dW = xᵀ [da_r da_z da_c]             dU = hᵀ [da_r da_z dq]          dx = [da_r da_z da_c] Wᵀ∘x_kept
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.compiled import compiled
+from trainer.kernel.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
+from trainer.kernel.layout import Columns, Floats, Layer, Model, Options
+
+
+@compiled
+def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> None:
+    """Which units of a row stay: 1 / (1 − rate) for them, 0 for the others; `first` numbers the random words."""
+    scale = ONE / (ONE - rate)
+    for unit in range(len(kept)):
+        kept[unit] = scale if uniform_single(random_word(key, first + unit)) >= rate else ZERO
+
+
+@compiled
+def forward(
+    model: Model,
+    layer: Layer,
+    columns: Columns,
+    weight: Floats,  # (V, w), rows of the step's items
+    lanes: NDArray[np.int32],  # (b,)
+    reset: NDArray[np.bool_],  # (b,)
+    options: Options,
+    event: int,
+) -> None:
+    """Fill `layer` up to its output, and advance the lanes' states."""
+    b, h = len(lanes), layer.x.shape[1]
+    dense = model.dense[0]
+    w_matrix = dense[: 3 * h * h].reshape(h, 3 * h)
+    u_matrix = dense[3 * h * h : 6 * h * h].reshape(h, 3 * h)
+    bias = dense[6 * h * h : 6 * h * h + 3 * h]
+    q_bias = dense[6 * h * h + 3 * h :]
+    for i in range(b):
+        row = weight[columns.clicked[i]]
+        x, before = layer.x[i], layer.before[i]
+        if options.dropout_embedding > 0:
+            keep_units(layer.x_kept[i], options.dropout_embedding, options.dropout_key, 2 * h * (event + i))
+            for j in range(h):
+                x[j] = row[j] * layer.x_kept[i, j]
+        else:
+            x[:] = row[:h]
+        if reset[i]:
+            before[:] = ZERO
+        else:
+            before[:] = model.hidden[lanes[i]]
+    np.dot(layer.x[:b], w_matrix, layer.wx[:b])
+    np.dot(layer.before[:b], u_matrix, layer.uh[:b])
+    for i in range(b):
+        wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
+        before, output = layer.before[i], layer.output[i]
+        for j in range(2 * h):
+            gates[j] = sigmoid(wx[j] + bias[j] + uh[j])
+        for j in range(h):
+            uh[2 * h + j] += q_bias[j]
+            c = tanh(wx[2 * h + j] + bias[2 * h + j] + gates[j] * uh[2 * h + j])
+            gates[2 * h + j] = c
+            output[j] = before[j] + gates[h + j] * (c - before[j])
+        if options.dropout_hidden > 0:
+            keep_units(layer.output_kept[i], options.dropout_hidden, options.dropout_key, 2 * h * (event + i) + h)
+            for j in range(h):
+                output[j] *= layer.output_kept[i, j]
+        output[h] = ONE
+        model.hidden[lanes[i]] = output[:h]
+
+
+@compiled
+def backward(model: Model, layer: Layer, b: int, options: Options) -> None:
+    """From `d_output` to the gradients of the layer's parameters and of its input."""
+    h = layer.x.shape[1]
+    w_matrix = model.dense[0, : 3 * h * h].reshape(h, 3 * h)
+    d_bias = layer.d_dense[6 * h * h : 6 * h * h + 3 * h]
+    d_q_bias = layer.d_dense[6 * h * h + 3 * h :]
+    d_bias[:] = ZERO
+    d_q_bias[:] = ZERO
+    for i in range(b):
+        wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
+        before, d_output = layer.before[i], layer.d_output[i]
+        if options.dropout_hidden > 0:
+            for j in range(h):
+                d_output[j] *= layer.output_kept[i, j]
+        for j in range(h):
+            r, z, c = gates[j], gates[h + j], gates[2 * h + j]
+            d_candidate = d_output[j] * z * (ONE - c * c)
+            d_update = d_output[j] * (c - before[j]) * z * (ONE - z)
+            d_reset = d_candidate * uh[2 * h + j] * r * (ONE - r)
+            wx[j] = uh[j] = d_reset
+            wx[h + j] = uh[h + j] = d_update
+            wx[2 * h + j] = d_candidate
+            uh[2 * h + j] = d_candidate * r
+            d_q_bias[j] += d_candidate * r
+        for j in range(3 * h):
+            d_bias[j] += wx[j]
+    np.dot(layer.x[:b].T, layer.wx[:b], layer.d_dense[: 3 * h * h].reshape(h, 3 * h))
+    np.dot(layer.before[:b].T, layer.uh[:b], layer.d_dense[3 * h * h : 6 * h * h].reshape(h, 3 * h))
+    np.dot(layer.wx[:b], w_matrix.T, layer.d_x[:b])
+    if options.dropout_embedding > 0:
+        for i in range(b):
+            for j in range(h):
+                layer.d_x[i, j] *= layer.x_kept[i, j]

@@ -1,0 +1,90 @@
+"""What the compiled functions pass to each other."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Whole = NDArray[np.int64]
+
+
+class Model(NamedTuple):
+    """What is trained."""
+
+    rows: Floats  # (I, 3, w): an item's weight, accumulator and velocity
+    dense: Floats  # (3, D): the same of the layer, its parameters end to end: W (h, 3h), U (h, 3h), b (3h), b' (h)
+    hidden: Floats  # (B, h), each lane's state
+
+
+class Items(NamedTuple):
+    """What is known of the items."""
+
+    keep: NDArray[np.float64]  # (I,), the alias table of `trainer.sampler`
+    alias: Whole  # (I,)
+    target_weight: Floats  # (I,), of a column where the item is a target,
+    sample_weight: Floats  # (I,), and where it is a negative sample: e^−correction for cross-entropy, else 1
+    slot: NDArray[np.int32]  # (I,), the item's slot in the step; -1 between steps
+
+
+class Options(NamedTuple):
+    """What the training was told."""
+
+    loss: int  # its place in `losses.NAMES`
+    bpreg: np.float32
+    elu: np.float32
+    learning_rate: np.float32
+    momentum: np.float32
+    dropout_embedding: np.float32
+    dropout_hidden: np.float32
+    lanes: int  # B, the nominal batch size
+    samples: int
+    negatives_key: np.uint64
+    dropout_key: np.uint64
+
+
+class Plan(NamedTuple):
+    """The schedule, see `trainer.schedule.Schedule`."""
+
+    input: NDArray[np.int32]
+    target: NDArray[np.int32]
+    lane: NDArray[np.int32]
+    reset: NDArray[np.bool_]
+    steps: Whole
+
+
+class Columns(NamedTuple):
+    """The step's items, each once."""
+
+    item: Whole  # (V,), the scored ones first
+    weight: Floats  # (U,), sum over the item's columns
+    target: Whole  # (b,), slot of each lane's target
+    clicked: Whole  # (b,), slot of each lane's clicked item
+    waits: NDArray[np.int32]  # (V,), number of the clicked item, whose row moves last; -1 for the others
+
+
+class Layer(NamedTuple):
+    """A step's way through the layer, and what the way back needs of it."""
+
+    x: Floats  # (b, h), input after dropout
+    x_kept: Floats  # (b, h), 0 or 1 / (1 − rate)
+    before: Floats  # (b, h), state before
+    wx: Floats  # (b, 3h), x W; later its gradient
+    uh: Floats  # (b, 3h), before U; later its gradient
+    gates: Floats  # (b, 3h): r, z, h̃
+    output: Floats  # (b, w): state after, a 1, zeros
+    output_kept: Floats  # (b, h)
+    d_output: Floats  # (b, w)
+    d_x: Floats  # (b, h)
+    d_dense: Floats  # (D,)
+
+
+class Output(NamedTuple):
+    """A step's scores and their way back, in blocks of items."""
+
+    weight: Floats  # (V·w,), the rows of the step's items
+    scores: Floats  # (U·b,), block by block (b, n) each; later their gradients
+    row: Floats  # (U,), one lane's scores
+    d_weight: Floats  # (BLOCK·w,), a block's gradient of its rows
+    d_output: Floats  # (b, w), a block's part
+    d_clicked: Floats  # (b, w), gradients of the rows that wait

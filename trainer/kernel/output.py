@@ -1,0 +1,89 @@
+"""Scores of the step's items, and their way back to the rows, in blocks of items that stay in the cache.
+
+    S = O Wᵀ  (b, n)        dO = Σ over blocks G W  (b, w)        dW = Gᵀ O  (n, w)
+
+with G the gradient of the loss by S. The biases are in it: element h of every output is 1.
+"""
+
+import numpy as np
+
+from trainer.compiled import compiled
+from trainer.kernel.arithmetic import ONE
+from trainer.kernel.layout import Columns, Floats, Layer, Model, Options, Output
+from trainer.kernel.losses import loss_and_gradient
+from trainer.kernel.rows import AHEAD, ask_for_row, move
+
+BLOCK = 256  # items
+
+
+@compiled
+def gather(model: Model, columns: Columns, weight: Floats) -> None:
+    """Copy the rows' weights together: (V, w)."""
+    rows, count = model.rows, len(weight)
+    wanted = 4 * weight.shape[1]
+    for slot in range(min(AHEAD, count)):
+        ask_for_row(rows, columns.item[slot], wanted)
+    for slot in range(count):
+        if slot + AHEAD < count:
+            ask_for_row(rows, columns.item[slot + AHEAD], wanted)
+        weight[slot] = rows[columns.item[slot], 0]
+
+
+@compiled
+def score(weight: Floats, output: Floats, scores: Floats, scored: int) -> None:
+    """Outputs (b, w) and rows (V, w) to scores, block by block (b, n)."""
+    b = len(output)
+    for first in range(0, scored, BLOCK):
+        last = min(first + BLOCK, scored)
+        block = scores[first * b : last * b].reshape(b, last - first)
+        np.dot(output, weight[first:last].T, block)
+
+
+@compiled
+def losses(out: Output, columns: Columns, b: int, scored: int, options: Options) -> float:
+    """Turn the scores of every lane into their gradients; returns the summed loss."""
+    n = b + options.samples
+    share = ONE / np.float32(options.lanes)
+    row, weight = out.row[:scored], columns.weight[:scored]
+    total = 0.0
+    for lane in range(b):
+        for first in range(0, scored, BLOCK):
+            last = min(first + BLOCK, scored)
+            begin = first * b + lane * (last - first)
+            row[first:last] = out.scores[begin : begin + last - first]
+        total += loss_and_gradient(row, weight, columns.target[lane], n, options)
+        for first in range(0, scored, BLOCK):
+            last = min(first + BLOCK, scored)
+            begin = first * b + lane * (last - first)
+            for place in range(last - first):
+                out.scores[begin + place] = row[first + place] * share
+    return total
+
+
+@compiled
+def learn(model: Model, out: Output, layer: Layer, columns: Columns, b: int, scored: int, options: Options) -> None:
+    """From the scores' gradients to `layer.d_output`, and move the rows; those of clicked items go to `d_clicked`."""
+    w = layer.output.shape[1]
+    rows = model.rows
+    wanted = 3 * 4 * w
+    output, d_output = layer.output[:b], layer.d_output[:b]
+    part = out.d_output[:b]
+    d_output[:] = 0
+    for first in range(0, scored, BLOCK):
+        last = min(first + BLOCK, scored)
+        n = last - first
+        gradient = out.scores[first * b : last * b].reshape(b, n)
+        np.dot(gradient, out.weight[first * w : last * w].reshape(n, w), part)
+        d_output += part
+        d_weight = out.d_weight[: n * w].reshape(n, w)
+        np.dot(gradient.T, output, d_weight)
+        for slot in range(first, min(first + AHEAD, last)):
+            ask_for_row(rows, columns.item[slot], wanted)
+        for slot in range(first, last):
+            if slot + AHEAD < last:
+                ask_for_row(rows, columns.item[slot + AHEAD], wanted)
+            if columns.waits[slot] >= 0:
+                out.d_clicked[columns.waits[slot]] = d_weight[slot - first]
+                continue
+            row = rows[columns.item[slot]]
+            move(row[0], row[1], row[2], d_weight[slot - first], options.learning_rate, options.momentum)

@@ -1,0 +1,133 @@
+"""The way into the compiled kernel: a network's weights to its layout and back."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from gru4rec.network import GRU4Rec, Layer
+from trainer.config import FitConfig
+from trainer.kernel.layout import Floats, Items, Model, Options, Plan
+from trainer.kernel.losses import NAMES
+from trainer.kernel.step import walk
+from trainer.sampler import NegativeSampler, stream_key
+from trainer.schedule import Schedule
+
+VECTOR = 16  # float32 numbers of a 64-byte cache line
+
+
+class KernelPath:
+    """Trains a network's weights in a layout of their own, until `write`: see `trainer.path.Path`."""
+
+    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, threads: int = 1) -> None:
+        self.network = network
+        self.config = config
+        self.threads = threads
+        self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
+        self.model = _read(network, config.batch_size)
+        corrects = config.loss == "cross-entropy"
+        strength = config.logq if corrects else 0.0
+        self.items = Items(
+            keep=self.sampler.keep,
+            alias=self.sampler.alias,
+            target_weight=(support**-strength).astype(np.float32),
+            sample_weight=(support ** (-strength * config.sample_alpha)).astype(np.float32),
+            slot=np.full(len(support), -1, dtype=np.int32),
+        )
+        self.options = Options(
+            loss=NAMES.index(config.loss),
+            bpreg=np.float32(config.bpreg),
+            elu=np.float32(config.elu),
+            learning_rate=np.float32(config.learning_rate),
+            momentum=np.float32(config.momentum),
+            dropout_embedding=np.float32(config.dropout_embedding),
+            dropout_hidden=np.float32(config.dropout_hidden),
+            lanes=config.batch_size,
+            samples=config.samples,
+            negatives_key=np.uint64(self.sampler.key),
+            dropout_key=np.uint64(stream_key(config.seed, "dropout")),
+        )
+        self.drawn = 0  # negatives, before this epoch
+        self.events = 0  # trained before this epoch
+        self.steps_done = 0  # of this epoch
+        self.events_done = 0
+        self.summed = 0.0
+
+    def begin_epoch(self) -> None:
+        """As `Path`."""
+        self.drawn += self.steps_done * self.config.samples
+        self.events += self.events_done
+        self.steps_done = self.events_done = 0
+        self.summed = 0.0
+        self.model.hidden[:] = 0
+
+    def run(self, schedule: Schedule, first: int, last: int) -> None:
+        """As `Path`."""
+        plan = Plan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
+        with threadpool_limits(1, "blas"):
+            self.summed += walk(self.model, self.items, plan, self.options, first, last, self.drawn, self.events)
+        self.steps_done, self.events_done = last, int(schedule.steps[last])
+
+    @property
+    def loss(self) -> float:
+        """As `Path`."""
+        return self.summed
+
+    def write(self) -> None:
+        """As `Path`."""
+        network, h = self.network, self.network.config.hidden
+        with torch.no_grad():
+            network.output_weight.copy_(torch.from_numpy(self.model.rows[:, 0, :h]))
+            network.output_bias.copy_(torch.from_numpy(self.model.rows[:, 0, h]))
+            begin = 0
+            for parameter in _parameters(network):
+                end = begin + parameter.numel()
+                parameter.copy_(torch.from_numpy(self.model.dense[0, begin:end]).view_as(parameter))
+                begin = end
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """As `Path`; between two epochs."""
+        return {
+            "rows": torch.from_numpy(self.model.rows),
+            "dense": torch.from_numpy(self.model.dense),
+            "drawn": torch.tensor(self.drawn + self.steps_done * self.config.samples),
+            "events": torch.tensor(self.events + self.events_done),
+        }
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None:
+        self.model.rows[:] = state["rows"].numpy()
+        self.model.dense[:] = state["dense"].numpy()
+        self.drawn, self.events = int(state["drawn"]), int(state["events"])
+        self.steps_done = self.events_done = 0
+
+
+def _read(network: GRU4Rec, lanes: int) -> Model:
+    items, h = network.output_weight.shape
+    width = -(-(h + 1) // VECTOR) * VECTOR
+    rows = _aligned((items, 3, width))
+    rows[:, 0, :h] = network.output_weight.detach().numpy()
+    rows[:, 0, h] = network.output_bias.detach().numpy()
+    flat = np.concatenate([parameter.detach().numpy().ravel() for parameter in _parameters(network)])
+    dense = _aligned((3, len(flat)))
+    dense[0] = flat
+    return Model(rows, dense, np.zeros((lanes, h), dtype=np.float32))
+
+
+def _parameters(network: GRU4Rec) -> list[Tensor]:
+    """The layer's parameters in the order of `Model.dense`."""
+    layer = network.layers[0]
+    assert isinstance(layer, Layer)
+    assert layer.input_weight is not None
+    assert layer.candidate_bias is not None
+    return [layer.input_weight, layer.recurrent_weight, layer.bias, layer.candidate_bias]
+
+
+def _aligned(shape: tuple[int, ...]) -> Floats:
+    """Zeros that begin with a cache line."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + VECTOR, dtype=np.float32)
+    skip = -(memory.ctypes.data // 4) % VECTOR
+    return memory[skip : skip + size].reshape(shape)
