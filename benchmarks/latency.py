@@ -69,12 +69,16 @@ class Runner:
     generator: LoadGenerator
     clicks: pl.DataFrame
     sent: int = 0
+    cpu_seconds: float = 0.0  # of the contestant, while it had this load
 
     async def run(self, rate: float, seconds: float) -> Load:
         self.contestant.check()
+        before = self.contestant.cpu_seconds()
         piece = self.clicks[self.sent : self.sent + round(rate * seconds)]
         self.sent += len(piece)
-        return await self.generator.run(piece, rate)
+        load = await self.generator.run(piece, rate)
+        self.cpu_seconds += self.contestant.cpu_seconds() - before
+        return load
 
 
 async def main() -> None:
@@ -134,7 +138,7 @@ async def climb(runners: list[Runner], rates: list[float], seconds: float, slice
     points: list[Point] = []
     for rate in rates:
         loads: dict[str, list[Load]] = {runner.contestant.name: [] for runner in runners}
-        before = {runner.contestant.name: runner.contestant.cpu_seconds() for runner in runners}
+        before = {runner.contestant.name: runner.cpu_seconds for runner in runners}
         saturated = False
         for _ in range(slices):
             for runner in runners:
@@ -144,7 +148,7 @@ async def climb(runners: list[Runner], rates: list[float], seconds: float, slice
                 break
         for runner in runners:
             name = runner.contestant.name
-            point = summary(runner.contestant, rate, loads[name], runner.contestant.cpu_seconds() - before[name])
+            point = summary(runner.contestant, rate, loads[name], runner.cpu_seconds - before[name])
             print(f"{rate:8,.0f}/s {name:10} p50 {point.p50:8.1f} ms  p99 {point.p99:8.1f} ms", flush=True)
             points.append(point)
         if saturated:
