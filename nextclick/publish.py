@@ -10,15 +10,20 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
 from gru4rec.bundle import DIGEST, FILES, Bundle, read_bundle, read_digest
-from schemas.announcement import ModelAnnouncement
+from schemas.announcement import SHADOW, ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.kafka import check_topics, connected
 from schemas.settings import Settings
 from worker.models import fetch
 
 
-async def publish_bundle(directory: Path, settings: Settings) -> ModelAnnouncement:
+async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = False) -> ModelAnnouncement:
     """Put a bundle at the models URI under its version, and announce it to the workers.
+
+    Args:
+        directory: of the bundle.
+        settings: say where bundles are put and announced.
+        shadow: have it scored beside the model that serves, instead of serving it.
 
     Raises:
         BundleError: the bundle is damaged, another one of its version is there already, or the place takes no files.
@@ -43,7 +48,7 @@ async def publish_bundle(directory: Path, settings: Settings) -> ModelAnnounceme
                 filesystem.put_file(str(directory / name), f"{place}/{name}")
     except OSError as error:
         raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
-    return await _announce(bundle, sha256, filesystem.unstrip_protocol(place), settings)
+    return await _announce(bundle, sha256, filesystem.unstrip_protocol(place), settings, shadow=shadow)
 
 
 async def promote(version: str, settings: Settings) -> ModelAnnouncement:
@@ -123,7 +128,15 @@ def open_registry(settings: Settings) -> tuple[Any, str]:
     return filesystem, root.rstrip("/")
 
 
-async def _announce(bundle: Bundle, sha256: str, uri: str, settings: Settings) -> ModelAnnouncement:
+async def end_shadow(settings: Settings) -> None:
+    """Have no shadow model scored any more."""
+    await check_topics(settings, [settings.models_topic])
+    await _say(settings, settings.model_name + SHADOW, None)
+
+
+async def _announce(
+    bundle: Bundle, sha256: str, uri: str, settings: Settings, *, shadow: bool = False
+) -> ModelAnnouncement:
     announcement = ModelAnnouncement(
         name=settings.model_name,
         version=bundle.version,
@@ -133,12 +146,12 @@ async def _announce(bundle: Bundle, sha256: str, uri: str, settings: Settings) -
         trained_on=bundle.trained_on,
         announced_at=datetime.now(UTC),
     )
+    key = settings.model_name + (SHADOW if shadow else "")
+    await _say(settings, key, announcement.model_dump_json().encode())
+    return announcement
+
+
+async def _say(settings: Settings, key: str, value: bytes | None) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
     async with connected(producer, settings):
-        await producer.send_and_wait(
-            settings.models_topic,
-            announcement.model_dump_json().encode(),
-            key=settings.model_name.encode(),
-            partition=0,
-        )
-    return announcement
+        await producer.send_and_wait(settings.models_topic, value, key=key.encode(), partition=0)

@@ -20,8 +20,13 @@ class ClickSpan(BaseModel):
     )
 
 
+SHADOW = "/shadow"
+"""Added to the model's name, this is the key of its shadow: a model that the workers score beside the one that serves,
+without publishing its answers. A message without a value under that key ends it."""
+
+
 class ModelAnnouncement(BaseModel):
-    """Serve this bundle from now on."""
+    """Serve this bundle from now on; under the shadow's key: score it from now on."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -51,6 +51,15 @@ class Settings(BaseSettings):
         timedelta(days=90), description="how long clicks are kept: at least the span that training reads"
     )
     recommendations_retention: Duration = Field(timedelta(days=1), description="how long recommendations are kept")
+    archive_uri: str = Field(
+        ".nextclick/archive", description="where clicks are archived as Parquet: a path or an fsspec URI"
+    )
+    archive_interval: Duration = Field(
+        timedelta(minutes=1), description="longest time that a click waits for its archive file"
+    )
+    archive_retention: Duration = Field(
+        timedelta(days=365), description="archived days are deleted after this long; whole days"
+    )
     models_uri: str = Field(".nextclick/models", description="where model bundles are put: a path or an fsspec URI")
     fetch_timeout: Duration = Field(timedelta(seconds=60), description="how long fetching an announced bundle may take")
     model_name: str = Field(

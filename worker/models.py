@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from gru4rec.bundle import DIGEST, FILES, read_bundle
-from schemas.announcement import ModelAnnouncement
+from schemas.announcement import SHADOW, ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from worker.model import ServingModel
@@ -35,14 +35,22 @@ class ModelFollower:
     directory, so that a restart needs neither the network nor a good last announcement.
     """
 
-    def __init__(self, settings: Settings, device: torch.device, serve: Callable[[ServingModel], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        device: torch.device,
+        serve: Callable[[ServingModel], None],
+        shadow: Callable[[ServingModel | None], None],
+    ) -> None:
         self.first_look = asyncio.Event()
         self.refused = 0
         self._settings = settings
         self._device = device
         self._serve = serve
+        self._shadow = shadow
         self._cache = settings.data_dir.absolute() / "models"
         self._serving: str | None = None
+        self._shadowing: str | None = None
 
     async def run(self) -> None:
         """Read all of the models topic, then follow it; `first_look` is set once the last announcement was handled."""
@@ -65,14 +73,16 @@ class ModelFollower:
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:
             end = (await consumer.end_offsets([partition]))[partition]
-            last: bytes | None = None
+            last: dict[bytes, bytes | None] = {}
             while await consumer.position(partition) < end:
                 fetched = await consumer.getmany(timeout_ms=500)
-                for record in fetched.get(partition, []):
-                    if record.key == self._settings.model_name.encode():
-                        last = record.value
-            if last is not None:
-                await self._take_up(last)
+                last |= {record.key: record.value for record in fetched.get(partition, []) if record.key}
+            name = self._settings.model_name
+            announced = last.get(name.encode())
+            if announced is not None:
+                await self._take_up(announced)
+            if (name + SHADOW).encode() in last:
+                await self._take_up_shadow(last[(name + SHADOW).encode()])
             if not self.first_look.is_set():
                 if self._serving is None:
                     await self._take_up_last_good()
@@ -80,25 +90,47 @@ class ModelFollower:
             await _wait_for_more(consumer, partition, end)
 
     async def _take_up(self, message: bytes) -> None:
+        announcement = self._read(message)
+        if announcement is None or announcement.sha256 == self._serving:
+            return
+        model = await self._load_or_refuse(announcement, f"{self._serving_name()} serves on")
+        if model is not None:
+            (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
+            self._serving = announcement.sha256
+            self._serve(model)
+            log.info("model %s is ready: %d items", model.version, model.items)
+            self._drop_others()
+
+    async def _take_up_shadow(self, message: bytes | None) -> None:
+        announcement = None if message is None else self._read(message)
+        if message is None or (announcement is not None and announcement.sha256 == self._serving):
+            if self._shadowing is not None:
+                self._shadowing = None
+                self._shadow(None)
+                log.info("no shadow model any more")
+        elif announcement is not None and announcement.sha256 != self._shadowing:
+            model = await self._load_or_refuse(announcement, "no change of the shadow model")
+            if model is not None:
+                self._shadowing = announcement.sha256
+                self._shadow(model)
+                log.info("shadow model %s is ready: %d items", model.version, model.items)
+                self._drop_others()
+
+    def _read(self, message: bytes) -> ModelAnnouncement | None:
         try:
-            announcement = ModelAnnouncement.model_validate_json(message)
+            return ModelAnnouncement.model_validate_json(message)
         except ValidationError as error:
             self.refused += 1
             log.error("announcement refused: not a ModelAnnouncement: %s", _one_line(error))
-            return
-        if announcement.sha256 == self._serving:
-            return
+            return None
+
+    async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
         try:
-            model = await self._load(announcement)
+            return await self._load(announcement)
         except BundleError as error:
             self.refused += 1
-            log.error("model %s refused, %s serves on: %s", announcement.version, self._serving_name(), error)
-            return
-        (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
-        self._serving = announcement.sha256
-        self._serve(model)
-        log.info("model %s is ready: %d items", model.version, model.items)
-        self._drop_others(announcement.sha256)
+            log.error("model %s refused, %s: %s", announcement.version, instead, error)
+            return None
 
     async def _take_up_last_good(self) -> None:
         try:
@@ -136,9 +168,9 @@ class ModelFollower:
     def _serving_name(self) -> str:
         return f"the model before it ({self._serving[:12]}…)" if self._serving else "popularity"
 
-    def _drop_others(self, keep: str) -> None:
+    def _drop_others(self) -> None:
         for directory in self._cache.iterdir():
-            if directory.is_dir() and directory.name != keep:
+            if directory.is_dir() and directory.name not in {self._serving, self._shadowing}:
                 shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ from worker.model import choose_device
 from worker.models import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
+from worker.status import WorkerMetrics, add_pages
 
 
 def create_app() -> DeliveryApp:
@@ -40,14 +41,15 @@ def create_app() -> DeliveryApp:
         history=settings.session_history,
         storage=settings.state_precision,
     )
+    pipeline = Pipeline(app, settings, recommender)
+    follower = ModelFollower(settings, device, pipeline.exchange_model, pipeline.exchange_shadow)
+    add_pages(app, WorkerMetrics(app, pipeline, recommender, follower), pipeline)
     clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
 
     @app.agent(clicks, name="recommend")
     async def recommend(stream: Any) -> None:
         """Answer clicks, batch by batch, once the last announced model serves."""
         app.source.connect(stream.channel.queue)
-        pipeline = Pipeline(app, settings, recommender)
-        follower = ModelFollower(settings, device, pipeline.exchange_model)
         beside = [asyncio.create_task(follower.run()), asyncio.create_task(pipeline.expire_sessions())]
         try:
             await follower.first_look.wait()

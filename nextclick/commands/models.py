@@ -39,14 +39,31 @@ def list_models(context: typer.Context) -> None:
 
 
 @models.command()
-def publish(bundle: Annotated[Path, typer.Argument(help="Directory of a model bundle.")]) -> None:
+def publish(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a model bundle.")],
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Score it beside the model that serves; its answers go nowhere.")
+    ] = False,
+) -> None:
     """Put a bundle at the models URI and announce it: the workers serve it from then on."""
     import asyncio
 
     from nextclick.publish import publish_bundle
     from schemas.settings import load_settings
 
-    _say(asyncio.run(publish_bundle(bundle, load_settings())))
+    _say(asyncio.run(publish_bundle(bundle, load_settings(), shadow=shadow)))
+
+
+@models.command()
+def unshadow() -> None:
+    """Have no shadow model scored any more."""
+    import asyncio
+
+    from nextclick.publish import end_shadow
+    from schemas.settings import load_settings
+
+    asyncio.run(end_shadow(load_settings()))
+    typer.echo("the workers score no shadow model any more")
 
 
 @models.command()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from faust.types.transports import TransportT
 
 from schemas.errors import NextclickError
@@ -75,6 +76,17 @@ class DeliveryApp(faust.App):
                 changelog_topic=self.topic(settings.changelog_topic, key_type=bytes, value_type=bytes, acks=False),
             )
         )
+
+    def partitions(self) -> list[int]:
+        """The partitions of the clicks topic that this worker answers now."""
+        try:
+            return sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == self.clicks_topic)
+        except ConsumerNotStarted:
+            return []
+
+    def ready(self) -> bool:
+        """Whether clicks are answered: the group counts on this worker, and its states are recovered."""
+        return bool(self.tables.actives_ready and not self.rebalancing and self.consumer.is_member())
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once: what was not stored is delivered again to whoever comes next.
