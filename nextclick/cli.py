@@ -17,6 +17,7 @@ from nextclick.commands import (
     simulate,
     topics,
     train,
+    tune,
 )
 from schemas.errors import NextclickError
 
@@ -38,6 +39,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("compare")(compare.compare)
+app.command("tune")(tune.tune)
 app.add_typer(models.models, name="models")
 
 DEBUG = "--debug"

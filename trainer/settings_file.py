@@ -68,14 +68,15 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
 
 
 def train_options(config: TrainConfig) -> dict[str, Any]:
-    """The options as `train` names them, the seed and the device left out."""
+    """The options as `train` names them; not the seed, the device, and what loss and optimiser do not use."""
     options = asdict(config)
     options = options.pop("fit") | options
-    return {
-        name.replace("_", "-"): value
-        for name, value in options.items()
-        if value is not None and name not in ("seed", "device")
-    }
+    foreign = {"seed", "device"}
+    if config.fit.loss != "bpr-max":
+        foreign |= {"bpreg", "elu"}
+    if config.fit.optimizer == "adam":
+        foreign.add("momentum")
+    return {name.replace("_", "-"): value for name, value in options.items() if name not in foreign}
 
 
 def write_train_config(options: Mapping[str, Any], path: Path, comment: str = "") -> None:

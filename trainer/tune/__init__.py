@@ -1,0 +1,1 @@
+"""Searching for the settings of a network on the newest part of its training clicks."""

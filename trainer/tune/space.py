@@ -1,0 +1,138 @@
+"""What a search may choose from: for each option of `train` a range or a list of values.
+
+learning-rate=0.01..0.3        any number between, small ones as likely as large ones (where the lower end is > 0)
+hidden=64..256                 the same with whole numbers, where the option is one
+samples=256|512|2048           one of these
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import SettingsError
+from trainer.config import TrainConfig
+from trainer.settings_file import train_options, with_options
+
+if TYPE_CHECKING:
+    import optuna
+
+NOT_SEARCHED = ("epochs", "min-support", "min-length")
+"""The epochs follow from the search; with other filters the figures could not be compared."""
+
+LOGARITHMIC_FROM = 8.0
+"""A range whose upper end is this many times the lower one is searched by orders of magnitude."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Any number from low to high, whole ones where both ends are."""
+
+    low: float
+    high: float
+
+    def suggest(self, trial: "optuna.Trial", name: str) -> float:
+        """Let a trial choose."""
+        logarithmic = self.low > 0 and self.high / self.low >= LOGARITHMIC_FROM
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(name, self.low, self.high, log=logarithmic)
+        return trial.suggest_float(name, self.low, self.high, log=logarithmic)
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: "optuna.Trial", name: str) -> Any:
+        """Let a trial choose."""
+        return trial.suggest_categorical(name, self.values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return "|".join(map(str, self.values))
+
+
+Space = Mapping[str, Range | Choice]
+
+
+def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
+    """What matters most by experience, as far as the loss and the input of `config` use it."""
+    space: dict[str, Range | Choice] = {
+        "learning-rate": Range(0.01, 0.3),
+        "batch-size": Choice((32, 64, 128, 256)),
+        "samples": Choice((256, 512, 1024, 2048)),
+        "sample-alpha": Range(0.0, 1.0),
+        "dropout-hidden": Range(0.0, 0.6),
+    }
+    if config.fit.optimizer != "adam":
+        space["momentum"] = Range(0.0, 0.6)
+    if config.input != "one-hot":
+        space["dropout-embedding"] = Range(0.0, 0.6)
+    if config.fit.loss == "cross-entropy":
+        space["logq"] = Range(0.0, 1.0)
+    if config.fit.loss == "bpr-max":
+        space |= {"bpreg": Range(0.0, 2.0), "elu": Range(0.0, 1.0)}
+    return space
+
+
+def read_space(texts: Sequence[str], config: TrainConfig) -> dict[str, Range | Choice]:
+    """Ranges and lists of values as a user writes them; a name alone takes what `default_space` has for it.
+
+    Raises:
+        SettingsError: a text is neither, names no option, or a value is not one that the option takes.
+    """
+    space: dict[str, Range | Choice] = {}
+    known = train_options(config)
+    for text in texts:
+        name, separator, values = text.partition("=")
+        name = name.strip().replace("_", "-")
+        if name in NOT_SEARCHED or name not in known:
+            names = ", ".join(option for option in known if option not in NOT_SEARCHED)
+            raise SettingsError(f"--search {text}: {name!r} cannot be searched: choose from {names}")
+        if not separator:
+            usual = default_space(config).get(name)
+            if usual is None:
+                raise SettingsError(f"--search {text}: say which values, {name}=LOW..HIGH or {name}=A|B|C")
+            space[name] = usual
+        else:
+            space[name] = _read(text, name, values, config)
+    return space
+
+
+def _read(text: str, name: str, values: str, config: TrainConfig) -> Range | Choice:
+    parts = values.split("..") if ".." in values else values.split("|")
+    try:
+        read = [_option(name, _number(part.strip()), config) for part in parts]
+        if ".." not in values:
+            return Choice(tuple(read))
+        low, high = read
+        if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
+            raise ValueError("a range goes from a lower number to a higher one")
+    except (SettingsError, ValueError) as error:
+        raise SettingsError(f"--search {text}: {error}; write {name}=LOW..HIGH or {name}=A|B|C") from error
+    return Range(low, high)
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _option(name: str, value: int | float | str, config: TrainConfig) -> Any:
+    """The value as the option holds it: 0 as 0.0 where it is a share."""
+    changed = with_options(config, {name: value})
+    field = name.replace("-", "_")
+    return getattr(changed.fit, field, None) if hasattr(changed.fit, field) else getattr(changed, field)
