@@ -74,7 +74,7 @@ class Message:
 class WorkerProcess:
     """One `faust -A worker worker` with a data directory of its own."""
 
-    def __init__(self, settings: Settings, data: Path, module: str, environment: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool) -> None:
         self.log = data.with_suffix(".log")
         self._file = self.log.open("a")
         names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -86,7 +86,7 @@ class WorkerProcess:
                 )
         names |= {PREFIX + "DATA_DIR": str(data), **environment}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "faust", "-A", module, "worker", "--without-web"],
+            [sys.executable, "-m", "faust", "-A", module, "worker", *([] if web else ["--without-web"])],
             env=names,
             stdin=subprocess.DEVNULL,
             stdout=self._file,
@@ -128,14 +128,16 @@ class Deployment:
         self.workers: list[WorkerProcess] = []
         self.bundles: dict[str, Path] = {}
 
-    def start(self, data: str = "w1", module: str = "worker", **environment: str) -> WorkerProcess:
-        worker = WorkerProcess(self.settings, self.directory / data, module, environment)
+    def start(
+        self, data: str = "w1", module: str = "worker", *, web: bool = False, **environment: str
+    ) -> WorkerProcess:
+        worker = WorkerProcess(self.settings, self.directory / data, module, environment, web)
         self.workers.append(worker)
         return worker
 
-    def publish(self, version: str = "v1", seed: int = 0, **shape: Any) -> None:
+    def publish(self, version: str = "v1", seed: int = 0, *, shadow: bool = False, **shape: Any) -> None:
         path = bundle(self.directory / "bundles" / version, version, seed, **shape)
-        asyncio.run(publish_bundle(path, self.settings))
+        asyncio.run(publish_bundle(path, self.settings, shadow=shadow))
         self.bundles[version] = path
 
     def send(self, clicks: Sequence[tuple[str, int, int]], rate: float | None = None) -> None:
