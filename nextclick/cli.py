@@ -10,11 +10,13 @@ from nextclick.commands import (
     compare,
     demo,
     evaluate,
+    import_,
     models,
     produce,
     recommendations,
     settings,
     simulate,
+    split,
     topics,
     train,
     tune,
@@ -40,6 +42,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("compare")(compare.compare)
 app.command("tune")(tune.tune)
+app.command("split")(split.split)
+app.add_typer(import_.import_, name="import")
 app.add_typer(models.models, name="models")
 
 DEBUG = "--debug"

@@ -1,0 +1,66 @@
+"""`nextclick split`: train, valid and test by time, filtered as the published comparisons are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+def split(
+    clicks: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file of clicks.")],
+    out: Annotated[Path, typer.Option(help="The file to write, with the column split: .parquet or .csv.")],
+    test: Annotated[
+        str, typer.Option(help="The newest sessions, to judge on: a span of time (1d, 12h) or a share of them (0.1).")
+    ] = "1d",
+    valid: Annotated[
+        str | None, typer.Option(help="The same of the others, to choose settings by; none by default.")
+    ] = None,
+    min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item in train and valid.")] = 5,
+    min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session.")] = 2,
+) -> None:
+    """Give clicks a split by time: train, test, and valid if asked for.
+
+    A session belongs where its first click lies, and is never cut. Rare items and short sessions are dropped over and
+    over until nothing changes; of the test sessions, clicks on items that training does not know are dropped.
+    """
+    import polars as pl
+
+    from schemas.errors import ClicksError
+    from trainer.clicks import read_click_file
+    from trainer.importers.writing import check_out
+    from trainer.split import with_splits
+
+    check_out(out)
+    table = read_click_file(clicks)
+    sizes = _size(test, "--test"), None if valid is None else _size(valid, "--valid")
+    frame = with_splits(table.frame, *sizes, min_support, min_length)
+    try:
+        if out.suffix.lower() == ".csv":
+            frame.write_csv(out)
+        else:
+            frame.write_parquet(out)
+    except OSError as error:
+        raise ClicksError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    typer.echo(f"{out}: {len(frame):,} of {len(table.frame):,} clicks")
+    counts = frame.group_by("split", maintain_order=True).agg(
+        pl.len().alias("clicks"), pl.col("session_id").n_unique(), pl.col("item_id").n_unique()
+    )
+    for name, click_count, sessions, items in counts.iter_rows():
+        typer.echo(f"  {name:6}{click_count:12,} clicks{sessions:12,} sessions{items:10,} items")
+
+
+def _size(text: str, option: str) -> "timedelta | float":
+    """A span of time, or a share."""
+    from schemas.durations import parse_duration
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; or a share of the sessions, like 0.1", param_hint=option) from error

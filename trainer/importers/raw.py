@@ -1,0 +1,114 @@
+"""A raw log before it is checked: every field as text, and what its clicks are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+
+from schemas.durations import milliseconds
+from schemas.errors import ClicksError
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """Clicks of a log that may hold bad lines.
+
+    Attributes:
+        path: of the log.
+        lines: session, item and time as texts (null where a line is too short), and `line`, the line's number.
+        session: the session's id, null where it is none.
+        item: the item's id, null where it is none.
+        time: ms since 1970 UTC, null where it is no time; None where the log has no times.
+        gap: sessions are visitors, cut where one was silent for longer; None where they are sessions.
+    """
+
+    path: Path
+    lines: pl.LazyFrame
+    session: pl.Expr
+    item: pl.Expr
+    time: pl.Expr | None
+    gap: timedelta | None = None
+
+    def clicks(self) -> pl.LazyFrame:
+        """session_id, item_id and timestamp of every line, null where a value is bad."""
+        time = pl.lit(None, pl.Int64) if self.time is None else self.time
+        return self.lines.select(
+            "line", self.session.alias("session_id"), self.item.alias("item_id"), time.alias("timestamp")
+        )
+
+
+def scan(
+    path: Path, columns: Sequence[str], separator: str = ",", *, header: bool = True, least: int | None = None
+) -> pl.LazyFrame:
+    """Read a delimited file lazily, every field as text; blank lines are passed over by the reader.
+
+    Args:
+        path: may be compressed (.gz, .zst).
+        columns: with a header those that it must name; without one the names of all.
+        separator: between fields.
+        header: whether the first line names the columns.
+        least: without a header, how many fields a line has at least; all by default.
+
+    Returns:
+        The columns, and `line`, the line's number in the file from 1.
+
+    Raises:
+        ClicksError: the file is missing or empty, or has other columns.
+    """
+    if not path.is_file():
+        raise ClicksError(f"{path} does not exist, or is no file: give the log as it was published, unpacked")
+    try:
+        lazy = pl.scan_csv(
+            path,
+            separator=separator,
+            has_header=header,
+            infer_schema=False,
+            row_index_name="line",
+            row_index_offset=2 if header else 1,
+            encoding="utf8",
+        )
+        found = lazy.collect_schema().names()[1:]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(path, error) from error
+    if header:
+        found = [name.strip() for name in found]
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise ClicksError(
+                f"{path} has no column {', '.join(missing)}: its first line names {', '.join(found)}; is it the right "
+                f"file, with fields parted by {separator!r}?"
+            )
+        return lazy.rename(str.strip).select("line", *columns)
+    if not (least or len(columns)) <= len(found) <= len(columns):
+        raise ClicksError(
+            f"{path} has {len(found)} fields in its first line, and this log has {len(columns)} "
+            f"({', '.join(columns)}), parted by {separator!r}: is it the right file?"
+        )
+    return lazy.rename(dict(zip(found, columns, strict=False)))
+
+
+def unreadable(path: Path, error: Exception) -> ClicksError:
+    """What to tell somebody whose log cannot be parsed."""
+    reason = str(error).strip().splitlines()
+    return ClicksError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}")
+
+
+def whole_number(column: str) -> pl.Expr:
+    """An id that is a whole number, null where it is none."""
+    return pl.col(column).str.strip_chars().cast(pl.Int64, strict=False)
+
+
+def iso_time(column: str) -> pl.Expr:
+    """An ISO 8601 time in UTC (a trailing Z or none) as ms since 1970."""
+    text = pl.col(column).str.strip_chars().str.strip_suffix("Z").str.replace(" ", "T", literal=True)
+    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="ms").dt.epoch("ms")
+
+
+def cut_at_silence(clicks: pl.LazyFrame, gap: timedelta) -> pl.LazyFrame:
+    """Visitors' clicks to sessions, numbered from 0: a new one where the visitor was silent for longer than the gap."""
+    ordered = clicks.sort("session_id", "timestamp", maintain_order=True)
+    silent = pl.col("timestamp").diff() > milliseconds(gap)
+    starts = (pl.col("session_id").ne_missing(pl.col("session_id").shift())) | silent
+    return ordered.with_columns((starts.fill_null(True).cum_sum().cast(pl.Int64) - 1).alias("session_id"))
