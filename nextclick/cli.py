@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from nextclick.commands import (
+    breakdown,
     broker,
     compare,
     demo,
@@ -42,6 +43,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.command("compare")(compare.compare)
 app.command("tune")(tune.tune)
+app.command("breakdown")(breakdown.breakdown)
 app.command("split")(split.split)
 app.add_typer(import_.import_, name="import")
 app.add_typer(models.models, name="models")
