@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from trainer.compiled import compiled
 from trainer.kernel.arithmetic import random_word, uniform_double
-from trainer.kernel.layout import Columns, Items
+from trainer.kernel.layout import Columns, Items, Whole
 
 
 @compiled
-def draw(items: Items, key: np.uint64, number: int) -> int:
-    """Draw number `number` of the negatives, as `trainer.sampler.NegativeSampler` does."""
-    place = uniform_double(random_word(key, number)) * len(items.keep)
-    slot = np.int64(place)
-    return slot if place - slot < items.keep[slot] else items.alias[slot]
+def draw(drawn: Whole, items: Items, key: np.uint64, first: int) -> None:
+    """Draw negatives number `first` and on, as `trainer.sampler.NegativeSampler` does, without a branch."""
+    for number in range(len(drawn)):
+        place = uniform_double(random_word(key, first + number)) * len(items.keep)
+        slot = np.int64(place)
+        drawn[number] = items.choice[slot, np.int64(place - slot >= items.keep[slot])]
 
 
 @compiled
@@ -38,8 +39,9 @@ def collect(
         slot = items.slot[targets[lane]]
         columns.weight[slot] += items.target_weight[targets[lane]]
         columns.target[lane] = slot
-    for number in range(drawn, drawn + samples):
-        item = draw(items, key, number)
+    draw(columns.drawn[:samples], items, key, drawn)
+    for number in range(samples):
+        item = columns.drawn[number]
         count = _add(columns, items, item, count)
         columns.weight[items.slot[item]] += items.sample_weight[item]
     scored = count

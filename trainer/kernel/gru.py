@@ -63,14 +63,15 @@ def forward(
     np.dot(layer.before[:b], u_matrix, layer.uh[:b])
     for i in range(b):
         wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
-        before, output = layer.before[i], layer.output[i]
         for j in range(2 * h):
             gates[j] = sigmoid(wx[j] + bias[j] + uh[j])
+        r, z, candidate = gates[:h], gates[h : 2 * h], gates[2 * h :]
+        wx_c, q, bias_c = wx[2 * h :], uh[2 * h :], bias[2 * h :]
+        before, output = layer.before[i], layer.output[i]
         for j in range(h):
-            uh[2 * h + j] += q_bias[j]
-            c = tanh(wx[2 * h + j] + bias[2 * h + j] + gates[j] * uh[2 * h + j])
-            gates[2 * h + j] = c
-            output[j] = before[j] + gates[h + j] * (c - before[j])
+            q[j] += q_bias[j]
+            candidate[j] = tanh(wx_c[j] + bias_c[j] + r[j] * q[j])
+            output[j] = before[j] + z[j] * (candidate[j] - before[j])
         if options.dropout_hidden > 0:
             keep_units(layer.output_kept[i], options.dropout_hidden, options.dropout_key, 2 * h * (event + i) + h)
             for j in range(h):
@@ -94,16 +95,17 @@ def backward(model: Model, layer: Layer, b: int, options: Options) -> None:
         if options.dropout_hidden > 0:
             for j in range(h):
                 d_output[j] *= layer.output_kept[i, j]
+        r, z, candidate, q = gates[:h], gates[h : 2 * h], gates[2 * h :], uh[2 * h :]
+        d_r, d_z, d_candidate = wx[:h], wx[h : 2 * h], wx[2 * h :]  # a_r, a_z and a_c are no longer needed
         for j in range(h):
-            r, z, c = gates[j], gates[h + j], gates[2 * h + j]
-            d_candidate = d_output[j] * z * (ONE - c * c)
-            d_update = d_output[j] * (c - before[j]) * z * (ONE - z)
-            d_reset = d_candidate * uh[2 * h + j] * r * (ONE - r)
-            wx[j] = uh[j] = d_reset
-            wx[h + j] = uh[h + j] = d_update
-            wx[2 * h + j] = d_candidate
-            uh[2 * h + j] = d_candidate * r
-            d_q_bias[j] += d_candidate * r
+            d_c = d_output[j] * z[j] * (ONE - candidate[j] * candidate[j])
+            d_candidate[j] = d_c
+            d_z[j] = d_output[j] * (candidate[j] - before[j]) * z[j] * (ONE - z[j])
+            d_r[j] = d_c * q[j] * r[j] * (ONE - r[j])
+            q[j] = d_c * r[j]
+            d_q_bias[j] += q[j]
+        for j in range(2 * h):
+            uh[j] = wx[j]
         for j in range(3 * h):
             d_bias[j] += wx[j]
     np.dot(layer.x[:b].T, layer.wx[:b], layer.d_dense[: 3 * h * h].reshape(h, 3 * h))

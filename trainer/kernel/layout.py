@@ -20,8 +20,8 @@ class Model(NamedTuple):
 class Items(NamedTuple):
     """What is known of the items."""
 
-    keep: NDArray[np.float64]  # (I,), the alias table of `trainer.sampler`
-    alias: Whole  # (I,)
+    keep: NDArray[np.float64]  # (I,), the alias table of `trainer.sampler`: the probability of the first choice
+    choice: NDArray[np.int32]  # (I, 2)
     target_weight: Floats  # (I,), of a column where the item is a target,
     sample_weight: Floats  # (I,), and where it is a negative sample: e^−correction for cross-entropy, else 1
     slot: NDArray[np.int32]  # (I,), the item's slot in the step; -1 between steps
@@ -56,6 +56,7 @@ class Plan(NamedTuple):
 class Columns(NamedTuple):
     """The step's items, each once."""
 
+    drawn: Whole  # (n_sample,)
     item: Whole  # (V,), the scored ones first
     weight: Floats  # (U,), sum over the item's columns
     target: Whole  # (b,), slot of each lane's target

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from trainer.compiled import compiled
+from trainer.compiled import compiled, compiled_for_numbers
 from trainer.kernel.arithmetic import ONE, TWO, ZERO, exp, sigmoid, softplus
 from trainer.kernel.layout import Floats, Options
 
@@ -100,9 +100,11 @@ def bpr_max(r: Floats, w: Floats, t: int, bpreg: np.float32, elu: np.float32) ->
             r[u] = r[u] if r[u] > 0 else elu * (exp(r[u]) - ONE)
     own, others = r[t], w[t] - ONE
     highest = _hide(r, t, others)
+    lead = exp(highest - own)  # σ(r_t − r) = 1 / (1 + e^(r − r_t)), with e^(r − highest) known
     z = a = square = slope = ZERO
     for u in range(len(r)):
-        e, better = w[u] * exp(r[u] - highest), sigmoid(own - r[u])
+        power = exp(r[u] - highest)
+        e, better = w[u] * power, ONE / (ONE + power * lead)
         z += e
         a += e * better
         square += e * r[u] * r[u]
@@ -115,7 +117,8 @@ def bpr_max(r: Floats, w: Floats, t: int, bpreg: np.float32, elu: np.float32) ->
     a = max(a, np.float32(1e-37))
     constant = (ONE - bpreg * square / z) / z
     for u in range(len(r)):
-        e, better = w[u] * exp(r[u] - highest), sigmoid(own - r[u])
+        power = exp(r[u] - highest)
+        e, better = w[u] * power, ONE / (ONE + power * lead)
         d = e * (constant - better * better / a + bpreg / z * (r[u] * r[u] + TWO * r[u]))
         r[u] = d * (r[u] + elu) if elu > 0 and r[u] < 0 else d
     d = e_own * (constant - ONE / (TWO * TWO * a) + bpreg / z * (own * own + TWO * own)) - slope / a
@@ -131,9 +134,11 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
     """
     own, others = r[t], w[t] - ONE
     highest = _hide(r, t, others)
+    lead = exp(own - highest)  # σ(r − r_t) = e^r / (e^r + e^r_t), both over e^highest
     z = total = slope = ZERO
     for u in range(len(r)):
-        e, above = w[u] * exp(r[u] - highest), sigmoid(r[u] - own)
+        power = exp(r[u] - highest)
+        e, above = w[u] * power, power / (power + lead)
         z += e
         total += e * (above + sigmoid(r[u] * r[u]))
         slope += e * above * (ONE - above)
@@ -144,7 +149,8 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
     slope += e_own / (TWO * TWO)
     loss, scale = total / z, ONE / z
     for u in range(len(r)):
-        e, above, big = w[u] * exp(r[u] - highest), sigmoid(r[u] - own), sigmoid(r[u] * r[u])
+        power, big = exp(r[u] - highest), sigmoid(r[u] * r[u])
+        e, above = w[u] * power, power / (power + lead)
         f = above * (TWO - above) + big * (ONE + TWO * r[u] * (ONE - big))  # σ + σ', and the same of r²
         r[u] = scale * e * (f - loss)
     f = ONE / TWO + ONE / (TWO * TWO) + large * (ONE + TWO * own * (ONE - large))
@@ -152,11 +158,11 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
     return np.float64(loss)
 
 
-@compiled
+@compiled_for_numbers
 def _highest(r: Floats) -> np.float32:
     highest = r[0]
     for u in range(len(r)):
-        highest = max(highest, r[u])
+        highest = r[u] if r[u] > highest else highest
     return highest
 
 

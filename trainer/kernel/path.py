@@ -30,7 +30,7 @@ class KernelPath:
         strength = config.logq if corrects else 0.0
         self.items = Items(
             keep=self.sampler.keep,
-            alias=self.sampler.alias,
+            choice=np.stack([np.arange(len(support)), self.sampler.alias], axis=1).astype(np.int32),
             target_weight=(support**-strength).astype(np.float32),
             sample_weight=(support ** (-strength * config.sample_alpha)).astype(np.float32),
             slot=np.full(len(support), -1, dtype=np.int32),

@@ -35,6 +35,7 @@ def walk(
     h, w = model.hidden.shape[1], model.rows.shape[2]
     slots = 2 * most + options.samples
     columns = Columns(
+        np.empty(options.samples, np.int64),
         np.empty(slots, np.int64),
         np.empty(slots, np.float32),
         np.empty(most, np.int64),
