@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from nextclick.commands import (
+    archive,
     breakdown,
     broker,
     compare,
@@ -38,6 +39,7 @@ app.command("topics")(topics.topics)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
 app.command("simulate")(simulate.simulate)
+app.command("archive")(archive.archive)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)

@@ -1,0 +1,253 @@
+"""Archive files: their names, which of them count, and how they come and go on any fsspec file system."""
+
+import os
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+
+from schemas.errors import ClicksError
+
+COLUMNS = ("session_id", "item_id", "timestamp", "offset")
+
+_NAME = re.compile(
+    r"day=(?P<day>\d{4}-\d\d-\d\d)/partition=(?P<partition>\d+)/"
+    r"(?P<first>\d{20})-(?P<end>\d{20})_(?:(?P<oldest>\d+)-(?P<newest>\d+)|empty)\.parquet$"
+)
+
+
+@dataclass(frozen=True, order=True)
+class ArchiveFile:
+    """One file, by what its path says.
+
+    Attributes:
+        partition: of the clicks topic.
+        first: first offset that the file covers.
+        end: the offset after the last one.
+        day: UTC day on which Kafka took the messages in, `2026-11-24`.
+        oldest: earliest click time, ms since 1970 UTC; None where no message of the range was a valid click.
+        newest: latest click time.
+        size: in bytes; 0 where it was not asked for.
+    """
+
+    partition: int
+    first: int
+    end: int
+    day: str
+    oldest: int | None = None
+    newest: int | None = None
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        """The path below the topic's directory."""
+        times = "empty" if self.oldest is None else f"{self.oldest}-{self.newest}"
+        return f"day={self.day}/partition={self.partition}/{self.first:020d}-{self.end:020d}_{times}.parquet"
+
+    @classmethod
+    def of(cls, path: str, size: int = 0) -> "ArchiveFile | None":
+        """What a path says; None for what is no archive file."""
+        match = _NAME.search(path)
+        if match is None:
+            return None
+        oldest, newest = match["oldest"], match["newest"]
+        return cls(
+            int(match["partition"]),
+            int(match["first"]),
+            int(match["end"]),
+            match["day"],
+            None if oldest is None else int(oldest),
+            None if newest is None else int(newest),
+            size,
+        )
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A file as it counts: its clicks from offset `start` on; what lies before is in another file."""
+
+    file: ArchiveFile
+    start: int
+
+
+def resolve(files: Iterable[ArchiveFile]) -> tuple[list[Slice], list[ArchiveFile]]:
+    """Which part of which file counts, so that every offset counts once, whatever overlaps.
+
+    Two archivers, or one that was killed while it merged, leave files that overlap. The messages of an offset never
+    change, so it does not matter whose file is read.
+
+    Returns:
+        Slices by partition and offset, and the files that nothing is needed of.
+    """
+    slices, superseded = [], []
+    covered: dict[int, int] = {}
+    for file in sorted(files, key=lambda file: (file.partition, file.first, -file.end)):
+        until = covered.get(file.partition, file.first)
+        if file.end <= until and file.partition in covered:
+            superseded.append(file)
+            continue
+        slices.append(Slice(file, max(file.first, until)))
+        covered[file.partition] = file.end
+    return slices, superseded
+
+
+def ends(files: Iterable[ArchiveFile]) -> dict[int, int]:
+    """Partition → the offset where its archive ends."""
+    found: defaultdict[int, int] = defaultdict(int)
+    for file in files:
+        found[file.partition] = max(found[file.partition], file.end)
+    return dict(found)
+
+
+class Archive:
+    """The files of one topic at an fsspec URI.
+
+    Args:
+        uri: a path or an fsspec URI, NEXTCLICK_ARCHIVE_URI.
+        topic: each has a directory of its own.
+
+    Raises:
+        ClicksError: the scheme is unknown, or its driver is not installed.
+    """
+
+    def __init__(self, uri: str, topic: str) -> None:
+        self.uri = uri
+        try:
+            self.filesystem, root = fsspec.core.url_to_fs(uri, **_fresh_listings(uri))
+        except (ValueError, ImportError) as error:
+            raise ClicksError(f"NEXTCLICK_ARCHIVE_URI={uri!r} cannot be used: {error}") from error
+        self.root = f"{root.rstrip('/')}/{topic}"
+        self.local = "file" in _protocols(self.filesystem)
+
+    def files(self) -> list[ArchiveFile]:
+        """Every file there is, those that overlap others too.
+
+        Raises:
+            ClicksError: the place cannot be listed.
+        """
+        try:
+            listed = self.filesystem.find(self.root, detail=True)
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # every fsspec backend has exceptions of its own
+            raise ClicksError(f"the archive at {self.uri} cannot be listed: {_reason(error)}") from error
+        found = (ArchiveFile.of(path, int(entry["size"] or 0)) for path, entry in listed.items())
+        return [file for file in found if file is not None]
+
+    def write(self, file: ArchiveFile, clicks: pl.DataFrame, skipped: int) -> None:
+        """Put a file there, whole or not at all; one of the same name holds the same.
+
+        Args:
+            file: names it.
+            clicks: `COLUMNS`, by offset.
+            skipped: messages of the range that are no valid click, kept in the file's own metadata.
+
+        Raises:
+            ClicksError: the place takes no file.
+        """
+        content = BytesIO()
+        clicks.write_parquet(content, compression="zstd", metadata={"nextclick.skipped": str(skipped)})
+        path = self.path(file)
+        try:
+            if self.local:
+                _write_whole(Path(path), content.getbuffer())
+            else:  # one object is one request: readers see all of it or nothing
+                self.filesystem.pipe_file(path, content.getvalue())
+        except Exception as error:
+            raise ClicksError(f"cannot write to the archive at {self.uri}: {_reason(error)}") from error
+
+    def delete(self, files: Sequence[ArchiveFile]) -> None:
+        """Delete files; one that is gone already is no error.
+
+        Raises:
+            ClicksError: the place does not let us.
+        """
+        for file in files:
+            try:
+                self.filesystem.rm_file(self.path(file))
+            except FileNotFoundError:
+                continue
+            except Exception as error:
+                raise ClicksError(f"cannot delete from the archive at {self.uri}: {_reason(error)}") from error
+
+    def fetch(self, file: ArchiveFile, directory: Path) -> Path:
+        """The file on this machine: itself where the archive is local, else a copy in `directory`.
+
+        Raises:
+            FileNotFoundError: it was merged or dropped since it was listed: list again.
+            ClicksError: it cannot be fetched.
+        """
+        path = self.path(file)
+        if self.local:
+            if not Path(path).exists():
+                raise FileNotFoundError(path)
+            return Path(path)
+        copy = directory / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.filesystem.get_file(path, str(copy))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ClicksError(f"cannot read {file.name} of the archive at {self.uri}: {_reason(error)}") from error
+        return copy
+
+    def path(self, file: ArchiveFile) -> str:
+        """Where a file is, as its file system names it."""
+        return f"{self.root}/{file.name}"
+
+    def sweep(self, older_than: float) -> None:
+        """Remove what killed writers left half-written before this time (seconds since 1970)."""
+        if not self.local:
+            return
+        for scratch in Path(self.root).glob("day=*/partition=*/.*.part"):
+            try:
+                if scratch.stat().st_mtime < older_than:
+                    scratch.unlink()
+            except FileNotFoundError:
+                continue
+
+
+def day_of(timestamp: int) -> str:
+    """UTC day of a time in ms since 1970."""
+    return datetime.fromtimestamp(timestamp / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _write_whole(path: Path, content: memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
+
+
+def _fresh_listings(uri: str) -> dict[str, bool]:
+    """Object stores cache listings by default, and would miss what another process wrote."""
+    return {"use_listings_cache": False} if uri.split("://")[0] in ("s3", "s3a", "gs", "gcs", "abfs", "az") else {}
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
