@@ -141,6 +141,20 @@ def test_a_bad_log_is_one_line_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clicks.parquet", "log"]
 
 
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing(
+    nextclick: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "log").write_text(RSC15)
+    monkeypatch.setattr(Path, "replace", full)
+    code, _, errors = nextclick("import", "rsc15", "log", "--out", "clicks.parquet")
+    assert code == 1
+    assert "--out clicks.parquet cannot be written: No space left on device" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -69,6 +69,16 @@ def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_fi
     assert f"MRR@20 {figures.mrr[20]:.4f} in trial 0" in output
 
 
+def test_the_file_has_the_best_trial_and_not_the_first(tune: Command, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 3\nlearning-rate = 0.0001\n")
+    code, output, errors = tune("--trials", 6)
+    assert code == 0, errors
+    found = read_train_config(tmp_path / "best.toml")
+    assert found.fit.learning_rate > 0.001
+    assert f"learning-rate = {found.fit.learning_rate:.4g}" in output
+    assert f"epoch {found.fit.epochs}" in output
+
+
 def test_the_first_trial_is_the_config_itself(tune: Command) -> None:
     _, output, errors = tune("--trials", 1)
     assert "trial 0: Recall@20" in errors
