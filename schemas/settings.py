@@ -69,7 +69,10 @@ class Settings(BaseSettings):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the network runs: auto, cpu, cuda or cuda:N"
     )
     torch_threads: int = Field(
-        1, ge=1, le=256, description="CPU threads of torch in a worker; more than the idle cores is very slow"
+        1, ge=1, le=256, description="CPU threads of one forward step; more than the idle cores is very slow"
+    )
+    scoring: Literal["exact", "int8"] = Field(
+        "exact", description="how a CPU scores items: exact, or in int8 with float32 re-ranking (for large catalogues)"
     )
     session_gap: Duration = Field(timedelta(minutes=30), description="silence after which a session starts anew")
     session_life: Duration = Field(

@@ -1,12 +1,16 @@
 """A bundle made ready to serve: the network and its scorer on the device, item ids at hand."""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gru4rec.bundle import Bundle
-from gru4rec.topk import block_top_k, padded_items
+from gru4rec.network import GRU4Rec
+from gru4rec.scoring import QuantisedScorer, exact_scorer
 from schemas.click import ItemId
 from schemas.errors import SettingsError
 from schemas.recommendation import TOP
@@ -15,6 +19,11 @@ from schemas.recommendation import TOP
 # things would break that on a CPU (measured with MKL and AVX-512, `tests/worker/test_recommender.py` holds it):
 FEWEST_ROWS = 8
 """Rows of the smallest matrix product: below 4, MKL takes another kernel, whose sums differ in the last bits."""
+Scoring = Literal["exact", "int8"]
+
+TABLE_BYTES = 256 << 20
+"""Most memory for the input products of all items: 220,000 items of 100 hidden units."""
+
 ROWS = 32
 """A step's rows are filled up to a multiple: what is left over of a vector register goes through another sigmoid."""
 
@@ -46,18 +55,19 @@ class ServingModel:
         popular: the `top` ids of highest support, best first, and their supports: for sessions without a known item.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+    def __init__(self, bundle: Bundle, device: torch.device, scoring: Scoring = "exact") -> None:
         self.version = bundle.version
         self.items = len(bundle.items)
         self.rows = bundle.rows
         self.device = device
         self.top = min(TOP, len(bundle.items))
-        self._ids = np.array(bundle.items, dtype=object)  # (I,)
-        self._network = bundle.network.to(device)
         self.layers, self.hidden = bundle.network.config.layers, bundle.network.config.hidden
-        padding = padded_items(len(bundle.items)) - len(bundle.items)
-        self._weight = functional.pad(self._network.output_weight, (0, 0, 0, padding))  # (I', h)
-        self._bias = functional.pad(self._network.output_bias, (0, padding), value=-torch.inf)  # (I',)
+        self._ids = np.array(bundle.items, dtype=object)  # (I,)
+        self._network = with_input_products(bundle.network).to(device)
+        weight = bundle.network.output_weight.detach().to(device)
+        bias = bundle.network.output_bias.detach().to(device)
+        on_cpu = device.type == "cpu"
+        self._scorer = QuantisedScorer(weight, bias) if scoring == "int8" and on_cpu else exact_scorer(weight, bias)
         best = bundle.popular[: self.top].tolist()
         self.popular: list[ItemId] = self._ids[best].tolist()
         self.popular_scores = [float(bundle.support[row]) for row in best]
@@ -85,15 +95,31 @@ class ServingModel:
         Returns:
             item ids and scores, B lists of `top` each.
         """
-        rows = output.shape[0]
-        padding = max(0, FEWEST_ROWS - rows)
-        scores = torch.addmm(self._bias, functional.pad(output, (0, 0, 0, padding)), self._weight.T)[:rows]  # (B, I')
-        values, columns = block_top_k(scores, self.top)  # (B, top) each
-        ids: list[list[ItemId]] = self._ids[columns.cpu().numpy()].tolist()
-        return ids, values.double().round(decimals=4).tolist()
+        sessions = output.shape[0]
+        padding = max(0, FEWEST_ROWS - sessions)
+        rows, scores = self._scorer.best(functional.pad(output, (0, 0, 0, padding)), self.top)  # (B, top) each
+        ids: list[list[ItemId]] = self._ids[rows[:sessions]].tolist()
+        return ids, scores[:sessions].astype(np.float64).round(4).tolist()
 
     def warm_up(self, batch: int) -> None:
         """Run a full batch once, so that the first real one after a swap pays for nothing."""
         for size in (1, batch):
             items = torch.zeros(size, dtype=torch.int64, device=self.device)
             self.best(self.step(items, self.initial_state(size))[:, -1])
+
+
+def with_input_products(network: GRU4Rec) -> GRU4Rec:
+    """The same network with the first layer's input product W x computed once for every item.
+
+    That is the form of a network with one-hot input: a step looks the product up, (I, 3h) float32. Networks whose table
+    would be larger than TABLE_BYTES are left as they are.
+    """
+    weight = network.layers[0].input_weight
+    if not isinstance(weight, Tensor) or network.config.items * weight.shape[1] * 4 > TABLE_BYTES:
+        return network
+    state = {name: value for name, value in network.state_dict().items() if name != "layers.0.input_weight"}
+    state["embedding"] = network.input_table.detach() @ weight.detach()
+    with torch.random.fork_rng(devices=[]):
+        looked_up = GRU4Rec(replace(network.config, input="one-hot"))
+    looked_up.load_state_dict(state, assign=True)
+    return looked_up.eval().requires_grad_(False)

@@ -161,7 +161,7 @@ class ModelFollower:
             raise
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
-        model = ServingModel(bundle, self._device)
+        model = ServingModel(bundle, self._device, self._settings.scoring)
         model.warm_up(self._settings.max_batch)
         return model
 

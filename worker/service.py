@@ -9,6 +9,7 @@ from typing import IO, Any, NoReturn
 
 import faust
 import torch
+from threadpoolctl import threadpool_limits
 
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
@@ -36,6 +37,7 @@ def create_app() -> DeliveryApp:
         Worker=Worker,
     )
     torch.set_num_threads(settings.torch_threads)
+    threadpool_limits(settings.torch_threads)
     recommender = Recommender(
         gap_ms=milliseconds(settings.session_gap),
         history=settings.session_history,

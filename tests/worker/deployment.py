@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import torch
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from threadpoolctl import threadpool_limits
 
 from gru4rec.bundle import Bundle, read_bundle, write_bundle
 from gru4rec.network import GRU4Rec, NetworkConfig
@@ -31,6 +32,7 @@ from worker.recommender import PendingClick, Recommender
 from worker.session import SessionState, new_session, unpack
 
 torch.set_num_threads(1)  # the workers under test are busy on the other cores
+threadpool_limits(1)
 
 ITEMS = 300
 START = 1_700_000_000_000
