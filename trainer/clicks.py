@@ -26,12 +26,14 @@ class Clicks:
         source: the file or topic they came from.
         offsets: for a topic, partition → first offset read and the one after the last.
         skipped: messages of the topic that were no valid click.
+        repeated: clicks that were on the topic twice in a row, as a producer that tries again writes them; left out.
     """
 
     frame: pl.DataFrame
     source: str
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     skipped: int = 0
+    repeated: int = 0
 
 
 def read_click_file(path: Path, splits: Sequence[str] = ()) -> Clicks:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
+from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
 from trainer.path import path_of
 from trainer.schedule import session_order, session_parallel
@@ -28,6 +29,7 @@ class Progress:
         total: events of the whole fit.
         loss: mean loss per event of this epoch so far.
         seconds: since the fit began.
+        resumed: of the events, those that were trained before the fit began, up to a checkpoint.
     """
 
     epoch: int
@@ -36,11 +38,23 @@ class Progress:
     total: int
     loss: float
     seconds: float
+    resumed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return (self.events - self.resumed) / self.seconds
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit came to: mean loss per event of each epoch, events trained over all epochs, and its wall time."""
+    """What a fit came to.
+
+    Attributes:
+        losses: mean loss per event of each epoch.
+        events: trained by this fit, over all its epochs: those before a checkpoint do not count.
+        seconds: its wall time.
+    """
 
     losses: list[float]
     events: int
@@ -56,6 +70,7 @@ def fit(
     *,
     threads: int = 1,
     plain: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
@@ -74,9 +89,11 @@ def fit(
         progress: called every few steps and at the end of each epoch.
         threads: of the compiled kernel; no more than there are idle cores.
         plain: train by autograd where the compiled kernel could.
+        checkpoint: go on from it where there is one, and keep it after every epoch.
 
     Raises:
-        TrainingError: there is nothing to train on, or the loss is no longer a number.
+        TrainingError: there is nothing to train on, the loss is no longer a number, or the checkpoint is another
+            training's.
     """
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
@@ -86,8 +103,11 @@ def fit(
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
     losses: list[float] = []
+    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+        losses, path.state = kept
+    resumed = len(losses) * sessions.pairs
     schedule = None
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(len(losses) + 1, config.epochs + 1):
         if schedule is None or config.order == "random":
             order = session_order(sessions, config.order, config.seed, epoch)
             schedule = session_parallel(sessions, config.batch_size, order)
@@ -104,9 +124,12 @@ def fit(
                 )
             if progress is not None:
                 trained = (epoch - 1) * sessions.pairs + done
-                progress(Progress(epoch, last == len(schedule), trained, total, mean, time.perf_counter() - began))
+                seconds = time.perf_counter() - began
+                progress(Progress(epoch, last == len(schedule), trained, total, mean, seconds, resumed))
         losses.append(path.loss / sessions.pairs)
+        if checkpoint is not None:
+            checkpoint.save(losses, path.state)
     path.write()
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {config.learning_rate})")
-    return FitResult(losses, total, time.perf_counter() - began)
+    return FitResult(losses, total - resumed, time.perf_counter() - began)

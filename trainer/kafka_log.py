@@ -23,7 +23,9 @@ def read_click_topic(
 ) -> Clicks:
     """Read the clicks topic, all partitions, up to the end offsets at the start of the call.
 
-    Messages that are no valid click are skipped and counted: the worker has put them on the rejected topic.
+    Messages that are no valid click are skipped and counted: the worker has put them on the rejected topic. So are
+    clicks that equal the click before them in their session, which is what a producer without idempotence leaves when
+    it tries again.
 
     Args:
         settings: broker and topic.
@@ -31,8 +33,8 @@ def read_click_topic(
         progress: called with the offsets read so far and in all.
 
     Returns:
-        Clicks with `offsets` and `skipped`. Ids are Int64 where all of a column are numbers, else String. The rows of
-        a session are in the order of its partition.
+        Clicks with `offsets`, `skipped` and `repeated`. Ids are Int64 where all of a column are numbers, else
+        String. The rows of a session are in the order of its partition.
 
     Raises:
         BrokerError: no broker answers, or it goes silent.
@@ -91,8 +93,15 @@ async def _read(settings: Settings, since: int | None, progress: Callable[[int, 
     frame = pl.DataFrame(
         [_ids("session_id", columns[0]), _ids("item_id", columns[1]), pl.Series("timestamp", columns[2])]
     )
+    kept = _without_repetitions(frame)
     offsets = {partition.partition: (begin[partition], end[partition]) for partition in partitions}
-    return Clicks(frame, source=topic, offsets=offsets, skipped=skipped)
+    return Clicks(kept, source=topic, offsets=offsets, skipped=skipped, repeated=len(frame) - len(kept))
+
+
+def _without_repetitions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out a click that equals its session's click before it, time and all."""
+    same = [pl.col(name).eq_missing(pl.col(name).shift(1).over("session_id")) for name in ("item_id", "timestamp")]
+    return frame.filter(~pl.all_horizontal(same))
 
 
 _Columns = tuple[list[ItemId], list[ItemId], list[int]]

@@ -1,11 +1,16 @@
 """Sessions: the clicks of one visitor in order, as rows of the network's tables."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gru4rec.sessions import starts_anew
+from schemas.errors import ClicksError
+from trainer.clicks import Clicks
 from trainer.items import ItemIndex
 
 
@@ -41,6 +46,41 @@ def in_session_order(frame: pl.DataFrame) -> pl.DataFrame:
         .sort("start", "first_row", "timestamp", "row")
         .drop("row", "start", "first_row")
     )
+
+
+def cut_by_silence(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
+    """Cut a session in two wherever it was silent for longer than a gap, by the rule that the worker goes by.
+
+    Args:
+        frame: session_id and timestamp, the latter known; the rows of a session in the order of its clicks.
+        gap_ms: the longest silence within a session, ms.
+
+    Returns:
+        The same rows, with numbers for session_id.
+    """
+    before = pl.col("timestamp").shift(1).over("session_id")
+    anew = cast("Callable[[pl.Expr, pl.Expr, int], pl.Expr]", starts_anew)(before, pl.col("timestamp"), gap_ms)
+    return (
+        frame.with_columns(
+            anew.fill_null(False).cast(pl.Int64).alias("part")
+        )  # a session's first click has none before
+        .with_columns(pl.col("part").cum_sum().over("session_id"))
+        .with_row_index("row")
+        .with_columns(pl.col("row").min().over("session_id", "part").cast(pl.Int64).alias("session_id"))
+        .drop("part", "row")
+    )
+
+
+def cut_file_by_silence(clicks: Clicks, gap_ms: int) -> Clicks:
+    """The clicks of a file in time order, with sessions cut as `cut_by_silence` does.
+
+    Raises:
+        ClicksError: the clicks have no times.
+    """
+    if clicks.frame["timestamp"].null_count():
+        raise ClicksError(f"{clicks.source} has no times to cut sessions by: leave out --session-gap")
+    ordered = clicks.frame.sort("timestamp", maintain_order=True)
+    return replace(clicks, frame=cut_by_silence(ordered, gap_ms))
 
 
 def sessions_of(frame: pl.DataFrame, index: ItemIndex) -> Sessions:

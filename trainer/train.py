@@ -1,6 +1,8 @@
 """From clicks to a model bundle, and from a bundle and clicks to its figures."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +12,15 @@ from gru4rec.metrics import Ties
 from gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
+from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.clicks import Clicks
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation, evaluate
 from trainer.filters import filter_clicks
 from trainer.fit import FitResult, Progress, fit
 from trainer.items import ItemIndex
-from trainer.sessions import sessions_of
+from trainer.path import kernel_can
+from trainer.sessions import Sessions, sessions_of
 
 
 def train(
@@ -24,6 +28,8 @@ def train(
     config: TrainConfig,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+    threads: int = 1,
 ) -> tuple[Bundle, FitResult]:
     """Filter clicks, build a network for their items and fit it.
 
@@ -32,12 +38,16 @@ def train(
         config: see there; `config.fit.seed` also decides the network's start and the dropped units.
         settings: kept in the bundle, for whoever wants to know how it was made.
         progress: as `fit` calls it.
+        checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
+            the caller's to remove.
+        threads: of the compiled kernel.
 
     Returns:
         The bundle with its network on the CPU, and how the fit went.
 
     Raises:
-        TrainingError: nothing is left after filtering, the device is not there, or the loss is no longer a number.
+        TrainingError: nothing is left after filtering, the device is not there, the loss is no longer a number, or
+            the checkpoint is another training's.
     """
     device = choose_device(config.device)
     frame = filter_clicks(clicks.frame, config.min_support, config.min_length)
@@ -45,7 +55,8 @@ def train(
     sessions = sessions_of(frame, index)
     torch.manual_seed(config.fit.seed)
     network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
-    result = fit(network, sessions, index.support, config.fit, progress)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
+    result = fit(network, sessions, index.support, config.fit, progress, threads=threads, checkpoint=kept)
     span = ClickSpan(
         clicks=len(sessions.items),
         sessions=len(sessions),
@@ -63,6 +74,15 @@ def train(
         trained_on=span,
     )
     return bundle, result
+
+
+def _training(config: TrainConfig, sessions: Sessions, network: GRU4Rec) -> dict[str, Any]:
+    """What a checkpoint must have been made with."""
+    options = asdict(config)
+    options |= options.pop("fit")
+    del options["device"], options["min_support"], options["min_length"]  # the clicks say what they came to
+    way = "kernel" if kernel_can(network, config.fit) else "autograd"
+    return options | {"clicks": fingerprint(sessions, network.config.items), "path": way}
 
 
 def evaluate_bundle(

@@ -2,6 +2,7 @@
 
 import contextlib
 import tomllib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -55,6 +56,12 @@ def train(
     split: Annotated[str | None, typer.Option(help="Only these splits of the file, comma separated.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Only the newest clicks of the topic: 7d, 12h, …; all of them by default.")
+    ] = None,
+    session_gap: Annotated[
+        str | None,
+        typer.Option(
+            help="End sessions after a silence: 30m, …; the topic's by NEXTCLICK_SESSION_GAP, a file's by default never."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -113,6 +120,13 @@ def train(
     ] = None,
     min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item.")] = DEFAULT.min_support,
     min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session.")] = DEFAULT.min_length,
+    threads: Annotated[
+        int, typer.Option(min=1, max=64, help="CPU threads; more than there are idle cores is slow.")
+    ] = 1,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Keep the state of every epoch in this directory, and go on from it after an interruption."),
+    ] = None,
     config: Annotated[  # noqa: ARG001
         Path | None,
         typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
@@ -155,7 +169,8 @@ def train(
         device=device or settings.device,
     )
     splits = [name.strip() for name in split.split(",")] if split else []
-    run(clicks, splits, read_age(since), out, publish, chosen, settings)
+    table = Source(clicks, splits, read_duration(since, "--since"), read_duration(session_gap, "--session-gap"))
+    run(table, out, publish, chosen, settings, threads, checkpoint)
 
 
 def refuse_unused(
@@ -173,18 +188,27 @@ def refuse_unused(
         raise TrainingError(f"--momentum {momentum} belongs to adagrad and rmsprop: leave it out with adam")
 
 
+@dataclass(frozen=True)
+class Source:
+    """Which clicks: a file or `kafka`, splits of the file, age on the topic, and the silence that ends a session."""
+
+    clicks: str
+    splits: "Sequence[str]"
+    age: "timedelta | None"
+    gap: "timedelta | None"
+
+
 def run(
-    source: str,
-    splits: "Sequence[str]",
-    age: "timedelta | None",
+    source: Source,
     out: Path | None,
     publish: bool,
     config: TrainConfig,
     settings: "Settings",
+    threads: int,
+    checkpoint: Path | None,
 ) -> None:
     """Read, train, write and publish; everything but the options."""
     import asyncio
-    from dataclasses import asdict
 
     if publish:
         from nextclick.publish import publish_bundle
@@ -193,21 +217,24 @@ def run(
         asyncio.run(check_topics(settings, [settings.models_topic]))  # now, and not after hours of training
     if out is not None:
         check_free(out)
-    clicks = read_clicks(source, splits, age, settings)
+    clicks = read_clicks(source, settings)
 
     import torch  # only now: whoever misspelt a file need not wait for it
 
     from gru4rec.bundle import write_bundle
+    from trainer.checkpoint import Checkpoint
     from trainer.train import train as train_bundle
 
     torch.set_num_threads(settings.torch_threads)
     typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
     with progress_bar() as advance:
-        options: dict[str, Any] = {"clicks": source, "split": ",".join(splits), **asdict(config)}
+        options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
         options |= options.pop("fit")
-        bundle, result = train_bundle(clicks, config, options, advance)
+        bundle, result = train_bundle(clicks, config, options, advance, checkpoint, threads)
     directory = out or default_directory(settings) / bundle.version
     digest = write_bundle(bundle, directory)
+    if checkpoint is not None:
+        Checkpoint(checkpoint, {}).remove()
     span = bundle.trained_on
     assert span is not None
     typer.echo(
@@ -238,40 +265,47 @@ def default_directory(settings: "Settings") -> Path:
     return Path(rest) if scheme == "file" else settings.data_dir / "trained"
 
 
-def read_age(text: str | None) -> "timedelta | None":
+def read_duration(text: str | None, option: str) -> "timedelta | None":
     """`7d` as a duration."""
     from schemas.durations import parse_duration
 
     try:
         return None if text is None else parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from error
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
-def read_clicks(source: str, splits: "Sequence[str]", age: "timedelta | None", settings: "Settings") -> "Clicks":
-    """A file's clicks, or the clicks topic's of the given age where the source is `kafka`.
+def read_clicks(source: Source, settings: "Settings") -> "Clicks":
+    """A file's clicks, or the clicks topic's of the given age where the source is `kafka`, cut into sessions.
 
     Raises:
         ClicksError: an option does not go with the source, or there are no clicks.
     """
-    if source != KAFKA:
-        if age is not None:
-            raise ClicksError(f"--since chooses clicks of the topic, and they come from {source}: use --split")
-        from trainer.clicks import read_click_file
+    from schemas.durations import milliseconds
 
-        return read_click_file(Path(source), splits)
-    if splits:
-        raise ClicksError(f"--split {','.join(splits)} chooses rows of a file, and the clicks come from Kafka")
+    if source.clicks != KAFKA:
+        if source.age is not None:
+            raise ClicksError(f"--since chooses clicks of the topic, and they come from {source.clicks}: use --split")
+        from trainer.clicks import read_click_file
+        from trainer.sessions import cut_file_by_silence
+
+        clicks = read_click_file(Path(source.clicks), source.splits)
+        return clicks if source.gap is None else cut_file_by_silence(clicks, milliseconds(source.gap))
+    if source.splits:
+        raise ClicksError(f"--split {','.join(source.splits)} chooses rows of a file, and the clicks come from Kafka")
     import time
 
-    from schemas.durations import milliseconds
     from trainer.kafka_log import read_click_topic
+    from trainer.sessions import cut_by_silence
 
-    since = None if age is None else time.time_ns() // 1_000_000 - milliseconds(age)
+    since = None if source.age is None else time.time_ns() // 1_000_000 - milliseconds(source.age)
     clicks = read_click_topic(settings, since)
     if clicks.skipped:
         typer.echo(f"{clicks.skipped:,} messages of topic {clicks.source!r} are no valid click: skipped", err=True)
-    return clicks
+    if clicks.repeated:
+        typer.echo(f"{clicks.repeated:,} clicks of topic {clicks.source!r} repeat the one before: skipped", err=True)
+    gap = source.gap or settings.session_gap
+    return replace(clicks, frame=cut_by_silence(clicks.frame, milliseconds(gap)))
 
 
 @contextlib.contextmanager
@@ -292,7 +326,7 @@ def progress_bar() -> "Iterator[Callable[[Progress], None]]":
         task = bar.add_task("training")
 
         def advance(now: "Progress") -> None:
-            text = f"epoch {now.epoch}  loss {now.loss:.4f}  {now.events / now.seconds:,.0f} events/s"
+            text = f"epoch {now.epoch}  loss {now.loss:.4f}  {now.rate:,.0f} events/s"
             bar.update(task, total=now.total, completed=now.events, description=text)
             if now.epoch_done:
                 console.print(text)

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 
 from schemas.errors import ClicksError, TrainingError
-from trainer.clicks import read_click_file
+from trainer.clicks import Clicks, read_click_file
 from trainer.filters import filter_clicks
 from trainer.items import ItemIndex
-from trainer.sessions import in_session_order, sessions_of
+from trainer.sessions import cut_by_silence, cut_file_by_silence, in_session_order, sessions_of
 
 TABLE = {
     "session_id": [1, 1, 2],
@@ -134,3 +134,21 @@ def test_an_unknown_item_is_dropped_and_its_session_goes_on() -> None:
     assert sessions.items.tolist() == [0, 1]
     assert sessions.offsets.tolist() == [0, 2]
     assert sessions.pairs == 1
+
+
+def test_a_silence_cuts_a_session_as_the_worker_does() -> None:
+    sessions, times = [7, 8, 7, 7, 8, 7, 7], [0, 5, 100, 201, 5, 150, 251]
+    frame = pl.DataFrame({"session_id": sessions, "item_id": [1] * 7, "timestamp": times})
+    # 201 comes 101 ms after 100; 150 is late, and the silence after it counts from there, as in the worker's state.
+    cut = cut_by_silence(frame, gap_ms=100)
+    assert cut["session_id"].to_list() == [0, 1, 0, 3, 1, 3, 6]
+    assert cut.drop("session_id").equals(frame.drop("session_id"))
+    assert cut_by_silence(frame, gap_ms=1000)["session_id"].n_unique() == 2
+    # A file's clicks are put in time order first: 0 100 150 201 251.
+    assert cut_file_by_silence(Clicks(frame, "f"), 100).frame["session_id"].n_unique() == 2
+
+
+def test_clicks_without_times_cannot_be_cut(tmp_path: Path) -> None:
+    clicks = read_click_file(parquet(tmp_path, timestamp=[None] * 3))
+    with pytest.raises(ClicksError, match=r"has no times to cut sessions by: leave out --session-gap"):
+        cut_file_by_silence(clicks, 1000)

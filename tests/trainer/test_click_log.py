@@ -51,6 +51,14 @@ async def test_invalid_messages_are_counted_and_mixed_ids_become_texts(kafka_set
     assert clicks.offsets[1] == (0, 4)
 
 
+async def test_a_click_that_repeats_the_one_before_is_left_out(kafka_settings: Settings) -> None:
+    twice = [message(0, 1, 10, 1000), message(0, 2, 10, 1000), message(0, 1, 10, 1000)]
+    await produce(kafka_settings, [*twice, message(0, 1, 10, 1001), message(0, 1, 11, 1001), message(0, 1, 10, 1001)])
+    clicks = await read(kafka_settings)
+    assert clicks.frame.rows() == [(1, 10, 1000), (2, 10, 1000), (1, 10, 1001), (1, 11, 1001), (1, 10, 1001)]
+    assert clicks.repeated == 1
+
+
 async def test_since_reads_the_newest_clicks_only(kafka_settings: Settings) -> None:
     await produce(kafka_settings, [message(0, 1, 10, 1000), message(0, 1, 11, 2000), message(0, 1, 12, 3000)])
     clicks = await read(kafka_settings, since=2000)

@@ -109,6 +109,8 @@ def test_without_out_the_bundle_goes_below_the_models_uri(
         (["--loss", "hinge"], 2, "--loss"),
         (["--batch-size", "0"], 2, "--batch-size"),
         (["--since", "soon"], 2, "--since"),
+        (["--session-gap", "soon"], 2, "--session-gap"),
+        (["--learning-rate", "1e30"], 1, "lower --learning-rate"),
     ],
 )
 def test_a_failure_is_one_line(
@@ -121,6 +123,44 @@ def test_a_failure_is_one_line(
     if code == 1:
         assert result.stderr.strip().splitlines()[-1].startswith("nextclick: ")
         assert "Traceback" not in result.stderr
+
+
+def test_sessions_of_a_file_are_cut_where_asked_for(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
+    frame = pl.read_parquet(clicks_file)
+    later = frame.with_columns(
+        session_id=pl.lit(1), timestamp=pl.col("session_id") * 3_600_000 + pl.col("timestamp") % 5
+    )
+    later.write_parquet(tmp_path / "one.parquet")
+    arguments = "train --clicks one.parquet --epochs 1 --samples 8 --hidden 4 --out bundle"
+    for options, sessions in (([], 1), (["--session-gap", "30m"], 300), (["--session-gap", "2h"], 1)):
+        assert nextclick(*arguments.split(), *options).returncode == 0
+        span = read_bundle(tmp_path / "bundle").trained_on
+        assert span is not None
+        assert span.sessions == sessions
+
+
+def test_the_checkpoint_goes_once_the_bundle_is_written(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
+    arguments = ["--clicks", clicks_file, "--epochs", 1, "--samples", 8, "--hidden", 4, "--checkpoint", "kept"]
+    assert nextclick("train", *arguments, "--out", "bundle").returncode == 0
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"item_id": ["x"] * 1500}, "all clicks are on one item"),
+        ({"session_id": list(range(1500))}, "is left with item support"),
+    ],
+)
+def test_clicks_that_cannot_be_learnt_from(
+    nextclick: Command, clicks_file: Path, tmp_path: Path, columns: dict[str, object], message: str
+) -> None:
+    pl.read_parquet(clicks_file).with_columns(
+        **{name: pl.Series(values) for name, values in columns.items()}
+    ).write_parquet(tmp_path / "c.parquet")
+    result = nextclick("train", "--clicks", "c.parquet")
+    assert result.returncode == 1
+    assert message in result.stderr.strip().splitlines()[-1]
 
 
 def test_a_misspelt_option_in_the_config_file_is_named(nextclick: Command, tmp_path: Path, clicks_file: Path) -> None:

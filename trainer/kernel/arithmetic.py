@@ -29,7 +29,7 @@ _DOUBLE = 1 / 2.0**53
 _SINGLE = np.float32(1 / 2.0**24)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _float_of_bits(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """The float32 with the bits of an int32."""
 
@@ -40,7 +40,7 @@ def _float_of_bits(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG00
     return types.float32(types.int32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(typing, rows, row, offset):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Ask for the cache line at byte `offset` of `rows[row]`, which is to be read and written soon."""
 
@@ -68,7 +68,7 @@ def exp(x: np.float32) -> np.float32:
     n = np.float32(exponent - np.int32(127))
     f = x - n * _LN2_HIGH - n * _LN2_LOW
     series = ONE + f * (ONE + f * (_E2 + f * (_E3 + f * (_E4 + f * (_E5 + f * (_E6 + f * _E7))))))
-    return series * _float_of_bits(np.int32(exponent << np.int32(23)))
+    return series * _float_of_bits(np.int32(exponent << np.int32(23)))  # type: ignore[no-any-return]
 
 
 @compiled
@@ -95,7 +95,7 @@ def softplus(x: np.float32) -> np.float32:
 
 
 @compiled
-def random_word(key: np.uint64, number: np.int64) -> np.uint64:
+def random_word(key: np.uint64, number: int) -> np.uint64:
     """As `trainer.sampler.random_words`."""
     word = key + np.uint64(number + 1) * _STEP
     word = (word ^ (word >> np.uint64(30))) * _FIRST

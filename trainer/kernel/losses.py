@@ -53,7 +53,7 @@ def cross_entropy(r: Floats, w: Floats, t: int) -> float:
     for u in range(len(r)):
         r[u] *= scale
     r[t] -= ONE
-    return math.log(total) + (highest - own)
+    return math.log(total) + (highest - own)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -163,7 +163,7 @@ def _highest(r: Floats) -> np.float32:
     highest = r[0]
     for u in range(len(r)):
         highest = r[u] if r[u] > highest else highest
-    return highest
+    return highest  # type: ignore[no-any-return]
 
 
 @compiled

@@ -1,0 +1,135 @@
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from gru4rec.network import GRU4Rec, NetworkConfig
+from schemas.errors import TrainingError
+from trainer.checkpoint import FILE, Checkpoint
+from trainer.clicks import Clicks
+from trainer.config import FitConfig, TrainConfig
+from trainer.fit import Progress, fit
+from trainer.sessions import Sessions
+from trainer.train import train
+
+CONFIG = TrainConfig(
+    FitConfig(batch_size=8, samples=20, epochs=4, dropout_hidden=0.3, dropout_embedding=0.1, order="random"),
+    hidden=6,
+    min_support=1,
+    device="cpu",
+)
+PATHS = [{}, {"optimizer": "adam"}, {"optimizer": "rmsprop"}, {"loss": "bpr-max"}]  # the kernel, and autograd
+
+
+def clicks() -> Clicks:
+    random = np.random.default_rng(0)
+    sessions = np.repeat(np.arange(200), 4)
+    frame = pl.DataFrame({"session_id": sessions, "item_id": random.integers(0, 30, 800), "timestamp": sessions})
+    return Clicks(frame, "test")
+
+
+class Interruption(Exception):
+    pass
+
+
+def interrupt_in(epoch: int) -> object:
+    def progress(now: Progress) -> None:
+        if now.epoch == epoch:
+            raise Interruption
+
+    return progress
+
+
+@pytest.mark.parametrize("change", PATHS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_interrupted_training_ends_like_one_that_was_not(
+    tmp_path: Path, change: dict[str, object], layers: int
+) -> None:
+    config = replace(CONFIG, fit=replace(CONFIG.fit, **change), layers=layers)
+    whole, result = train(clicks(), config)
+    with pytest.raises(Interruption):
+        train(clicks(), config, progress=interrupt_in(3), checkpoint=tmp_path)
+    seen: list[Progress] = []
+    torch.manual_seed(99)  # nothing that happens in between counts
+    resumed, rest = train(clicks(), config, progress=seen.append, checkpoint=tmp_path)
+    assert [now.epoch for now in seen if now.epoch_done] == [3, 4]
+    assert rest.losses == result.losses
+    assert rest.events == result.events / 2
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+
+def test_a_killed_training_goes_on(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from tests.trainer.test_checkpoint import CONFIG, clicks
+from trainer.train import train
+
+def progress(now):
+    if now.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(clicks(), CONFIG, progress=progress, checkpoint=Path({str(tmp_path)!r}))
+"""
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed, rest = train(clicks(), CONFIG, checkpoint=tmp_path)
+    whole, result = train(clicks(), CONFIG)
+    assert rest.losses == result.losses
+    assert rest.events < result.events
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+
+def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
+    whole, _ = train(clicks(), CONFIG, checkpoint=tmp_path)
+    again, result = train(clicks(), CONFIG, checkpoint=tmp_path)
+    assert result.events == 0
+    assert torch.equal(whole.network.output_weight, again.network.output_weight)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"hidden": 7}, "hidden 6 there and 7 here"),
+        ({"fit": replace(CONFIG.fit, learning_rate=0.01)}, "learning_rate 0.2 there and 0.01 here"),
+        ({"fit": replace(CONFIG.fit, optimizer="adam")}, "optimizer adagrad there and adam here"),
+        ({"min_support": 22}, "clicks .* there and .* here"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, other: dict[str, object], message: str) -> None:
+    train(clicks(), replace(CONFIG, fit=replace(CONFIG.fit, learning_rate=0.2)), checkpoint=tmp_path)
+    config = replace(CONFIG, **{"fit": replace(CONFIG.fit, learning_rate=0.2), **other})
+    with pytest.raises(TrainingError, match=rf"is of another training \(.*{message}.*\): train as it was, or give"):
+        train(clicks(), config, checkpoint=tmp_path)
+
+
+def test_a_damaged_checkpoint_and_one_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"\x00" * 100)
+    with pytest.raises(TrainingError, match=r"checkpoint\.safetensors is damaged .*: remove it"):
+        train(clicks(), CONFIG, checkpoint=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"the checkpoint cannot be written to .*file"):
+        train(clicks(), CONFIG, checkpoint=tmp_path / "file")
+
+
+def test_a_checkpoint_is_replaced_in_one_go(tmp_path: Path) -> None:
+    sessions = Sessions(np.array([0, 1, 2, 0, 2]), np.array([0, 3, 5]))
+    network = GRU4Rec(NetworkConfig(items=3, hidden=4))
+    checkpoint = Checkpoint(tmp_path / "new", {"a": 1})
+    fit(network, sessions, np.ones(3, dtype=np.int64), FitConfig(samples=2, epochs=2), checkpoint=checkpoint)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [FILE]
+    kept = checkpoint.load()
+    assert kept is not None
+    assert len(kept[0]) == 2
+    checkpoint.remove()
+    assert checkpoint.load() is None
