@@ -1,16 +1,13 @@
 """BPR-MF (Rendle et al. 2009), as Hidasi et al. 2016 use it: a session is the average of its items' factors."""
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from schemas.errors import TrainingError
 from trainer.prefixes import Prefixes
 from trainer.sessions import Sessions
-
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class BPRMF:
@@ -48,8 +45,6 @@ class BPRMF:
         Raises:
             TrainingError: the library is not installed.
         """
-        for name in _BLAS_THREADS:
-            os.environ.setdefault(name, "1")  # or the library warns of threads that its training does not use
         try:
             from implicit.cpu.bpr import BayesianPersonalizedRanking
         except ImportError as error:
@@ -58,15 +53,16 @@ class BPRMF:
         clicked = sparse.csr_matrix(
             (np.ones(len(session), dtype=np.float32), (session, sessions.items)), shape=(len(sessions), items)
         )
-        model = BayesianPersonalizedRanking(
-            factors=int(self.settings["factors"]),
-            learning_rate=self.settings["learning_rate"],
-            regularization=self.settings["regularisation"],
-            iterations=int(self.settings["epochs"]),
-            num_threads=1,
-            random_state=self._seed,
-        )
-        model.fit(clicked, show_progress=False)
+        with threadpool_limits(1, "blas"):  # or the library warns of threads that its training does not use
+            model = BayesianPersonalizedRanking(
+                factors=int(self.settings["factors"]),
+                learning_rate=self.settings["learning_rate"],
+                regularization=self.settings["regularisation"],
+                iterations=int(self.settings["epochs"]),
+                num_threads=1,
+                random_state=self._seed,
+            )
+            model.fit(clicked, show_progress=False)
         self._factors = np.asarray(model.item_factors)[:, :-1]  # (I, F)
         self._bias = np.asarray(model.item_factors)[:, -1]  # (I,)
 

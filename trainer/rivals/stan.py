@@ -21,6 +21,9 @@ class STAN:
     age(n) counts the training sessions that began after n, as a share of all: unlike the paper's days it needs no
     timestamps, and the time from the training's end to s would scale all scores of s alike.
 
+    The defaults were chosen on the newest sessions of the training parts of two samples of RecSys Challenge 2015 and of
+    Diginetica, where λ3 = 4 gave the best Recall@20 and MRR@20 of 1, 2 and 4.
+
     Args:
         k: neighbours.
         newest: candidates.
@@ -35,7 +38,7 @@ class STAN:
         newest: int = 2500,
         position_decay: float = 1.0,
         age_decay: float = 1.0,
-        distance_decay: float = 1.0,
+        distance_decay: float = 4.0,
     ) -> None:
         self.settings: dict[str, int | float] = {
             "k": k,
