@@ -65,6 +65,29 @@ class Settings(BaseSettings):
     model_name: str = Field(
         "gru4rec", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="key of this model's announcements"
     )
+    models_kept: int = Field(
+        5, ge=1, description="versions before the serving one that `nextclick models gc` keeps, to roll back to"
+    )
+    retrain_mode: Literal["warm", "full"] = Field(
+        "warm", description="retraining goes on from the serving model (warm), or begins from nothing (full)"
+    )
+    retrain_window: Duration = Field(timedelta(days=30), description="retraining reads the clicks of this last time")
+    retrain_holdout: int = Field(
+        2000, ge=20, description="newest sessions that a candidate is judged on, and not trained on"
+    )
+    retrain_margin: float = Field(
+        0.0, ge=-1, le=1, description="a candidate is published if surely better than this in Recall@20"
+    )
+    retrain_max_age: Duration = Field(
+        timedelta(days=2), description="retraining refuses a log whose newest click is older than this"
+    )
+    retrain_epochs: int = Field(3, ge=1, description="passes of a warm retraining over new and replayed sessions")
+    retrain_replay: float = Field(
+        0.5, ge=0, le=1, description="share of the older sessions that a warm retraining goes over again"
+    )
+    retrain_config: Path | None = Field(
+        None, description="a TOML file of `nextclick train` options that retraining uses"
+    )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the network runs: auto, cpu, cuda or cuda:N"
     )
@@ -86,7 +109,7 @@ class Settings(BaseSettings):
     latency_objective: Duration = Field(
         timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"
     )
-    max_batch: int = Field(512, ge=1, le=65_536, description="most clicks in one micro-batch")
+    max_batch: int = Field(1024, ge=1, le=65_536, description="most clicks in one micro-batch")
     web_port: int = Field(6066, ge=1, le=65_535, description="the worker's health and metrics page, on 127.0.0.1")
 
     @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")

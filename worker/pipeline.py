@@ -10,6 +10,7 @@ changelog, and offsets never run ahead of the state. A crash between any two is 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -42,6 +43,9 @@ MAX_UNDER_WAY = 4
 
 LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
+GATHER_SHARE = 0.2
+"""Of the latency objective, the longest that clicks gather while the answers before them are on their way."""
+
 SWEEP_SECONDS = 600.0
 """Pause between two looks at all stored sessions; a million of them cost a few seconds of CPU."""
 
@@ -59,6 +63,7 @@ class MicroBatch:
         rejected: partition → what was no click.
         next_offsets: partition → the offset after the last record.
         oldest: record time of the first click of each fetch, ms since 1970 UTC.
+        answered: set once its answers are acknowledged, or given up.
     """
 
     epoch: int
@@ -66,6 +71,7 @@ class MicroBatch:
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
     next_offsets: dict[int, int] = field(default_factory=dict)
     oldest: list[int] = field(default_factory=list)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -115,6 +121,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._epoch = 0
+        self._longest_gather = settings.latency_objective.total_seconds() * GATHER_SHARE
         self._exchanges: list[Callable[[], None]] = []
         self._return: asyncio.Task[None] | None = None
         app.finish_deliveries = self.finish
@@ -153,6 +160,17 @@ class Pipeline:
             for click in batch.clicks:
                 self._in_flight[click.partition, click.key] = _InFlight(click.state, batch)
             await self._start_delivery(batch, outcome)
+            await self._gather(batch)
+
+    async def _gather(self, batch: MicroBatch) -> None:
+        """Wait while that pays: the next answers cannot leave before these are acknowledged, so let clicks gather.
+
+        Where more clicks wait already than fit into a batch, nothing is gained. The wait is bounded by a share of the
+        latency objective.
+        """
+        if not self._app.source.more_is_waiting:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(batch.answered.wait(), self._longest_gather)
 
     async def expire_sessions(self) -> None:
         """Delete sessions whose life is over, a few keys at a time, for as long as the worker runs."""
@@ -234,10 +252,13 @@ class Pipeline:
                 self._drop_all()
             return batch.epoch == self._epoch
 
-        answers, rejected = await asyncio.gather(
-            publish(settings.recommendations_topic, _encode_answers(batch, outcome), may_go_on),
-            publish(settings.rejected_topic, batch.rejected, may_go_on),
-        )
+        try:
+            answers, rejected = await asyncio.gather(
+                publish(settings.recommendations_topic, _encode_answers(batch, outcome), may_go_on),
+                publish(settings.rejected_topic, batch.rejected, may_go_on),
+            )
+        finally:
+            batch.answered.set()
         if before is not None and not before.done():
             await asyncio.wait([before])
         if answers is None or rejected is None:
@@ -246,21 +267,15 @@ class Pipeline:
         now = time.time()
         for moment in batch.oldest:
             self.latency.observe(max(0.0, now - moment / 1000))
-        states: dict[int, dict[bytes, bytes]] = defaultdict(dict)
-        for click in batch.clicks:
-            packed = outcome.states.get(click.key)
-            if packed is not None:
-                states[click.partition][click.key] = packed
-        changelog = {
-            partition: [OutgoingRecord(key, packed) for key, packed in sessions.items()]
-            for partition, sessions in states.items()
-        }
-        last_offsets = await publish(settings.changelog_topic, changelog, may_go_on)
+        states: dict[int, list[OutgoingRecord]] = defaultdict(list)
+        for (partition, key), packed in outcome.states.items():
+            states[partition].append((key, packed, None))
+        last_offsets = await self._app.changelog.publish(settings.changelog_topic, states, may_go_on)
         if last_offsets is None or not may_go_on():
             return
         self._app.after_step("changelog")
-        for partition, sessions in states.items():
-            self._app.sessions.data.write(partition, sessions, last_offsets[partition])
+        for partition, records in states.items():
+            self._app.sessions.data.write(partition, records, last_offsets[partition])
         self._app.after_step("states")
         for partition, offset in batch.next_offsets.items():
             self._app.consumer.stored(TP(settings.clicks_topic, partition), offset)
@@ -293,8 +308,8 @@ class Pipeline:
         generation = self._app.consumer_generation_id
         while not self._app.consumer.is_member():
             await asyncio.sleep(0.1)
+        await self._app.consumer.commit()
         if generation == self._app.consumer_generation_id:
-            await self._app.consumer.commit()
             await self._app.consumer.perform_seek()
 
     def _set_busy(self, busy: bool) -> None:
@@ -330,7 +345,7 @@ def _encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[Outgo
                 answer.source,
             )
         )
-        answers[click.partition].append(OutgoingRecord(click.key, value))
+        answers[click.partition].append((click.key, value, None))
     return answers
 
 
@@ -341,4 +356,4 @@ def _rejected(batch: RecordBatch, record: object, reason: str) -> OutgoingRecord
         ("partition", str(batch.partition).encode()),
         ("offset", str(record.offset).encode()),  # type: ignore[attr-defined]
     ]
-    return OutgoingRecord(record.key, record.value, headers)  # type: ignore[attr-defined]
+    return (record.key, record.value, headers)  # type: ignore[attr-defined]

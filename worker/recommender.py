@@ -59,12 +59,12 @@ class Outcome:
 
     Attributes:
         answers: one per click, in the order of the batch; None for a click that was answered before (redelivered).
-        states: session key → packed new state, the sessions of the batch.
+        states: (partition, session key) → packed new state, the sessions of the batch.
         labels: one per click that followed a recommendation in its session, and one more where a shadow model had one.
     """
 
     answers: list[Answer | None]
-    states: dict[bytes, bytes] = field(default_factory=dict)
+    states: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
 
 
@@ -78,7 +78,7 @@ class _Plan:
     rounds: list[int] = field(default_factory=list)  # N
     fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew here
     states: list[SessionState] = field(default_factory=list)  # S
-    keys: list[bytes] = field(default_factory=list)  # S
+    keys: list[tuple[int, bytes]] = field(default_factory=list)  # S, partition and session key
     before: list[list[ItemId]] = field(default_factory=list)  # S, the history to replay for a model that needs it
 
 
@@ -144,7 +144,7 @@ class Recommender:
             if slot is None:
                 slot = slot_of[id(state)] = len(plan.states)
                 plan.states.append(state)
-                plan.keys.append(click.key)
+                plan.keys.append((click.partition, click.key))
                 plan.before.append([] if self._is_up_to_date(state) else history.copy())
                 depth.append(0)
             history.append(click.item_id)

@@ -45,7 +45,7 @@ class Stream:
             batch.append(PendingClick(0, self.offset, key, session, item, time, states[key]))  # type: ignore[arg-type]
             self.offset += 1
         self.outcome = self.recommender.recommend(batch, NOW)
-        self.packed |= self.outcome.states
+        self.packed |= {key: packed for (_, key), packed in self.outcome.states.items()}
         return self.outcome.answers
 
     def state(self, session: str) -> SessionState:

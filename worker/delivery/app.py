@@ -28,7 +28,8 @@ class DeliveryApp(faust.App):
         settings: of this worker.
         clicks_topic: name of the topic that the source reads.
         source: where the agent takes clicks from.
-        publisher: where it puts what it has for the broker.
+        publisher: where it puts answers and rejected messages.
+        changelog: where it puts states; on a connection of its own, so that answers never wait behind states.
         sessions: the table of session states.
         after_step: called after each step of a delivery with its name; a test ends the process there.
         finish_deliveries: set by the pipeline: waits until the micro-batches under way are stored.
@@ -66,6 +67,7 @@ class DeliveryApp(faust.App):
         )
         self.source = ClickSource(self)
         self.publisher = Publisher(lambda: self.producer._ensure_producer())
+        self.changelog = Publisher(lambda: self._changelog_producer)
         self.sessions: SessionTable = self.tables.add(
             SessionTable(
                 self,
@@ -111,6 +113,13 @@ class DeliveryApp(faust.App):
         return Transport(self.conf.broker_consumer, self)
 
     async def on_start(self) -> None:
-        """Faust collects garbage several times in a rebalance: keep what was loaded at the start out of it."""
+        """Open the changelog's connection; keep what is loaded by now out of Faust's many garbage collections."""
         await super().on_start()
+        self._changelog_producer = self.producer._new_producer()
+        await self._changelog_producer.start()
         gc.freeze()
+
+    async def on_stop(self) -> None:
+        """Let go of the partitions in order, then close the changelog's connection."""
+        await super().on_stop()
+        await self._changelog_producer.stop()

@@ -14,7 +14,7 @@ What is changed, and why (the stock behaviour is in `faust/transport/consumer.py
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 0.2
 """How long a fetch waits for records; a rebalance waits for it to end."""
+
+RETRY_SECONDS = 0.5
+"""Between two questions to a broker that does not answer."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -121,6 +124,28 @@ class Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's livelock detector looks at the stock acknowledgements, which are not used."""
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """The end of each partition; asked again until the broker answers."""
+        return await self._patiently(super().highwaters, *partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """The beginning of each partition; asked again until the broker answers."""
+        return await self._patiently(super().earliest_offsets, *partitions)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek to the committed offsets; asked again until the broker answers."""
+        return await self._patiently(super().seek_to_committed)
+
+    async def _patiently(self, ask: Callable[..., Awaitable[Mapping[TP, int]]], *partitions: TP) -> Mapping[TP, int]:
+        while True:
+            try:
+                return await ask(*partitions)
+            except KafkaError as error:
+                if self.should_stop or not getattr(error, "retriable", False):
+                    raise
+                log.warning("asking the broker for offsets again: %r", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def perform_seek(self) -> None:
         """Go back to the committed offset of every partition, or to its beginning where there is none."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -14,12 +14,8 @@ RETRY_PAUSE = 0.5
 """Seconds between two tries to produce what the broker did not take."""
 
 
-class OutgoingRecord(NamedTuple):
-    """One message to produce."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] | None = None
+OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None]
+"""One message to produce: key, value, headers. A plain tuple: there is one for every click and every state."""
 
 
 class Publisher:
@@ -71,11 +67,11 @@ class Publisher:
         sent: list[tuple[int, Any]] = []
         batch = producer.create_batch()
         count = 0
-        for record in records:
-            if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+        for key, value, headers in records:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 sent.append((count, await producer.send_batch(batch, topic, partition=partition)))
                 batch, count = producer.create_batch(), 0
-                batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
             count += 1
         sent.append((count, await producer.send_batch(batch, topic, partition=partition)))
         results = await asyncio.gather(*(future for _, future in sent))

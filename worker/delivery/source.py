@@ -50,6 +50,11 @@ class ClickSource:
         self._restarts += 1
         self._halted = True
 
+    @property
+    def more_is_waiting(self) -> bool:
+        """Whether the last `take` had to leave clicks behind."""
+        return bool(self._waiting)
+
     async def take(self, limit: int) -> list[RecordBatch]:
         """The next clicks, at least one and at most `limit`; what is there is not waited for to grow.
 

@@ -1,7 +1,7 @@
 """The table of session states: one RocksDB per partition, read and written in bulk."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from faust.stores import rocksdb
 from faust.types import TP
 
 from schemas.errors import StateError
+from worker.delivery.publisher import OutgoingRecord
 from worker.session import newer_of, stored_at
 
 CACHE_BYTES = 64 << 20
@@ -51,14 +52,14 @@ class SessionStore(rocksdb.Store):
         values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
         return values
 
-    def write(self, partition: int, states: Mapping[bytes, bytes], changelog_offset: int) -> None:
-        """Write packed states and the changelog offset that they are complete to, all or nothing.
+    def write(self, partition: int, states: Iterable[OutgoingRecord], changelog_offset: int) -> None:
+        """Write packed states, as they went to the changelog, and the offset that they are complete to: all or nothing.
 
         Raises:
             StateError: the disk does not take them.
         """
         batch = rocksdict.WriteBatch(raw_mode=True)
-        for key, value in states.items():
+        for key, value, _ in states:
             batch.put(key, value)
         batch.put(self.offset_key, str(changelog_offset).encode())
         self._write(partition, batch)

@@ -1,0 +1,71 @@
+"""What a retraining decided and why: JSON on the models topic under a key of its own, so that compaction keeps all."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from schemas.announcement import ClickSpan
+
+DECISION = "/decision/"
+"""A decision's key is the model's name, this, and the decision's id. Workers read the model's own key alone."""
+
+
+class Figures(BaseModel):
+    """How one method ranked the next clicks of the judged sessions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recall: float = Field(ge=0, le=1, description="Recall@20")
+    mrr: float = Field(ge=0, le=1, description="MRR@20")
+
+
+class Difference(BaseModel):
+    """Recall@20 of the candidate less that of another, paired by session."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float = Field(description="lower end of the 95 % bootstrap interval over sessions")
+    high: float
+
+
+class Judgement(BaseModel):
+    """Candidate, serving model and others on the newest sessions, of which none of them was trained on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sessions: int = Field(ge=0)
+    events: int = Field(ge=0, description="next clicks that were ranked")
+    first: int | None = Field(None, description="earliest click of the judged sessions, ms since 1970 UTC")
+    last: int | None = None
+    figures: dict[str, Figures] = Field(description="candidate, serving, popularity, vs-knn")
+    over: dict[str, Difference] = Field(description="how far the candidate is above each of the others")
+    margin: float = Field(
+        description="NEXTCLICK_RETRAIN_MARGIN: what the interval over the serving model had to exceed"
+    )
+
+
+class Decision(BaseModel):
+    """The end of one retraining."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$", description="the model's name")
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    outcome: Literal["published", "kept", "failed"]
+    reason: str = Field(description="one line")
+    began_at: AwareDatetime
+    decided_at: AwareDatetime
+    candidate: str | None = Field(None, description="version of the candidate, where there was one")
+    serving: str | None = Field(None, description="version that served when the retraining began")
+    kind: Literal["warm", "full"] | None = None
+    trained_on: ClickSpan | None = None
+    judgement: Judgement | None = None
+    missing: list[str] = Field(default_factory=list, description="what a retention had eaten of the span")
+    cpu_seconds: float = Field(0, ge=0)
+    package: str = Field("", description="version of nextclick")
+
+    @property
+    def key(self) -> bytes:
+        """Of the message."""
+        return f"{self.name}{DECISION}{self.id}".encode()
