@@ -1,6 +1,6 @@
 """From clicks to a model bundle, and from a bundle and clicks to its figures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from schemas.errors import TrainingError
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.clicks import Clicks
 from trainer.config import TrainConfig
-from trainer.evaluate import Evaluation, evaluate
+from trainer.evaluate import CUTOFFS, Evaluation, evaluate
 from trainer.filters import filter_clicks
 from trainer.fit import FitResult, Progress, fit
 from trainer.items import ItemIndex
@@ -91,6 +91,7 @@ def evaluate_bundle(
     device: str = "auto",
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
+    cutoffs: Sequence[int] = CUTOFFS,
 ) -> Evaluation:
     """Judge a bundle on clicks by full ranking; clicks on items that it does not know are dropped.
 
@@ -98,7 +99,7 @@ def evaluate_bundle(
         TrainingError: the device is not there, or there is nothing to judge.
     """
     sessions = sessions_of(clicks.frame, ItemIndex(bundle.items, bundle.support))
-    return evaluate(bundle.network.to(choose_device(device)), sessions, ties, progress)
+    return evaluate(bundle.network.to(choose_device(device)), sessions, ties, progress, cutoffs)
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nextclick.commands.train import read_duration
 from schemas.errors import ClicksError
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ def evaluate(
         Literal["conservative", "standard", "median"],
         typer.Option(help="Items that score the same as the next one count against it, not at all, or half."),
     ] = "conservative",
+    cutoffs: Annotated[str, typer.Option(help="The k of Recall@k and MRR@k, comma separated.")] = "1,5,10,20",
+    session_gap: Annotated[
+        str | None,
+        typer.Option(help="End sessions after a silence, as the model was trained: 30m …; never by default."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False)
     ] = None,
@@ -33,14 +39,19 @@ def evaluate(
     from rich.progress import Progress
 
     from gru4rec.bundle import read_bundle
+    from schemas.durations import milliseconds
     from schemas.settings import load_settings
     from trainer.clicks import read_click_file
+    from trainer.sessions import cut_file_by_silence
     from trainer.train import evaluate_bundle
 
+    wanted, gap = read_cutoffs(cutoffs), read_duration(session_gap, "--session-gap")
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)
     bundle = read_bundle(model)
     table = read_click_file(clicks, [name.strip() for name in split.split(",")] if split else [])
+    if gap is not None:
+        table = cut_file_by_silence(table, milliseconds(gap))
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating")
@@ -50,10 +61,22 @@ def evaluate(
             device or settings.device,
             ties,
             lambda done, total: bar.update(task, completed=done, total=total),
+            wanted,
         )
     show(evaluation, f"{bundle.version} on {table.source}{f' ({split})' if split else ''}")
     if json_ is not None:
         write_json(evaluation, json_)
+
+
+def read_cutoffs(text: str) -> list[int]:
+    """`5,20` as numbers."""
+    try:
+        cutoffs = [int(number) for number in text.split(",")]
+    except ValueError:
+        cutoffs = []
+    if not cutoffs or min(cutoffs) < 1:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1", param_hint="--cutoffs")
+    return cutoffs
 
 
 def show(evaluation: "Evaluation", title: str) -> None:

@@ -60,7 +60,7 @@ def train(
     session_gap: Annotated[
         str | None,
         typer.Option(
-            help="End sessions after a silence: 30m, …; the topic's by NEXTCLICK_SESSION_GAP, a file's by default never."
+            help="End sessions after a silence: 30m …; the topic's by NEXTCLICK_SESSION_GAP, a file's by default never."
         ),
     ] = None,
     out: Annotated[

@@ -4,7 +4,7 @@ import torch
 
 from gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.errors import TrainingError
-from trainer import evaluate as evaluation
+from trainer import ranks
 from trainer.evaluate import CUTOFFS, evaluate
 from trainer.sessions import Sessions
 
@@ -27,22 +27,30 @@ def naive_ranks(network: GRU4Rec, sessions: Sessions) -> list[int]:
     return ranks
 
 
-@pytest.mark.parametrize(("lanes", "scores_at_once"), [(256, 4_000_000), (3, 4_000_000), (256, 100), (5, 1)])
-def test_figures_equal_score_and_sort(monkeypatch: pytest.MonkeyPatch, lanes: int, scores_at_once: int) -> None:
-    monkeypatch.setattr(evaluation, "LANES", lanes)
-    monkeypatch.setattr(evaluation, "SCORES_AT_ONCE", scores_at_once)
+@pytest.mark.parametrize(("together", "scores_at_once"), [(256, 4_000_000), (3, 4_000_000), (256, 100), (5, 1)])
+def test_figures_equal_score_and_sort(monkeypatch: pytest.MonkeyPatch, together: int, scores_at_once: int) -> None:
+    monkeypatch.setattr(ranks, "SESSIONS_AT_ONCE", together)
+    monkeypatch.setattr(ranks, "SCORES_AT_ONCE", scores_at_once)
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(items=40, hidden=8, layers=2)).double()
     with torch.no_grad():
         network.output_bias.normal_()
     sessions = random_sessions(30, 40)
-    ranks = np.array(naive_ranks(network, sessions))
+    places = np.array(naive_ranks(network, sessions))
     result = evaluate(network, sessions)
-    assert result.events == len(ranks)
+    assert result.events == len(places)
     for cutoff in CUTOFFS:
-        hits = ranks[ranks <= cutoff]
-        assert result.recall[cutoff] == pytest.approx(len(hits) / len(ranks))
-        assert result.mrr[cutoff] == pytest.approx((1 / hits).sum() / len(ranks))
+        hits = places[places <= cutoff]
+        assert result.recall[cutoff] == pytest.approx(len(hits) / len(places))
+        assert result.mrr[cutoff] == pytest.approx((1 / hits).sum() / len(places))
+
+
+def test_any_cut_offs() -> None:
+    network = GRU4Rec(NetworkConfig(items=40, hidden=8))
+    sessions = random_sessions(30, 40)
+    result = evaluate(network, sessions, cutoffs=(3, 40))
+    assert list(result.recall) == list(result.mrr) == [3, 40]
+    assert 0 < result.recall[3] < result.recall[40] == 1
 
 
 def test_ties_count_against_the_network_unless_asked_otherwise() -> None:
