@@ -76,8 +76,8 @@ class Row:
             str(self.mrr),
             _percent(self.mrr_gain),
             f"{self.train_seconds:,.1f}",
-            f"{self.trained_per_second:,.0f}",
-            f"{self.ranked_per_second:,.0f}",
+            _thousands(self.trained_per_second),
+            _thousands(self.ranked_per_second),
         )
 
 
@@ -143,6 +143,13 @@ def _gain(figure: Figure, yardstick: Figure | None) -> float | None:
 
 def _rate(count: int, seconds: float) -> float:
     return count / max(seconds, 1e-9)
+
+
+def _thousands(rate: float) -> str:
+    for unit, size in ((" M", 1e6), (" k", 1e3), ("", 1)):
+        if rate >= size:
+            return (f"{rate / size:,.0f}" if rate >= 100 * size else f"{rate / size:.3g}") + unit
+    return f"{rate:.2g}"
 
 
 def _percent(share: float | None) -> str:

@@ -25,6 +25,13 @@ def test_means_spreads_gains_and_rates() -> None:
     assert (gru.train_seconds, gru.trained_per_second, gru.ranked_per_second) == (2, 300, 50)
 
 
+def test_rates_are_short() -> None:
+    fast = [outcome(0.1, 0.1, train=600 / 383_209_915, rank=100 / 22_071)]
+    assert table({"pop": fast})[0].cells[-2:] == ("383 M", "22.1 k")
+    slow = [outcome(0.1, 0.1, train=600 / 999_950, rank=100 / 0.25)]
+    assert table({"pop": slow})[0].cells[-2:] == ("1,000 k", "0.25")
+
+
 @pytest.mark.parametrize("outcomes", [{"pop": [outcome(0.1, 0.1)]}, {"item-knn": [outcome(0, 0)]}])
 def test_without_a_yardstick_there_is_no_gain(outcomes: dict[str, list[Outcome]]) -> None:
     (row,) = table(outcomes)
