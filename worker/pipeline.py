@@ -16,24 +16,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from faust.types import TP
 from prometheus_client import Histogram
 
-from schemas.click import InvalidClickError, decode_click
 from schemas.durations import milliseconds
 from schemas.errors import StateError
-from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
-from worker.delivery.records import RecordBatch
 from worker.live import LiveEvaluation
+from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.model import ServingModel
-from worker.recommender import Outcome, PendingClick, Recommender
+from worker.recommender import Outcome, Recommender
 from worker.session import SessionState, new_session, unpack
 
 log = logging.getLogger(__name__)
@@ -51,27 +49,6 @@ SWEEP_SECONDS = 600.0
 
 SWEEP_KEYS = 500
 """Keys looked at without letting anything else run: under a millisecond."""
-
-
-@dataclass
-class MicroBatch:
-    """Clicks that are answered together.
-
-    Attributes:
-        epoch: the pipeline's when the batch was taken; a batch of an earlier one is dropped.
-        clicks: the valid ones, in offset order per partition.
-        rejected: partition → what was no click.
-        next_offsets: partition → the offset after the last record.
-        oldest: record time of the first click of each fetch, ms since 1970 UTC.
-        answered: set once its answers are acknowledged, or given up.
-    """
-
-    epoch: int
-    clicks: list[PendingClick] = field(default_factory=list)
-    rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
-    next_offsets: dict[int, int] = field(default_factory=dict)
-    oldest: list[int] = field(default_factory=list)
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -150,7 +127,7 @@ class Pipeline:
             self._set_busy(True)
             while self._exchanges:
                 self._exchanges.pop(0)()
-            batch = self._decode(taken)
+            batch = decode(taken, self._epoch, round(time.time() * 1000) + self._tolerance_ms)
             self._attach_states(batch)
             outcome = await loop.run_in_executor(
                 self._device, self._recommender.recommend, batch.clicks, round(time.time() * 1000)
@@ -186,27 +163,6 @@ class Pipeline:
                     deleted, key = store.expire(partition, before, key, SWEEP_KEYS)
                     self.counts["sessions_expired"] += deleted
                     await asyncio.sleep(0.01)
-
-    def _decode(self, taken: list[RecordBatch]) -> MicroBatch:
-        batch = MicroBatch(self._epoch)
-        latest = round(time.time() * 1000) + self._tolerance_ms
-        nobody = new_session(0)
-        for records in taken:
-            partition = records.partition
-            batch.next_offsets[partition] = records.next
-            batch.oldest.append(records.records[0].timestamp)
-            for record in records.records:
-                try:
-                    click = decode_click(record.key, record.value, latest)
-                except InvalidClickError as error:
-                    batch.rejected[partition].append(_rejected(records, record, str(error)))
-                    continue
-                batch.clicks.append(
-                    PendingClick(
-                        partition, record.offset, record.key, click.session_id, click.item_id, click.timestamp, nobody
-                    )
-                )
-        return batch
 
     def _attach_states(self, batch: MicroBatch) -> None:
         found: dict[tuple[int, bytes], SessionState] = {}
@@ -254,7 +210,7 @@ class Pipeline:
 
         try:
             answers, rejected = await asyncio.gather(
-                publish(settings.recommendations_topic, _encode_answers(batch, outcome), may_go_on),
+                publish(settings.recommendations_topic, encode_answers(batch, outcome), may_go_on),
                 publish(settings.rejected_topic, batch.rejected, may_go_on),
             )
         finally:
@@ -326,34 +282,3 @@ class Pipeline:
         self.counts["clicks_redelivered"] += len(outcome.answers) - answered
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
-
-
-def _encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[OutgoingRecord]]:
-    answers: dict[int, list[OutgoingRecord]] = defaultdict(list)
-    for click, answer in zip(batch.clicks, outcome.answers, strict=True):
-        if answer is None:
-            continue
-        value = encode_recommendation(
-            EncodedRecommendation(
-                f"{click.partition}-{click.offset}",
-                click.session_id,
-                click.item_id,
-                click.timestamp,
-                answer.items,
-                answer.scores,
-                answer.model_version,
-                answer.source,
-            )
-        )
-        answers[click.partition].append((click.key, value, None))
-    return answers
-
-
-def _rejected(batch: RecordBatch, record: object, reason: str) -> OutgoingRecord:
-    headers = [
-        ("reason", reason.encode(errors="replace")),
-        ("topic", batch.topic.encode()),
-        ("partition", str(batch.partition).encode()),
-        ("offset", str(record.offset).encode()),  # type: ignore[attr-defined]
-    ]
-    return (record.key, record.value, headers)  # type: ignore[attr-defined]
