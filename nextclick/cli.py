@@ -16,9 +16,12 @@ from nextclick.commands import (
     models,
     produce,
     recommendations,
+    retrain,
+    schedule,
     settings,
     simulate,
     split,
+    story,
     topics,
     train,
     tune,
@@ -40,6 +43,8 @@ app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
 app.command("simulate")(simulate.simulate)
 app.command("archive")(archive.archive)
+app.command("retrain")(retrain.retrain)
+app.command("schedule")(schedule.schedule)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
@@ -49,6 +54,8 @@ app.command("breakdown")(breakdown.breakdown)
 app.command("split")(split.split)
 app.add_typer(import_.import_, name="import")
 app.add_typer(models.models, name="models")
+models.models.command("story")(story.story)
+models.models.command("gc")(story.gc)
 
 DEBUG = "--debug"
 

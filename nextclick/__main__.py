@@ -1,0 +1,5 @@
+"""`python -m nextclick`: the command line."""
+
+from nextclick.cli import main
+
+main()
