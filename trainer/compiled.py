@@ -17,16 +17,7 @@ def compiled(function: Function) -> Function:
     It is kept beside the source, or where that cannot be written in the user's cache directory; where neither can,
     the function is compiled anew in each process.
     """
-    return _compile(function, FAST)
-
-
-def compiled_for_numbers(function: Function) -> Function:
-    """`compiled`, for a function that need not care what becomes of NaN: a maximum runs in vectors only then."""
-    return _compile(function, FAST | {"nnan"})
-
-
-def _compile(function: Function, fastmath: set[str]) -> Function:
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
     try:
         return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:  # numba found no place for its cache

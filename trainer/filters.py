@@ -22,11 +22,17 @@ def filter_clicks(frame: pl.DataFrame, min_support: int = 5, min_length: int = 2
     before = -1
     while len(frame) != before:
         before = len(frame)
-        frame = frame.filter(pl.len().over("item_id") >= min_support)
-        frame = frame.filter(pl.len().over("session_id") >= min_length)
+        frame = _keep(frame, "item_id", min_support)
+        frame = _keep(frame, "session_id", min_length)
     if frame.is_empty():
         raise TrainingError(
             f"none of {clicks} clicks is left with item support ≥ {min_support} and session length ≥ {min_length}: "
             "train on more clicks, or lower --min-support"
         )
     return frame
+
+
+def _keep(frame: pl.DataFrame, column: str, least: int) -> pl.DataFrame:
+    """The clicks whose item or session has at least so many."""
+    enough = frame.select(pl.len().over(column) >= least).to_series()
+    return frame if enough.all() else frame.filter(enough)

@@ -36,7 +36,7 @@ class ItemIndex:
         if items.dtype != known["item_id"].dtype:
             items, known = items.cast(pl.String), known.with_columns(pl.col("item_id").cast(pl.String))
         joined = items.rename("item_id").to_frame().join(known, on="item_id", how="left", maintain_order="left")
-        return joined["row"].fill_null(-1).to_numpy().astype(np.int64)
+        return joined["row"].fill_null(-1).to_numpy().astype(np.int64, copy=False)
 
     @cached_property
     def _frame(self) -> pl.DataFrame:

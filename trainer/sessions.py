@@ -89,10 +89,18 @@ def sessions_of(frame: pl.DataFrame, index: ItemIndex) -> Sessions:
     Clicks on items that the index does not know are dropped and their session goes on; sessions that then have fewer
     than two clicks are dropped as well.
     """
-    known = frame.with_columns(pl.Series("row_of_item", index.rows(frame["item_id"])))
-    known = known.filter(pl.col("row_of_item") >= 0)
-    known = known.filter(pl.len().over("session_id") >= 2)
-    known = in_session_order(known)
-    lengths = known["session_id"].rle().struct.field("len").to_numpy()  # (S,)
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)  # (S+1,)
-    return Sessions(known["row_of_item"].to_numpy(), offsets)
+    clicks = frame.select("session_id", "timestamp", pl.Series("item", index.rows(frame["item_id"]), pl.Int32))
+    if (clicks["item"].min() or 0) < 0:  # type: ignore[operator]
+        clicks = clicks.filter(pl.col("item") >= 0)
+    # Millions of clicks are sorted by their session's place and their time alone, and not as whole rows.
+    places = (
+        clicks.group_by("session_id", maintain_order=True)
+        .agg(pl.col("timestamp").min().alias("start"), pl.len().alias("clicks"))
+        .filter(pl.col("clicks") >= 2)
+        .sort("start", maintain_order=True)
+        .with_row_index("place")
+    )
+    clicks = clicks.join(places.select("session_id", "place"), on="session_id", maintain_order="left")
+    items = clicks.select("place", "timestamp", "item").sort("place", "timestamp", maintain_order=True)["item"]
+    offsets = np.concatenate([[0], np.cumsum(places["clicks"].to_numpy(), dtype=np.int64)]).astype(np.int64)  # (S+1,)
+    return Sessions(items.to_numpy().astype(np.int64), offsets)

@@ -53,10 +53,6 @@ def train(
     frame = filter_clicks(clicks.frame, config.min_support, config.min_length)
     index = ItemIndex.of(frame)
     sessions = sessions_of(frame, index)
-    torch.manual_seed(config.fit.seed)
-    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
-    result = fit(network, sessions, index.support, config.fit, progress, threads=threads, checkpoint=kept)
     span = ClickSpan(
         clicks=len(sessions.items),
         sessions=len(sessions),
@@ -65,6 +61,11 @@ def train(
         source=clicks.source,
         offsets=clicks.offsets,
     )
+    del frame  # hours of training need it no longer
+    torch.manual_seed(config.fit.seed)
+    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
+    result = fit(network, sessions, index.support, config.fit, progress, threads=threads, checkpoint=kept)
     bundle = Bundle(
         version=new_version(),
         network=network.cpu().requires_grad_(False).eval(),

@@ -19,6 +19,6 @@ into what each should change by. `output` takes that back to the output and to t
 once, but those of clicked items: `gru` first takes the output's gradient back to row 7.
 
 Sizes in the comments: b live lanes, h hidden units, U unique items scored, V ≥ U with the items that are only clicked,
-w = h + 1 rounded up to a multiple of 16. A row's element h is the item's bias: every output has a 1 there. The rest is
+w = h + 1 rounded up to a multiple of 8. A row's element h is the item's bias: every output has a 1 there. The rest is
 0 and stays 0, and whole vectors fit. Everything is float32.
 """

@@ -30,7 +30,7 @@ _SINGLE = np.float32(1 / 2.0**24)
 
 
 @intrinsic
-def _float_of_bits(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def float_of_bits(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """The float32 with the bits of an int32."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -68,7 +68,7 @@ def exp(x: np.float32) -> np.float32:
     n = np.float32(exponent - np.int32(127))
     f = x - n * _LN2_HIGH - n * _LN2_LOW
     series = ONE + f * (ONE + f * (_E2 + f * (_E3 + f * (_E4 + f * (_E5 + f * (_E6 + f * _E7))))))
-    return series * _float_of_bits(np.int32(exponent << np.int32(23)))  # type: ignore[no-any-return]
+    return series * float_of_bits(np.int32(exponent << np.int32(23)))  # type: ignore[no-any-return]
 
 
 @compiled

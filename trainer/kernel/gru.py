@@ -19,6 +19,9 @@ from trainer.compiled import compiled
 from trainer.kernel.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
 from trainer.kernel.layout import Columns, Floats, Layer, Model, Options
 
+SMALL = 1_000_000
+"""As `trainer.kernel.output.SMALL`."""
+
 
 @compiled
 def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> None:
@@ -59,8 +62,11 @@ def forward(
             before[:] = ZERO
         else:
             before[:] = model.hidden[lanes[i]]
-    np.dot(layer.x[:b], w_matrix, layer.wx[:b])
-    np.dot(layer.before[:b], u_matrix, layer.uh[:b])
+    size = max(8, SMALL // (3 * h * h) // 8 * 8)
+    for first in range(0, b, size):
+        last = min(first + size, b)
+        np.dot(layer.x[first:last], w_matrix, layer.wx[first:last])
+        np.dot(layer.before[first:last], u_matrix, layer.uh[first:last])
     for i in range(b):
         wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
         for j in range(2 * h):

@@ -86,6 +86,6 @@ class Output(NamedTuple):
     weight: Floats  # (V·w,), the rows of the step's items
     scores: Floats  # (U·b,), block by block (b, n) each; later their gradients
     row: Floats  # (U,), one lane's scores
-    d_weight: Floats  # (BLOCK·w,), a block's gradient of its rows
+    d_weight: Floats  # (n·w,), a block's gradient of its rows
     d_output: Floats  # (b, w), a block's part
     d_clicked: Floats  # (b, w), gradients of the rows that wait

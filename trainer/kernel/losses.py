@@ -15,11 +15,12 @@ import math
 
 import numpy as np
 
-from trainer.compiled import compiled, compiled_for_numbers
-from trainer.kernel.arithmetic import ONE, TWO, ZERO, exp, sigmoid, softplus
+from trainer.compiled import compiled
+from trainer.kernel.arithmetic import ONE, TWO, ZERO, exp, float_of_bits, sigmoid, softplus
 from trainer.kernel.layout import Floats, Options
 
 NAMES = ("cross-entropy", "bpr", "top1", "bpr-max", "top1-max")
+SIGN, REST = np.int32(31), np.int32(0x7FFFFFFF)
 HIDDEN = np.float32(100)  # so far below the highest score e^r is 0 beside it
 
 
@@ -158,12 +159,14 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
     return np.float64(loss)
 
 
-@compiled_for_numbers
+@compiled
 def _highest(r: Floats) -> np.float32:
-    highest = r[0]
-    for u in range(len(r)):
-        highest = r[u] if r[u] > highest else highest
-    return highest  # type: ignore[no-any-return]
+    """The maximum, by whole numbers: those run in vectors, and NaN stands above all."""
+    bits = r.view(np.int32)
+    highest = bits[0] ^ ((bits[0] >> SIGN) & REST)  # the bits below the sign turned where it is set: in order
+    for u in range(len(bits)):
+        highest = max(highest, bits[u] ^ ((bits[u] >> SIGN) & REST))
+    return float_of_bits(np.int32(highest ^ ((highest >> SIGN) & REST)))  # type: ignore[no-any-return]
 
 
 @compiled

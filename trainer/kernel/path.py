@@ -14,7 +14,8 @@ from trainer.kernel.step import walk
 from trainer.sampler import NegativeSampler, stream_key
 from trainer.schedule import Schedule
 
-VECTOR = 16  # float32 numbers of a 64-byte cache line
+VECTOR = 8  # float32 numbers; rows are a multiple of it
+LINE = 16  # those of a cache line
 
 
 class KernelPath:
@@ -128,6 +129,6 @@ def _parameters(network: GRU4Rec) -> list[Tensor]:
 def _aligned(shape: tuple[int, ...]) -> Floats:
     """Zeros that begin with a cache line."""
     size = int(np.prod(shape))
-    memory = np.zeros(size + VECTOR, dtype=np.float32)
-    skip = -(memory.ctypes.data // 4) % VECTOR
+    memory = np.zeros(size + LINE, dtype=np.float32)
+    skip = -(memory.ctypes.data // 4) % LINE
     return memory[skip : skip + size].reshape(shape)

@@ -8,7 +8,7 @@ from trainer.compiled import compiled
 from trainer.kernel import gru
 from trainer.kernel.columns import collect
 from trainer.kernel.layout import Columns, Items, Layer, Model, Options, Output, Plan
-from trainer.kernel.output import BLOCK, gather, learn, losses, score
+from trainer.kernel.output import MOST, gather, learn, losses, score
 from trainer.kernel.rows import move
 
 
@@ -59,7 +59,7 @@ def walk(
         np.empty(slots * w, np.float32),
         np.empty(slots * most, np.float32),
         np.empty(slots, np.float32),
-        np.empty(BLOCK * w, np.float32),
+        np.empty(MOST * w, np.float32),
         np.empty((most, w), np.float32),
         np.empty((most, w), np.float32),
     )
