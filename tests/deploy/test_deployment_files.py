@@ -1,0 +1,185 @@
+"""Compose file, manifests and image are valid, their command lines exist, and their settings are settings."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import typer
+import yaml
+
+from nextclick.cli import app
+from schemas.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+
+
+@cache
+def compose() -> Any:
+    """With `${NAME:-default}` as its default."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
+    return yaml.safe_load(text)
+
+
+@cache
+def manifests() -> list[Any]:
+    return [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+
+
+def containers() -> Iterator[dict[str, Any]]:
+    def below(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            yield from node.get("containers", [])
+            for value in node.values():
+                yield from below(value)
+
+    for manifest in manifests():
+        yield from below(manifest)
+
+
+def image_commands() -> list[list[str]]:
+    found = re.findall(r"^\s*CMD (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
+    return [yaml.safe_load(command) for command in found]
+
+
+def command_lines() -> list[list[str]]:
+    lines = [service["command"] for service in compose()["services"].values() if "command" in service]
+    lines += [container["command"] for container in containers()]
+    lines += image_commands()
+    plain = []
+    for line in lines:
+        if line[:2] == ["sh", "-c"]:  # what runs, and what is made of its exit code
+            line = shlex.split(line[2].split("||")[0])
+        if line not in plain:
+            plain.append(line)
+    return plain
+
+
+def named_settings() -> Iterator[tuple[str, str, str | None]]:
+    """Where, name and value (None where it is known in the cluster alone)."""
+    for name, service in compose()["services"].items():
+        for setting, value in service.get("environment", {}).items():
+            if setting.startswith(PREFIX):
+                yield f"compose {name}", setting, str(value)
+    for manifest in manifests():
+        if manifest["kind"] == "ConfigMap":
+            for setting, value in manifest["data"].items():
+                yield "config map", setting, value
+    for container in containers():
+        for entry in container.get("env", []):
+            yield f"container {container['name']}", entry["name"], entry.get("value")
+    for setting, value in re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE.read_text()):
+        yield "image", setting, value
+
+
+def test_the_compose_file_follows_its_schema() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_services_volumes_and_conditions_of_the_compose_file_exist() -> None:
+    services, volumes = compose()["services"], compose()["volumes"]
+    assert {"kafka", "topics", "worker-1", "worker-2", "archive", "schedule"} <= set(services)
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= set(services)
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in volumes
+    for other in (one for one, wanted in services.items() for one in wanted.get("depends_on", {})):
+        assert other in services
+    dockerfile = services["worker-1"]["build"]["dockerfile"]
+    assert (ROOT / dockerfile).exists()
+    assert (
+        services["worker-1"]["environment"]["NEXTCLICK_MEMBER_ID"]
+        != (services["worker-2"]["environment"]["NEXTCLICK_MEMBER_ID"])
+    )
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_manifests_follow_the_schemas_of_kubernetes(path: Path) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_pod_keeps_its_name_as_static_member_and_its_volume() -> None:
+    (stateful,) = [manifest for manifest in manifests() if manifest["kind"] == "StatefulSet"]
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    by_name = {entry["name"]: entry for entry in container["env"]}
+    assert by_name["NEXTCLICK_MEMBER_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    claims = {claim["metadata"]["name"] for claim in stateful["spec"]["volumeClaimTemplates"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert set(mounts) <= claims
+    assert by_name["NEXTCLICK_DATA_DIR"]["value"] in mounts.values()
+
+
+def test_nothing_runs_as_root() -> None:
+    for manifest in manifests():
+        template = manifest.get("spec", {}).get("template") or manifest.get("spec", {}).get("jobTemplate", {}).get(
+            "spec", {}
+        ).get("template")
+        if template:
+            assert template["spec"]["securityContext"]["runAsNonRoot"], manifest["metadata"]["name"]
+    assert re.search(r"^USER [1-9]\d*$", DOCKERFILE.read_text(), re.MULTILINE)
+
+
+def test_what_the_image_copies_is_there_and_is_what_the_package_needs() -> None:
+    copied = re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    sources = [source for line in copied for source in line.split()[:-1]]
+    assert all((ROOT / source).exists() for source in sources)
+    packages = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert packages is not None
+    assert set(re.findall(r'"(\w+)"', packages[1])) <= set(sources)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(f"!{source}" in allowed for source in sources)
+
+
+@pytest.mark.parametrize("line", command_lines(), ids=" ".join)
+def test_every_command_line_exists(line: list[str], tmp_path: Path) -> None:
+    if line[0] == "nextclick":
+        group: Any = typer.main.get_command(app)
+        group.commands[line[1]].make_context(line[1], line[2:])  # parses, and refuses what is unknown
+        return
+    if line[0] == "python":
+        compile(line[2], "health check", "exec")
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", *line, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--without-web" in done.stdout
+
+
+def test_every_setting_named_is_a_setting_and_its_value_fits() -> None:
+    found = list(named_settings())
+    assert found
+    for place, name, value in found:
+        field = name.removeprefix(PREFIX).lower()
+        assert field in Settings.model_fields, f"{place}: {name}"
+        if value is not None:
+            Settings(_env_file=None, **{field: value})  # type: ignore[arg-type]
+
+
+def test_health_is_asked_at_the_port_and_pages_of_the_worker() -> None:
+    text = DOCKERFILE.read_text() + (ROOT / "deploy" / "kubernetes" / "worker.yaml").read_text()
+    asked = re.findall(r"http://127.0.0.1:(\d+)(/\w+)", text)
+    assert {page for _, page in asked} == {"/health", "/metrics"}
+    assert {int(port) for port, _ in asked} == {Settings.model_fields["web_port"].default}
