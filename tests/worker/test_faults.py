@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import rocksdict
 from aiokafka import AIOKafkaProducer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -258,3 +259,41 @@ def test_a_full_disk_stops_the_worker_with_one_line_and_nothing_is_lost(deployme
     assert "Traceback" not in worker.said
     deployment.start()
     assert_undisturbed(deployment, duplicates_allowed=True)
+
+
+def test_disk_and_changelog_stay_bounded_by_the_live_sessions(tmp_path: Path) -> None:
+    properties = {
+        "log.retention.check.interval.ms": "500",
+        "log.initial.task.delay.ms": "500",
+        "log.segment.delete.delay.ms": "0",
+    }
+    with LocalBroker(data=tmp_path / "kafka", properties=properties) as broker:
+        given = Settings(
+            _env_file=None,
+            broker=broker.address,
+            partitions=2,
+            session_life="4s",
+            models_uri=str(tmp_path / "models"),
+        )
+        deployment = Deployment(with_topics(given), tmp_path)
+        try:
+            deployment.publish()
+            worker = deployment.start()
+            for wave in range(6):
+                deployment.send(clicks_of(400, 1, seed=wave))
+                deployment.wait_for_answers(400 * (wave + 1))
+                time.sleep(2)
+            deployment.send(clicks_of(10, 1, seed=99))
+            deployment.wait_until(lambda: len(deployment.states()) < 1000, "old states to leave the changelog")
+            deployment.wait_until_all_answered()
+            assert worker.stop() == 0
+            assert stored_sessions(tmp_path / "w1") < 1000
+        finally:
+            deployment.close()
+
+
+def stored_sessions(data: Path) -> int:
+    """Sessions in the RocksDB of a worker that is not running."""
+    databases = list((data / "worker" / "v1" / "tables").glob("sessions-*.db"))
+    assert databases
+    return sum(len(list(rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True)).keys())) - 1 for path in databases)
