@@ -68,7 +68,6 @@ def fit(
     config: FitConfig,
     progress: Callable[[Progress], None] | None = None,
     *,
-    threads: int = 1,
     plain: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> FitResult:
@@ -87,7 +86,6 @@ def fit(
         support: (I,) int64, training clicks of each item, at least 1.
         config: see there.
         progress: called every few steps and at the end of each epoch.
-        threads: of the compiled kernel; no more than there are idle cores.
         plain: train by autograd where the compiled kernel could.
         checkpoint: go on from it where there is one, and keep it after every epoch.
 
@@ -99,7 +97,7 @@ def fit(
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
         raise TrainingError("all clicks are on one item, so there is nothing to tell apart: train on more clicks")
-    path = path_of(network, support, config, threads, plain)
+    path = path_of(network, support, config, plain)
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
     losses: list[float] = []

@@ -51,12 +51,10 @@ def kernel_can(network: GRU4Rec, config: FitConfig) -> bool:
     )
 
 
-def path_of(
-    network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, threads: int = 1, plain: bool = False
-) -> Path:
+def path_of(network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, plain: bool = False) -> Path:
     """The kernel where it can, autograd elsewhere and where `plain` asks for it."""
     if plain or not kernel_can(network, config):
         return AutogradPath(network, support, config)
     from trainer.kernel.path import KernelPath  # numba takes a second to import
 
-    return KernelPath(network, support, config, threads)
+    return KernelPath(network, support, config)

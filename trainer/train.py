@@ -29,7 +29,6 @@ def train(
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
-    threads: int = 1,
 ) -> tuple[Bundle, FitResult]:
     """Filter clicks, build a network for their items and fit it.
 
@@ -40,7 +39,6 @@ def train(
         progress: as `fit` calls it.
         checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
             the caller's to remove.
-        threads: of the compiled kernel.
 
     Returns:
         The bundle with its network on the CPU, and how the fit went.
@@ -65,7 +63,7 @@ def train(
     torch.manual_seed(config.fit.seed)
     network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
     kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
-    result = fit(network, sessions, index.support, config.fit, progress, threads=threads, checkpoint=kept)
+    result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept)
     bundle = Bundle(
         version=new_version(),
         network=network.cpu().requires_grad_(False).eval(),

@@ -120,9 +120,6 @@ def train(
     ] = None,
     min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item.")] = DEFAULT.min_support,
     min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session.")] = DEFAULT.min_length,
-    threads: Annotated[
-        int, typer.Option(min=1, max=64, help="CPU threads; more than there are idle cores is slow.")
-    ] = 1,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Keep the state of every epoch in this directory, and go on from it after an interruption."),
@@ -170,7 +167,7 @@ def train(
     )
     splits = [name.strip() for name in split.split(",")] if split else []
     table = Source(clicks, splits, read_duration(since, "--since"), read_duration(session_gap, "--session-gap"))
-    run(table, out, publish, chosen, settings, threads, checkpoint)
+    run(table, out, publish, chosen, settings, checkpoint)
 
 
 def refuse_unused(
@@ -204,7 +201,6 @@ def run(
     publish: bool,
     config: TrainConfig,
     settings: "Settings",
-    threads: int,
     checkpoint: Path | None,
 ) -> None:
     """Read, train, write and publish; everything but the options."""
@@ -230,7 +226,7 @@ def run(
     with progress_bar() as advance:
         options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
         options |= options.pop("fit")
-        bundle, result = train_bundle(clicks, config, options, advance, checkpoint, threads)
+        bundle, result = train_bundle(clicks, config, options, advance, checkpoint)
     directory = out or default_directory(settings) / bundle.version
     digest = write_bundle(bundle, directory)
     if checkpoint is not None:

@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import torch
 
 from gru4rec.network import GRU4Rec, NetworkConfig
 from trainer.autograd import AutogradPath
+from trainer.compiled import compiled
 from trainer.config import FitConfig
 from trainer.kernel import arithmetic
 from trainer.kernel.layout import Options
@@ -129,6 +131,16 @@ def test_blocks_of_steps_of_any_size_train_the_same() -> None:
         weights.append(kernel.model.rows.copy())
     assert np.array_equal(weights[0], weights[1])
     assert np.array_equal(weights[0], weights[2])
+
+
+def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(cache: bool = False, **options: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba.njit(**options)
+
+    monkeypatch.setattr("trainer.compiled.njit", njit)
+    assert compiled(lambda x: x + 1)(2) == 3
 
 
 @pytest.fixture

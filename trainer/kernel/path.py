@@ -21,10 +21,9 @@ LINE = 16  # those of a cache line
 class KernelPath:
     """Trains a network's weights in a layout of their own, until `write`: see `trainer.path.Path`."""
 
-    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, threads: int = 1) -> None:
+    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> None:
         self.network = network
         self.config = config
-        self.threads = threads
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
         self.model = _read(network, config.batch_size)
         corrects = config.loss == "cross-entropy"
