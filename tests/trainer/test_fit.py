@@ -173,7 +173,7 @@ def test_the_session_s_past_counts_and_not_only_its_last_click() -> None:
         network,
         sessions,
         support_of(sessions),
-        FitConfig(samples=16, learning_rate=0.05, dropout_hidden=0.0, epochs=15),
+        FitConfig(batch_size=32, samples=16, learning_rate=0.05, dropout_hidden=0.0, epochs=15),
     )
     assert evaluate(network, sessions).recall[1] > 0.95
 

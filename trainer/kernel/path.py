@@ -1,6 +1,7 @@
 """The way into the compiled kernel: a network's weights to its layout and back."""
 
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, it would miss the limit below
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
