@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     retrain_epochs: int = Field(3, ge=1, description="passes of a warm retraining over new and replayed sessions")
     retrain_replay: float = Field(
-        0.5, ge=0, le=1, description="share of the older sessions that a warm retraining goes over again"
+        0.45, ge=0, le=1, description="share of the older sessions that a warm retraining goes over again"
     )
     retrain_config: Path | None = Field(
         None, description="a TOML file of `nextclick train` options that retraining uses"

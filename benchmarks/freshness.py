@@ -1,0 +1,163 @@
+"""What freshness is worth: the simulated shop with daily launches, and three ways to keep a model.
+
+    python -m benchmarks.freshness --days 10 --sessions 4000 --plot freshness.png
+
+    never    trained once on the first days
+    daily    trained in full every midnight on the last days
+    hourly   warm from the model before, every hour
+
+Every session is ranked by the model that served when it began, on all of its next clicks: an item that the model does
+not know is a miss. No gate holds a model back. An item counts as found when a click on it was among the 20
+recommended for the first time.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from nextclick.shop import ShopConfig, open_shop, visit
+from trainer.config import FitConfig, TrainConfig
+from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
+from trainer.retrain.judge import Events, rank_by_bundle
+
+HOUR, DAY = 3_600_000, 86_400_000
+CONFIG = TrainConfig(
+    FitConfig(batch_size=64, samples=256, learning_rate=0.1, dropout_hidden=0.2, epochs=10),
+    hidden=64,
+    min_support=3,
+    device="cpu",
+)
+HOURLY_EPOCHS, HOURLY_REPLAY = 2, 0.1
+"""An hour is little beside the window: the share that is gone over again decides the cost."""
+
+
+@dataclasses.dataclass
+class Kept:
+    """What became of one way to keep a model."""
+
+    hits: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # by day
+    events: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
+    found: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
+    cpu: float = 0.0
+    trainings: int = 0
+
+
+def follow(
+    way: str,
+    clicks: pl.DataFrame,
+    launched: dict[int, int],
+    first: int,
+    days: int,
+    window: int,
+    warmth: tuple[int, float],
+) -> Kept:
+    """Serve the days from `first` on, hour by hour."""
+    kept = Kept()
+    begin = int(clicks["timestamp"].min()) // DAY * DAY  # type: ignore[arg-type]
+    starts = clicks.with_columns(pl.col("timestamp").min().over("session_id").alias("start"))
+    model = _train(clicks.filter(pl.col("timestamp") < begin + first * DAY), None, kept)
+    for hour in range(first * 24, days * 24):
+        now = begin + hour * HOUR
+        log = clicks.filter((pl.col("timestamp") < now) & (pl.col("timestamp") >= now - window * DAY))
+        if way == "daily" and hour % 24 == 0 and hour > first * 24:
+            model = _train(log, None, kept)
+        elif way == "hourly" and hour > first * 24:
+            seen = model.bundle.trained_on
+            assert seen is not None
+            warm = WarmStart(model.bundle, model.memory, seen.last or 0, *warmth)
+            model = _train(log, warm, kept)
+        _serve(starts.filter((pl.col("start") >= now) & (pl.col("start") < now + HOUR)), model, launched, hour, kept)
+    return kept
+
+
+def _train(frame: pl.DataFrame, warm: WarmStart | None, kept: Kept) -> Candidate:
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.process_time()
+        candidate = train_candidate(frame, CONFIG, warm, {}, "", {}, Path(scratch), torch.device("cpu"))
+        kept.cpu += time.process_time() - began
+        kept.trainings += 1
+        return candidate
+
+
+def _serve(sessions: pl.DataFrame, model: Candidate, launched: dict[int, int], hour: int, kept: Kept) -> None:
+    frame = sessions.sort("start", "session_id", "timestamp", maintain_order=True)
+    events = Events.of(frame)
+    if not len(events):
+        return
+    rank = rank_by_bundle(model.bundle, events).rank
+    kept.events[hour // 24] += len(rank)
+    kept.hits[hour // 24] += int((rank <= 20).sum())
+    usable = frame.filter(pl.len().over("session_id") >= 2)
+    same = (usable["session_id"] == usable["session_id"].shift(1)).fill_null(False)
+    target = usable.filter(same)
+    for item, moment in target.filter(pl.Series(rank <= 20)).select("item_id", "timestamp").iter_rows():
+        if item in launched and item not in kept.found:
+            kept.found[item] = moment - launched[item]
+
+
+def plot(results: dict[str, Kept], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for way, kept in results.items():
+        days = sorted(kept.events)
+        axes.plot([day + 1 for day in days], [kept.hits[day] / kept.events[day] for day in days], marker="o", label=way)
+    axes.set(xlabel="day", ylabel="Recall@20, live", title="What freshness is worth")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--first", type=int, default=2, help="days before serving begins")
+    parser.add_argument("--window", type=int, default=4, help="days that a training reads")
+    parser.add_argument("--sessions", type=int, default=4000, help="a day")
+    parser.add_argument("--epochs", type=int, default=HOURLY_EPOCHS, help="of a warm training")
+    parser.add_argument("--replay", type=float, default=HOURLY_REPLAY, help="share of the older sessions in it")
+    parser.add_argument("--only", help="one of the ways")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shop = open_shop(ShopConfig(), options.days, options.seed)
+    visits = visit(shop, options.sessions * options.days, options.seed)
+    clicks = pl.DataFrame({"session_id": visits.session_id, "item_id": visits.item_id, "timestamp": visits.timestamp})
+    begin = int(visits.timestamp.min()) // DAY * DAY
+    launched = {
+        int(item) + 1: begin + int(shop.launch_day[item]) * DAY
+        for item in np.flatnonzero(shop.launch_day >= options.first)
+    }
+    results = {}
+    for way in [options.only] if options.only else ["never", "daily", "hourly"]:
+        kept = results[way] = follow(
+            way, clicks, launched, options.first, options.days, options.window, (options.epochs, options.replay)
+        )
+        minutes = [moment / 60_000 for moment in kept.found.values()]
+        figures = {
+            "way": way,
+            "Recall@20": round(sum(kept.hits.values()) / sum(kept.events.values()), 4),
+            "Recall@20, last day": round(kept.hits[options.days - 1] / kept.events[options.days - 1], 4),
+            "launched items found": f"{len(minutes)} of {len(launched)}",
+            "minutes from launch to found, median": round(statistics.median(minutes)) if minutes else None,
+            "trainings": kept.trainings,
+            "CPU seconds": round(kept.cpu, 1),
+        }
+        print(json.dumps(figures), flush=True)
+    if options.plot is not None:
+        plot(results, options.plot)
+
+
+if __name__ == "__main__":
+    main()

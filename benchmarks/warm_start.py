@@ -1,0 +1,89 @@
+"""A warm start against a full retraining, on one more half day of data.
+
+    python -m benchmarks.warm_start --clicks rsc15_apr_2days.parquet --seeds 3
+
+The file has the splits `train` (the first day) and `test` (the second). A model of the first day serves; then the first
+half of the second day's sessions arrive. `full` trains on everything from nothing, `warm` goes on from the serving
+model as `nextclick retrain` does; both are judged on the second half, by full ranking over the same items.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+import torch
+
+from trainer.clicks import read_click_file
+from trainer.config import FitConfig, TrainConfig
+from trainer.evaluate import Evaluation, evaluate
+from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
+from trainer.sessions import sessions_of
+
+CONFIG = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05), device="cpu")
+EPOCHS, REPLAY = 3, 0.45
+
+
+def train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None) -> tuple[Candidate, float]:
+    """A candidate, and the CPU seconds it took."""
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.process_time()
+        candidate = train_candidate(frame, config, warm, {}, "", {}, Path(scratch), torch.device("cpu"))
+        return candidate, time.process_time() - began
+
+
+def judge(candidate: Candidate, frame: pl.DataFrame) -> Evaluation:
+    return evaluate(candidate.bundle.network, sessions_of(frame, candidate.index))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clicks", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--replay", type=float, default=REPLAY)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    before = read_click_file(options.clicks, ["train"]).frame
+    after = read_click_file(options.clicks, ["test"]).frame
+    starts = after.group_by("session_id").agg(pl.col("timestamp").min().alias("start")).sort("start")
+    middle = starts["start"][len(starts) // 2]
+    early = pl.col("timestamp").min().over("session_id") < middle
+    arrived, judged = after.filter(early), after.filter(~early)
+    everything = pl.concat([before, arrived])
+    train(before.head(5000), CONFIG, None)  # the kernel is compiled now, and not on anybody's account
+    rows = []
+    for seed in range(options.seeds):
+        config = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, seed=seed))
+        serving, _ = train(before, config, None)
+        full, full_cpu = train(everything, config, None)
+        seen = serving.bundle.trained_on
+        assert seen is not None
+        assert seen.last is not None
+        start = WarmStart(serving.bundle, serving.memory, seen.last, options.epochs, options.replay)
+        warm, warm_cpu = train(everything, config, start)
+        forgetful, _ = train(everything, config, dataclasses.replace(start, memory=None))
+        row = {
+            "seed": seed,
+            "full": judge(full, judged).recall[20],
+            "warm": judge(warm, judged).recall[20],
+            "warm, optimiser reset": judge(forgetful, judged).recall[20],
+            "full CPU s": full_cpu,
+            "warm CPU s": warm_cpu,
+        }
+        rows.append({name: round(value, 4) for name, value in row.items()})
+        print(json.dumps(rows[-1]), flush=True)
+    mean = {name: statistics.mean(row[name] for row in rows) for name in rows[0] if name != "seed"}
+    print(
+        f"warm reaches {mean['warm'] / mean['full']:.2%} of the full retraining's Recall@20 at "
+        f"{mean['warm CPU s'] / mean['full CPU s']:.1%} of its CPU seconds (optimiser reset: "
+        f"{mean['warm, optimiser reset'] / mean['full']:.2%})"
+    )
+
+
+if __name__ == "__main__":
+    main()
