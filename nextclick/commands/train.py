@@ -131,7 +131,7 @@ def train(
 ) -> None:
     """Train a model bundle on clicks.
 
-    The defaults were chosen on validation parts of three data sets: docs/training.md. With a few thousand items,
+    The defaults were chosen on validation parts of public data: docs/training.md. With a few thousand items,
     --samples 512 is nearly as good and half as slow again; the paper's settings are --samples 0 --input one-hot.
     """
     from schemas.settings import load_settings
