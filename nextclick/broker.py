@@ -62,7 +62,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 """
 
-# Half the CPU time of a start, which counts on a laptop and in tests; it still takes 150,000 clicks/s on two busy cores.
+# Half the CPU time of a start, which counts on a laptop and in tests; it still takes 150,000 clicks/s on two cores.
 _QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _LOG_FORMAT = {"showDateTime": "true", "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS", "showThreadName": "false"}
 

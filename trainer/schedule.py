@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.sessions import Sessions
 
 Order = Literal["time", "length", "random"]

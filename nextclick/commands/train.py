@@ -41,11 +41,13 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"--config {path} cannot be read: {error}") from error
-    known = {parameter.name for parameter in context.command.params} - {"config", "help"}
-    values = {name.replace("-", "_"): value for name, value in options.items()}
+    # A parameter that would hide a Python name ends in "_": `input_` is --input.
+    parameters = {str(parameter.name).rstrip("_"): str(parameter.name) for parameter in context.command.params}
+    known = parameters.keys() - {"config", "help"}
     unknown = [name for name in options if name.replace("-", "_") not in known]
+    values = {parameters.get(name.replace("-", "_"), name): value for name, value in options.items()}
     if unknown:
-        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
+        names = ", ".join(sorted(name.replace("_", "-") for name in known))
         raise SettingsError(f"--config {path}: {', '.join(unknown)} is no option of train: it takes {names}")
     context.default_map = {**(context.default_map or {}), **values}
     return path

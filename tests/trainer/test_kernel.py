@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from gru4rec.compiled import compiled
 from gru4rec.network import GRU4Rec, NetworkConfig
 from trainer.autograd import AutogradPath
-from trainer.compiled import compiled
 from trainer.config import FitConfig
 from trainer.kernel import arithmetic
 from trainer.kernel.layout import Options
@@ -139,7 +139,7 @@ def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.Monke
             raise RuntimeError("cannot cache function: no locator available")
         return numba.njit(**options)
 
-    monkeypatch.setattr("trainer.compiled.njit", njit)
+    monkeypatch.setattr("gru4rec.compiled.njit", njit)
     assert compiled(lambda x: x + 1)(2) == 3
 
 

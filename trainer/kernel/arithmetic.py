@@ -9,7 +9,7 @@ from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.sampler import GOLDEN
 
 ZERO = np.float32(0)

@@ -8,7 +8,7 @@ no row is moved twice.
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel.arithmetic import random_word, uniform_double
 from trainer.kernel.layout import Columns, Items, Whole
 

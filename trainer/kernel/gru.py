@@ -15,7 +15,7 @@ dW = xᵀ [da_r da_z da_c]             dU = hᵀ [da_r da_z dq]          dx = [d
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
 from trainer.kernel.layout import Columns, Floats, Layer, Model, Options
 

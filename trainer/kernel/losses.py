@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel.arithmetic import ONE, TWO, ZERO, exp, float_of_bits, sigmoid, softplus
 from trainer.kernel.layout import Floats, Options
 

@@ -7,7 +7,7 @@ with G the gradient of the loss by S. The biases are in it: element h of every o
 
 import numpy as np
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel.arithmetic import ONE
 from trainer.kernel.layout import Columns, Floats, Layer, Model, Options, Output
 from trainer.kernel.losses import loss_and_gradient

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel.arithmetic import ONE, prefetch
 from trainer.kernel.layout import Floats
 

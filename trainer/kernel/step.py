@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from trainer.compiled import compiled
+from gru4rec.compiled import compiled
 from trainer.kernel import gru
 from trainer.kernel.columns import collect
 from trainer.kernel.layout import Columns, Items, Layer, Model, Options, Output, Plan

@@ -1,6 +1,7 @@
 """A candidate: the network that the newest clicks make, warm from the serving one or in full."""
 
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,9 +91,11 @@ def train_candidate(
         network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
         fitted, sessions = config.fit, sessions_of(kept, index)
     else:
-        network = warm_network(warm.parent, index, config.fit.seed).to(device)
-        fitted = replace(config.fit, epochs=warm.epochs)
-        sessions = sessions_of(_newer_and_replayed(kept, warm, config.fit.seed), index)
+        # Other random numbers than the parent's training: the same negatives again and again would be pushed out.
+        seed = config.fit.seed + zlib.crc32(warm.parent.version.encode())
+        network = warm_network(warm.parent, index, seed).to(device)
+        fitted = replace(config.fit, epochs=warm.epochs, seed=seed)
+        sessions = sessions_of(_newer_and_replayed(kept, warm, seed), index)
         if warm.memory is not None:
             before = rows_before(list(index.ids), warm.parent.rows)
             begin = remembered(network, index.support, fitted, warm.memory, before)
