@@ -25,7 +25,7 @@ from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
 from trainer.sessions import sessions_of
 
 CONFIG = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05), device="cpu")
-EPOCHS, REPLAY = 3, 0.45
+EPOCHS, REPLAY = 2, 0.85
 
 
 def train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None) -> tuple[Candidate, float]:

@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     retrain_max_age: Duration = Field(
         timedelta(days=2), description="retraining refuses a log whose newest click is older than this"
     )
-    retrain_epochs: int = Field(3, ge=1, description="passes of a warm retraining over new and replayed sessions")
+    retrain_epochs: int = Field(2, ge=1, description="passes of a warm retraining over new and replayed sessions")
     retrain_replay: float = Field(
-        0.45, ge=0, le=1, description="share of the older sessions that a warm retraining goes over again"
+        0.85, ge=0, le=1, description="share of the older sessions that a warm retraining goes over again"
     )
     retrain_config: Path | None = Field(
         None, description="a TOML file of `nextclick train` options that retraining uses"
