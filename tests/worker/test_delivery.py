@@ -45,11 +45,12 @@ def test_workers_that_join_and_leave_lose_and_double_nothing(deployment: Deploym
     workers = [deployment.start("w1")]
     deployment.send(clicks_of(1, 1, seed=9))
     deployment.wait_for_answers(1)
-    with deployment.flowing(clicks_of(400, 25), RATE):
+    clicks = clicks_of(400, 25)
+    with deployment.flowing(clicks, RATE / 2):
         for turn in range(4):
             answered = deployment.count(deployment.settings.recommendations_topic)
             workers.append(deployment.start(f"w{2 + turn % 2}"))
-            deployment.wait_for_answers(answered + 900)
+            deployment.wait_for_answers(min(answered + 1000, len(clicks)))
             leaving = workers.pop(0)
             assert leaving.stop() == 0
     assert_undisturbed(deployment, duplicates_allowed=False)

@@ -248,7 +248,7 @@ def test_a_full_disk_stops_the_worker_with_one_line_and_nothing_is_lost(deployme
     deployment.publish()
     deployment.send(clicks_of(2000, 5))
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limit[1]))  # inherited: RocksDB cannot write beyond it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, limit[1]))  # inherited: RocksDB cannot write beyond it
     try:
         worker = deployment.start()
     finally:

@@ -51,7 +51,7 @@ def test_a_session_begins_where_it_begins_in_the_worker(tmp_path: object) -> Non
         key = str(session).encode()
         state = unpack(states[key]) if key in states else new_session(0)
         outcome = recommender.recommend([PendingClick(0, offset, key, session, item, moment, state)], 0)
-        states.update(outcome.states)
+        states.update({session_key: packed for (_, session_key), packed in outcome.states.items()})
         lived.setdefault(key, []).append(len(unpack(states[key]).history))
     in_worker = sorted(length for histories in lived.values() for length in _ends(histories))
     numbered = cut(frame, GAP)
