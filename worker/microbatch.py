@@ -11,7 +11,7 @@ from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.recommender import Outcome, PendingClick
-from worker.session import new_session
+from worker.session import SessionState, new_session
 
 
 @dataclass
@@ -24,6 +24,7 @@ class MicroBatch:
         rejected: partition → what was no click.
         next_offsets: partition → the offset after the last record.
         oldest: record time of the first click of each fetch, ms since 1970 UTC.
+        states: (partition, session key) → the state that its clicks share; filled in when they are attached.
         answered: set once its answers are acknowledged, or given up.
     """
 
@@ -32,6 +33,7 @@ class MicroBatch:
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
     next_offsets: dict[int, int] = field(default_factory=dict)
     oldest: list[int] = field(default_factory=list)
+    states: dict[tuple[int, bytes], SessionState] = field(default_factory=dict)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 

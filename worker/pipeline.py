@@ -134,8 +134,8 @@ class Pipeline:
             outcome = await self._recommend(batch)
             if batch.epoch != self._epoch:
                 continue
-            for click in batch.clicks:
-                self._in_flight[click.partition, click.key] = _InFlight(click.state, batch)
+            for place, state in batch.states.items():
+                self._in_flight[place] = _InFlight(state, batch)
             await self._start_delivery(batch, outcome)
             await self._gather(batch)
 
@@ -172,7 +172,7 @@ class Pipeline:
                     await asyncio.sleep(0.01)
 
     def _attach_states(self, batch: MicroBatch) -> None:
-        found: dict[tuple[int, bytes], SessionState] = {}
+        found = batch.states
         missing: dict[int, list[bytes]] = defaultdict(list)
         for click in batch.clicks:
             place = (click.partition, click.key)
@@ -243,7 +243,7 @@ class Pipeline:
         for partition, offset in batch.next_offsets.items():
             self._app.consumer.stored(TP(settings.clicks_topic, partition), offset)
         self._app.after_step("offsets")
-        for place in {(click.partition, click.key) for click in batch.clicks}:
+        for place in batch.states:
             if self._in_flight[place].batch is batch:
                 del self._in_flight[place]
         self._count(batch, outcome)
