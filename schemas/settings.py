@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     latency_objective: Duration = Field(
         timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"
     )
-    max_batch: int = Field(1024, ge=1, le=65_536, description="most clicks in one micro-batch")
+    max_batch: int = Field(2048, ge=1, le=65_536, description="most clicks in one micro-batch; reached under a backlog")
     web_port: int = Field(6066, ge=1, le=65_535, description="the worker's health and metrics page, on 127.0.0.1")
 
     @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
