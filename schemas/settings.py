@@ -110,7 +110,10 @@ class Settings(BaseSettings):
         timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"
     )
     max_batch: int = Field(2048, ge=1, le=65_536, description="most clicks in one micro-batch; reached under a backlog")
-    web_port: int = Field(6066, ge=1, le=65_535, description="the worker's health and metrics page, on 127.0.0.1")
+    web_bind: str = Field(
+        "127.0.0.1", description="address of the worker's /health and /metrics; 0.0.0.0 where others must reach them"
+    )
+    web_port: int = Field(6066, ge=1, le=65_535, description="port of the worker's /health and /metrics")
 
     @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
     @classmethod

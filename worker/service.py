@@ -32,7 +32,7 @@ def create_app() -> DeliveryApp:
         _stop(error)
     app = DeliveryApp(
         settings,
-        web_bind="127.0.0.1",
+        web_bind=settings.web_bind,
         web_port=settings.web_port,
         Worker=Worker,
     )
