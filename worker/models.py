@@ -48,7 +48,7 @@ class ModelFollower:
         self._device = device
         self._serve = serve
         self._shadow = shadow
-        self._cache = settings.data_dir.absolute() / "models"
+        self._cache = settings.data_dir.absolute() / "fetched-models"  # by default the registry is at data_dir/models
         self._serving: str | None = None
         self._shadowing: str | None = None
 

@@ -155,6 +155,16 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(
     assert "Traceback" not in worker.said
 
 
+def test_a_worker_leaves_the_bundles_at_the_models_uri_alone(deployment: Deployment) -> None:
+    registry = deployment.directory / "w1" / "models"  # where the default settings have it: in the data directory
+    deployment.settings = deployment.settings.model_copy(update={"models_uri": str(registry)})
+    worker = deployment.start("w1")
+    for version in ("v1", "v2"):
+        deployment.publish(version, seed=len(version))
+        deployment.wait_until(lambda version=version: f"model {version} is ready" in worker.said, version)
+    assert sorted(path.name for path in registry.iterdir()) == ["v1", "v2"]
+
+
 def test_two_workers_in_one_data_directory(deployment: Deployment) -> None:
     deployment.publish()
     first = deployment.start("w1")
