@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import logging
+import socket
 import sys
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -84,6 +85,8 @@ class Worker(faust.Worker):
         settings = self.app.settings
         try:
             lock = _lock(settings.data_dir)
+            if self.app.conf.web_enabled:
+                _check_port(self.app.conf.web_bind, self.app.conf.web_port)
             self.loop.run_until_complete(check_topics(settings))
         except NextclickError as error:
             _stop(error)
@@ -107,6 +110,18 @@ def _lock(data_dir: Path) -> IO[str]:
             f"NEXTCLICK_DATA_DIR={str(data_dir)!r} is in use by another worker: give each worker its own"
         ) from None
     return lock
+
+
+def _check_port(address: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise SettingsError(
+                f"NEXTCLICK_WEB_PORT={port} on {address} cannot be used ({error.strerror}): give each worker on one "
+                "machine its own, or start it with --without-web"
+            ) from error
 
 
 def _stop(error: NextclickError) -> NoReturn:

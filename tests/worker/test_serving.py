@@ -1,5 +1,6 @@
 """The worker seen from outside: models come and go, figures agree, sessions leave, a bad start says why."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -173,6 +174,16 @@ def test_two_workers_in_one_data_directory(deployment: Deployment) -> None:
     assert second.process.wait(60) == 1
     assert "is in use by another worker: give each worker its own" in second.said
     assert first.alive
+
+
+def test_a_web_port_that_is_taken(deployment: Deployment, free_port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port))
+        taken.listen()
+        worker = deployment.start(NEXTCLICK_WEB_PORT=str(free_port), web=True)
+        assert worker.process.wait(60) == 1
+    assert f"NEXTCLICK_WEB_PORT={free_port} on 127.0.0.1 cannot be used" in worker.said.splitlines()[-1]
+    assert "Traceback" not in worker.said
 
 
 def test_importing_the_package_needs_neither_settings_nor_a_broker() -> None:
