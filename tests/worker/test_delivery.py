@@ -82,7 +82,9 @@ def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: De
 def test_a_crash_after_any_step_of_a_delivery_is_repaired(deployment: Deployment, step: str) -> None:
     deployment.publish()
     deployment.send(clicks_of(300, 10))
-    crashing = deployment.start(module="tests.worker.crashing", NEXTCLICK_TEST_CRASH=f"{step}:3")
+    crashing = deployment.start(
+        module="tests.worker.crashing", NEXTCLICK_TEST_CRASH=f"{step}:3", NEXTCLICK_MAX_BATCH="256"
+    )
     deployment.wait_until(lambda: not crashing.alive, "the crash")
     deployment.start()
     assert_undisturbed(deployment, duplicates_allowed=step == "answers")

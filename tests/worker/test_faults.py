@@ -250,7 +250,7 @@ def test_a_full_disk_stops_the_worker_with_one_line_and_nothing_is_lost(deployme
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, limit[1]))  # inherited: RocksDB cannot write beyond it
     try:
-        worker = deployment.start()
+        worker = deployment.start(NEXTCLICK_MAX_BATCH="256")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     deployment.wait_until(lambda: not worker.alive, "the stop")
