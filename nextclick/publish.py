@@ -87,22 +87,33 @@ async def rollback(settings: Settings) -> ModelAnnouncement:
 
 async def announcements(settings: Settings) -> list[ModelAnnouncement]:
     """What the models topic still holds for this model's name, oldest first; the last one serves."""
+    found: list[ModelAnnouncement] = []
+    for key, value in await models_messages(settings):
+        if key == settings.model_name.encode():
+            try:
+                found.append(ModelAnnouncement.model_validate_json(value))
+            except ValidationError:
+                continue
+    return found
+
+
+async def models_messages(settings: Settings) -> list[tuple[bytes, bytes]]:
+    """Key and value of all that the models topic holds now, oldest first; messages that lack either are left out.
+
+    Raises:
+        BrokerError, TopicError: there is nobody to ask.
+    """
     await check_topics(settings, [settings.models_topic])
     partition = TopicPartition(settings.models_topic, 0)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
-    found: list[ModelAnnouncement] = []
+    found: list[tuple[bytes, bytes]] = []
     async with connected(consumer, settings):
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
         end = (await consumer.end_offsets([partition]))[partition]
         while await consumer.position(partition) < end:
-            records = await consumer.getmany(partition, timeout_ms=500)
-            for record in records.get(partition, []):
-                if record.key == settings.model_name.encode() and record.value is not None:
-                    try:
-                        found.append(ModelAnnouncement.model_validate_json(record.value))
-                    except ValidationError:
-                        continue
+            records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+            found += [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
     return found
 
 

@@ -1,10 +1,11 @@
 """Decisions on the models topic: each under a key of its own, so that compaction keeps the whole story."""
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 
+from nextclick.publish import models_messages
 from schemas.decision import DECISION, Decision
-from schemas.kafka import check_topics, connected
+from schemas.kafka import connected
 from schemas.settings import Settings
 
 
@@ -27,21 +28,12 @@ async def decisions(settings: Settings) -> list[Decision]:
     Raises:
         BrokerError, TopicError: there is nobody to ask.
     """
-    await check_topics(settings, [settings.models_topic])
-    partition = TopicPartition(settings.models_topic, 0)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
     prefix = f"{settings.model_name}{DECISION}".encode()
     found: dict[bytes, Decision] = {}
-    async with connected(consumer, settings):
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        end = (await consumer.end_offsets([partition]))[partition]
-        while await consumer.position(partition) < end:
-            records = await consumer.getmany(partition, timeout_ms=500)
-            for message in records.get(partition, []):
-                if message.key is not None and message.key.startswith(prefix) and message.value is not None:
-                    try:
-                        found[message.key] = Decision.model_validate_json(message.value)
-                    except ValidationError:
-                        continue
+    for key, value in await models_messages(settings):
+        if key.startswith(prefix):
+            try:
+                found[key] = Decision.model_validate_json(value)
+            except ValidationError:
+                continue
     return sorted(found.values(), key=lambda decision: decision.decided_at)
