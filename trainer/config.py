@@ -1,28 +1,39 @@
 """What a training run can be told, with the defaults. Light to import: the command line shows them in its help."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Strength = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to fit. The defaults were chosen on the newest tenth of training sessions, see docs/training.md."""
+    """How to fit; ranges are checked where options are read.
+
+    The defaults were chosen on the newest tenth of training sessions, see docs/training.md.
+    """
 
     loss: Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"] = "cross-entropy"
-    batch_size: int = 128  # lanes; twice as fast as 32 and, at the same learning rate, as good
-    samples: int = 2048  # negatives a step; without any, Recall@20 falls by a third
-    sample_alpha: float = 0.5  # negatives by support^alpha
-    logq: float = 1.0  # correction of the scores for how often an item is drawn; cross-entropy only
-    bpreg: float = 1.0  # bpr-max: how strongly negatives' scores are held near 0
-    elu: float = 0.5  # bpr-max: scores below 0 become elu·(e^s − 1); 0 leaves them as they are
+    batch_size: Count = 128  # lanes; twice as fast as 32 and, at the same learning rate, as good
+    samples: Annotated[int, Field(ge=0)] = 2048  # negatives a step; without any, Recall@20 falls by a third
+    sample_alpha: Share = 0.5  # negatives by support^alpha
+    logq: Share = 1.0  # correction of the scores for how often an item is drawn; cross-entropy only
+    bpreg: Strength = 1.0  # bpr-max: how strongly negatives' scores are held near 0
+    elu: Strength = 0.5  # bpr-max: scores below 0 become elu·(e^s − 1); 0 leaves them as they are
     optimizer: Literal["adagrad", "rmsprop", "adam"] = "adagrad"
-    learning_rate: float = 0.05  # the published .2 costs .016 to .02 of Recall@20 where there are few clicks
-    momentum: float = 0.2  # adagrad and rmsprop
-    dropout_hidden: float = 0.4  # of a layer's output
-    dropout_embedding: float = 0.0  # of the input; not of the same row's use in the output
+    learning_rate: Rate = 0.05  # the published .2 costs .007 to .02 of Recall@20
+    momentum: Dropout = 0.2  # adagrad and rmsprop
+    dropout_hidden: Dropout = 0.4  # of a layer's output
+    dropout_embedding: Dropout = 0.0  # of the input; not of the same row's use in the output
     order: Literal["time", "length", "random"] = "time"  # in which an epoch takes the sessions
-    epochs: int = 10
-    seed: int = 0
+    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,9 @@ class TrainConfig:
 
     fit: FitConfig = field(default_factory=FitConfig)
     input: Literal["shared", "embedding", "one-hot"] = "shared"
-    hidden: int = 100
-    layers: int = 1
-    min_support: int = 5
-    min_length: int = 2
+    hidden: Count = 100
+    layers: Count = 1
+    reset: Literal["after", "before"] = "after"  # the recurrent product; the 2016 paper: before
+    min_support: Count = 5
+    min_length: Annotated[int, Field(ge=2)] = 2
     device: str = "auto"

@@ -61,7 +61,7 @@ def train(
     )
     del frame  # hours of training need it no longer
     torch.manual_seed(config.fit.seed)
-    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
+    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input, config.reset)).to(device)
     kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
     result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept)
     bundle = Bundle(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
 Input = Literal["shared", "embedding", "one-hot"]
+Reset = Literal["after", "before"]
 Optimizer = Literal["adagrad", "rmsprop", "adam"]
 Order = Literal["time", "length", "random"]
 
@@ -80,6 +81,9 @@ def train(
     ] = DEFAULT.input,
     hidden: Annotated[int, typer.Option(min=1, help="Hidden units of a layer.")] = DEFAULT.hidden,
     layers: Annotated[int, typer.Option(min=1, help="GRU layers.")] = DEFAULT.layers,
+    reset: Annotated[
+        Reset, typer.Option(help="The reset gate acts after the recurrent product, or before it as in the 2016 paper.")
+    ] = DEFAULT.reset,
     batch_size: Annotated[int, typer.Option(min=1, help="Sessions trained side by side.")] = FIT.batch_size,
     samples: Annotated[int, typer.Option(min=0, help="Negative samples a step.")] = FIT.samples,
     sample_alpha: Annotated[
@@ -134,7 +138,8 @@ def train(
     """Train a model bundle on clicks.
 
     The defaults were chosen on validation parts of public data: docs/training.md. With a few thousand items,
-    --samples 512 is nearly as good and half as slow again; the paper's settings are --samples 0 --input one-hot.
+    --samples 512 is nearly as good and half as slow again; the paper's settings are --samples 0 --input one-hot
+    --reset before.
     """
     from schemas.settings import load_settings
 
@@ -163,6 +168,7 @@ def train(
         input=input_,
         hidden=hidden,
         layers=layers,
+        reset=reset,
         min_support=min_support,
         min_length=min_length,
         device=device or settings.device,

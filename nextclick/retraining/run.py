@@ -280,7 +280,8 @@ class _Run:
         warm = None
         if parent is not None and settings.retrain_mode == "warm":
             shape = parent.network.config
-            if (shape.hidden, shape.layers, shape.input) == (config.hidden, config.layers, config.input):
+            wanted = (config.hidden, config.layers, config.input, config.reset)
+            if (shape.hidden, shape.layers, shape.input, shape.reset) == wanted:
                 warm = WarmStart(
                     parent,
                     registry.get_memory(parent.version, settings),

@@ -38,6 +38,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("samples = 'many'", r"a.toml: samples = 'many': input should be a valid integer"),
         ("epochs = 2.5", r"epochs = 2.5: "),
         ("loss = 'hinge'", r"loss = 'hinge': input should be "),
+        ("batch-size = 0", r"batch-size = 0: input should be greater than or equal to 1"),
+        ("dropout-hidden = 1.0", r"dropout-hidden = 1.0: input should be less than 1"),
+        ("learning-rate = -0.1", r"learning-rate = -0.1: input should be greater than 0"),
+        ("reset = 'never'", r"reset = 'never': input should be 'after' or 'before'"),
         ("= 3", r"a.toml cannot be read: "),
     ],
 )

@@ -96,6 +96,16 @@ def test_without_out_the_bundle_goes_below_the_models_uri(
     assert read_bundle(directory).version == directory.name
 
 
+def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
+    paper = ["--input", "one-hot", "--reset", "before", "--samples", 0, "--loss", "top1", "--layers", 2]
+    trained = nextclick(
+        "train", "--clicks", clicks_file, *paper, "--epochs", 1, "--hidden", 4, "--batch-size", 8, "--out", "bundle"
+    )
+    assert trained.returncode == 0, trained.stderr
+    config = read_bundle(tmp_path / "bundle").network.config
+    assert (config.input, config.reset, config.layers) == ("one-hot", "before", 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -52,7 +52,7 @@ def test_workers_that_join_and_leave_lose_and_double_nothing(deployment: Deploym
             workers.append(deployment.start(f"w{2 + turn % 2}"))
             deployment.wait_for_answers(min(answered + 1000, len(clicks)))
             leaving = workers.pop(0)
-            assert leaving.stop() == 0
+            assert leaving.stop() == 0, leaving.said[-4000:]
     assert_undisturbed(deployment, duplicates_allowed=False)
 
 

@@ -88,7 +88,9 @@ def train_candidate(
     torch.manual_seed(config.fit.seed)
     begin = None
     if warm is None:
-        network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input)).to(device)
+        network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input, config.reset)).to(
+            device
+        )
         fitted, sessions = config.fit, sessions_of(kept, index)
     else:
         # Other random numbers than the parent's training: the same negatives again and again would be pushed out.

@@ -170,7 +170,8 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    network = GRU4Rec(NetworkConfig(len(task.index), chosen.hidden, chosen.layers, chosen.input)).to(task.device)
+    shape = NetworkConfig(len(task.index), chosen.hidden, chosen.layers, chosen.input, chosen.reset)
+    network = GRU4Rec(shape).to(task.device)
     best = -1.0
     try:
         for epoch in _epochs(network, task, chosen.fit, lambda now: progress and progress(trial.number, now)):

@@ -149,6 +149,7 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go back to the committed offset of every partition, or to its beginning where there is none."""
+        generation = self.app.consumer_generation_id
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
         clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.clicks_topic}
         fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
@@ -162,7 +163,7 @@ class Consumer(driver.Consumer):
                 assert offset is not None
                 positions[TP(*tp)] = offset
                 self._committed_offset[TP(*tp)] = offset
-        self.app.source.restart(positions)
+        self.app.source.restart(positions, generation)
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seek, once no fetch is under way: its records would come from the place before."""
@@ -191,6 +192,9 @@ class Consumer(driver.Consumer):
                 await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:  # Faust takes it for a crash where the worker is told to stop in a rebalance
+            if not fetcher.should_stop:
                 raise
         finally:
             self._parked.set()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from faust.types import TP
+
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
@@ -18,6 +20,11 @@ class RecordBatch:
     partition: int
     generation: int
     records: list[Any]
+
+    @property
+    def tp(self) -> TP:
+        """The partition, as Faust names it."""
+        return TP(self.topic, self.partition)
 
     @property
     def first(self) -> int:

@@ -23,7 +23,6 @@ class BulkRecovery(Recovery):
     async def _slurp_changelogs(self) -> None:
         queue: asyncio.Queue[RecordBatch] = self.tables.changelog_queue
         while not self.should_stop:
-            self.signal_recovery_end.clear()
             try:
                 batch = await asyncio.wait_for(queue.get(), timeout=1.0)
             except TimeoutError:
@@ -34,10 +33,14 @@ class BulkRecovery(Recovery):
             if self.in_recovery and not self.need_recovery():
                 self._set_recovery_ended()
                 self.signal_recovery_end.set()
-                await asyncio.sleep(0)
+
+    def _set_recovery_started(self) -> None:
+        """The end of an earlier recovery is not the end of this one. (Stock clears it elsewhere, and can lose it.)"""
+        super()._set_recovery_started()
+        self.signal_recovery_end.clear()
 
     def _apply(self, batch: RecordBatch) -> None:
-        tp = TP(batch.topic, batch.partition)
+        tp = batch.tp
         if tp not in self.active_tps or batch.generation != self.app.consumer_generation_id:
             return
         seen = self.active_offsets[tp]

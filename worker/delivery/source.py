@@ -1,11 +1,13 @@
 """Clicks for the agent: complete, in offset order per partition, and only those of the present generation."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from worker.delivery.records import RecordBatch
@@ -22,6 +24,10 @@ class ClickSource:
     Between the fetcher and the agent records can vanish: queues are cleared around a rebalance. Each partition
     therefore has an expected offset, set when its reading starts. A batch that begins later is refused and the consumer
     goes back; if the same batch comes again, the log really has a hole there (retention, compaction): it is accepted.
+
+    While Faust recovers the table after a rebalance, clicks may be fetched already, from wherever the consumer stood.
+    Taking them would carry sessions past clicks that are still to come, which would then count as redelivered and stay
+    without an answer. So nothing of a generation is taken before the `restart` in that generation.
     """
 
     def __init__(self, app: "DeliveryApp") -> None:
@@ -31,24 +37,24 @@ class ClickSource:
         self._refused: dict[TP, int] = {}
         self._waiting: deque[RecordBatch] = deque()
         self._restarts = 0
-        self._halted = False
+        self._generation: int | None = None
 
     def connect(self, queue: "asyncio.Queue[RecordBatch]") -> None:
         """Read from the queue of the agent's stream."""
         self.queue = queue
 
-    def restart(self, positions: Mapping[TP, int]) -> None:
-        """Reading begins at these offsets; what is waiting is void."""
+    def restart(self, positions: Mapping[TP, int], generation: int) -> None:
+        """Reading begins at these offsets, for as long as the generation lasts; what is waiting is void."""
         self.halt()
         self._expected = dict(positions)
-        self._halted = False
+        self._generation = generation
 
     def halt(self) -> None:
         """Take nothing more until the next `restart`: what follows would leave a hole."""
         self._waiting.clear()
         self._refused.clear()
         self._restarts += 1
-        self._halted = True
+        self._generation = None
 
     @property
     def more_is_waiting(self) -> bool:
@@ -58,50 +64,65 @@ class ClickSource:
     async def take(self, limit: int) -> list[RecordBatch]:
         """The next clicks, at least one and at most `limit`; what is there is not waited for to grow.
 
+        Nothing is held while this waits: a rebalance in between can void nothing that is taken already.
+
         Raises:
             StopAsyncIteration: the worker is shutting down.
         """
         taken: list[RecordBatch] = []
         room = limit
-        restarts = self._restarts
         while room > 0:
             if self._waiting:
                 batch = self._waiting.popleft()
-            elif taken and self.queue.empty():
-                break
-            else:
+            elif not taken:
                 batch = await self.queue.get()
-            if restarts != self._restarts:
-                taken, room, restarts = [], limit, self._restarts
-            accepted = await self._accept(batch)
-            if accepted is None:
+            elif not self.queue.empty():
+                batch = self.queue.get_nowait()
+            else:
+                break
+            to_come = self._to_come(batch)
+            if to_come is None:
                 continue
-            if len(accepted.records) > room:
-                accepted, rest = accepted.split(room)
+            if self._follows_a_hole(to_come):
+                if taken:
+                    self._waiting.appendleft(to_come)
+                    break
+                await self._go_back(to_come)
+                continue
+            if len(to_come.records) > room:
+                to_come, rest = to_come.split(room)
                 self._waiting.appendleft(rest)
-            self._expected[TP(accepted.topic, accepted.partition)] = accepted.next
-            taken.append(accepted)
-            room -= len(accepted.records)
+            self._expected[to_come.tp] = to_come.next
+            taken.append(to_come)
+            room -= len(to_come.records)
         return taken
 
-    async def _accept(self, batch: RecordBatch) -> RecordBatch | None:
-        tp = TP(batch.topic, batch.partition)
+    def _to_come(self, batch: RecordBatch) -> RecordBatch | None:
+        """What of a batch was not taken yet; None for one of another generation or of a partition that is not ours."""
         consumer: Any = self._app.consumer
-        if self._halted or batch.generation != self._app.consumer_generation_id or not consumer.flow_active:
+        if not (batch.generation == self._generation == self._app.consumer_generation_id and consumer.flow_active):
             return None
-        expected = self._expected.get(tp)
-        if expected is None or batch.first == expected:
-            self._refused.pop(tp, None)
-            return batch
-        if batch.first < expected:
-            done = sum(record.offset < expected for record in batch.records)
-            return batch.split(done)[1] if done < len(batch.records) else None
-        refused = self._refused.get(tp)
-        if batch.first == refused:
-            del self._refused[tp]
-            log.info("%s %d has no offsets %d to %d", tp.topic, tp.partition, expected, batch.first - 1)
-            return batch
+        expected = self._expected.get(batch.tp)
+        if expected is None or batch.next <= expected:
+            return None
+        done = sum(record.offset < expected for record in batch.records)
+        return batch.split(done)[1] if done else batch
+
+    def _follows_a_hole(self, batch: RecordBatch) -> bool:
+        expected = self._expected[batch.tp]
+        if batch.first == expected:
+            self._refused.pop(batch.tp, None)
+            return False
+        if batch.first == self._refused.get(batch.tp):
+            del self._refused[batch.tp]
+            log.warning("%s %d has no offsets %d to %d", batch.topic, batch.partition, expected, batch.first - 1)
+            return False
+        return True
+
+    async def _go_back(self, batch: RecordBatch) -> None:
+        """Refuse a batch and fetch from the expected offset; what was fetched after it needs no seek of its own."""
+        refused = self._refused.get(batch.tp)
         if refused is None or batch.first < refused:
-            self._refused[tp] = batch.first
-            await consumer.seek(tp, expected)
-        return None
+            self._refused[batch.tp] = batch.first
+            with contextlib.suppress(IllegalStateError):  # a rebalance took the partition meanwhile
+                await self._app.consumer.seek(batch.tp, self._expected[batch.tp])

@@ -1,0 +1,137 @@
+"""What the agent takes: every click of its partitions once and in order, through rebalances and lost fetches."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from faust.types import TP
+
+from worker.delivery.app import DeliveryApp
+from worker.delivery.records import RecordBatch
+from worker.delivery.source import ClickSource
+
+
+@dataclass
+class Record:
+    offset: int
+
+
+@dataclass
+class Consumer:
+    flow_active: bool = True
+    seeks: list[tuple[int, int]] = field(default_factory=list)
+
+    async def seek(self, tp: TP, offset: int) -> None:
+        self.seeks.append((tp.partition, offset))
+
+
+@dataclass
+class App:
+    consumer: Consumer = field(default_factory=Consumer)
+    consumer_generation_id: int = 1
+
+
+class Source(ClickSource):
+    """The source of an app whose fetches are made up."""
+
+    def __init__(self) -> None:
+        self.app = App()
+        super().__init__(cast(DeliveryApp, self.app))
+
+    def fetched(self, partition: int, first: int, next_: int, generation: int = 1) -> None:
+        records: list[Any] = [Record(offset) for offset in range(first, next_)]
+        self.queue.put_nowait(RecordBatch("clicks", partition, generation, records))
+
+    def begin(self, generation: int = 1, **positions: int) -> None:
+        self.app.consumer_generation_id = generation
+        self.restart({TP("clicks", int(name[1:])): offset for name, offset in positions.items()}, generation)
+
+    async def took(self, limit: int = 100) -> list[tuple[int, int, int]]:
+        taken = await asyncio.wait_for(self.take(limit), 1)
+        return [(batch.partition, batch.first, batch.next) for batch in taken]
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+async def test_what_is_there_is_taken_up_to_the_limit(source: Source) -> None:
+    source.begin(p0=0, p1=5)
+    source.fetched(0, 0, 4)
+    source.fetched(1, 5, 12)
+    assert await source.took(6) == [(0, 0, 4), (1, 5, 7)]
+    assert source.more_is_waiting
+    assert await source.took(6) == [(1, 7, 12)]
+    assert not source.more_is_waiting
+
+
+async def test_a_click_comes_once_though_it_is_fetched_twice(source: Source) -> None:
+    source.begin(p0=3)
+    source.fetched(0, 1, 5)
+    source.fetched(0, 2, 5)
+    source.fetched(0, 4, 8)
+    assert await source.took() == [(0, 3, 5), (0, 5, 8)]
+
+
+async def test_where_a_fetch_was_lost_it_is_fetched_again(source: Source) -> None:
+    source.begin(p0=0, p1=0)
+    source.fetched(1, 0, 2)
+    source.fetched(0, 4, 6)
+    source.fetched(0, 6, 8)
+    assert await source.took() == [(1, 0, 2)]
+    with pytest.raises(TimeoutError):
+        await source.took()
+    assert source.app.consumer.seeks == [(0, 0)]
+    source.fetched(0, 0, 8)
+    assert await source.took() == [(0, 0, 8)]
+
+
+async def test_a_hole_in_the_log_itself_is_passed(source: Source) -> None:
+    source.begin(p0=0)
+    source.fetched(0, 4, 6)
+    source.fetched(0, 4, 6)
+    assert await source.took() == [(0, 4, 6)]
+    assert source.app.consumer.seeks == [(0, 0)]
+
+
+async def test_what_is_fetched_between_the_assignment_and_the_restart_is_not_taken(source: Source) -> None:
+    source.begin(p0=0)
+    source.app.consumer_generation_id = 2
+    source.fetched(1, 32, 33, generation=2)
+    with pytest.raises(TimeoutError):
+        await source.took()
+    source.begin(generation=2, p0=0, p1=0)
+    source.fetched(1, 0, 40, generation=2)
+    assert await source.took() == [(1, 0, 40)]
+
+
+async def test_what_belongs_to_an_earlier_generation_is_not_taken(source: Source) -> None:
+    source.begin(p0=0)
+    source.fetched(0, 0, 5)
+    source.begin(generation=2, p0=0, p1=0)
+    source.fetched(0, 0, 3, generation=2)
+    assert await source.took() == [(0, 0, 3)]
+
+
+async def test_a_restart_for_a_generation_that_has_passed_opens_nothing(source: Source) -> None:
+    source.app.consumer_generation_id = 2
+    source.restart({TP("clicks", 0): 0}, 1)
+    source.fetched(0, 0, 3, generation=2)
+    with pytest.raises(TimeoutError):
+        await source.took()
+
+
+async def test_what_waited_is_void_after_a_halt_and_when_the_flow_stops(source: Source) -> None:
+    source.begin(p0=0)
+    source.fetched(0, 0, 5)
+    assert await source.took(2) == [(0, 0, 2)]
+    source.halt()
+    with pytest.raises(TimeoutError):
+        await source.took()
+    source.begin(p0=2)
+    source.app.consumer.flow_active = False
+    source.fetched(0, 2, 5)
+    with pytest.raises(TimeoutError):
+        await source.took()
