@@ -16,6 +16,8 @@ from schemas.kafka import check_topics, connected
 from schemas.settings import Settings
 from worker.models import fetch
 
+OBJECT_STORES = ("s3", "gs", "gcs", "abfs", "az")
+
 
 async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = False) -> ModelAnnouncement:
     """Put a bundle at the models URI under its version, and announce it to the workers.
@@ -43,7 +45,7 @@ async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = 
                     "change; train again to get a new one"
                 )
         else:
-            filesystem.makedirs(place, exist_ok=True)
+            make_room(filesystem, place)
             for name in (*FILES, DIGEST):  # the digest last: without it a bundle is not complete
                 filesystem.put_file(str(directory / name), f"{place}/{name}")
     except OSError as error:
@@ -137,6 +139,12 @@ def open_registry(settings: Settings) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise BundleError(f"NEXTCLICK_MODELS_URI={settings.models_uri!r} cannot be used: {error}") from error
     return filesystem, root.rstrip("/")
+
+
+def make_room(filesystem: Any, place: str) -> None:
+    """Make a directory, but not on an object store: it needs none, and would make a bucket of a misspelt name."""
+    if filesystem.unstrip_protocol(place).partition("://")[0] not in OBJECT_STORES:
+        filesystem.makedirs(place, exist_ok=True)
 
 
 async def end_shadow(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from gru4rec.bundle import DIGEST, FILES
-from nextclick.publish import announcements, open_registry, registered
+from nextclick.publish import announcements, make_room, open_registry, registered
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from trainer.retrain import memory
@@ -48,7 +48,7 @@ def check_writable(settings: Settings) -> None:
     filesystem, root = open_registry(settings)
     probe = f"{root}/.probe-{secrets.token_hex(6)}"
     try:
-        _make_room(filesystem, root)
+        make_room(filesystem, root)
         filesystem.pipe_file(probe, b"may be deleted")
         filesystem.rm_file(probe)
     except Exception as error:  # every fsspec backend has exceptions of its own
@@ -65,7 +65,7 @@ def put_memory(version: str, state: dict[str, Tensor], settings: Settings) -> No
     """
     filesystem, root = open_registry(settings)
     try:
-        _make_room(filesystem, f"{root}/{version}")
+        make_room(filesystem, f"{root}/{version}")
         filesystem.pipe_file(f"{root}/{version}/{memory.FILE}", memory.pack(state))
     except Exception as error:
         raise BundleError(f"cannot write to NEXTCLICK_MODELS_URI={settings.models_uri}: {_reason(error)}") from error
@@ -134,12 +134,6 @@ def delete(version: str, settings: Settings) -> None:
                 Path(place).rmdir()
     except Exception as error:
         raise BundleError(f"cannot delete {place} (NEXTCLICK_MODELS_URI): {_reason(error)}") from error
-
-
-def _make_room(filesystem: Any, place: str) -> None:
-    """Make a directory where files need one. (An object store needs none, and s3fs would create a misspelt bucket.)"""
-    if "file" in filesystem.protocol:
-        filesystem.makedirs(place, exist_ok=True)
 
 
 def _names(filesystem: Any, place: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 import torch
 
 from nextclick.publish import announcements, promote, publish_bundle, registered, rollback
@@ -100,7 +101,12 @@ def test_retraining_with_everything_on_s3(s3: str, kafka_settings: Settings, tmp
     assert get_memory(str(decision.candidate), settings) is not None
 
 
-def test_a_bucket_that_is_not_there(s3: str, kafka_settings: Settings) -> None:
+def test_a_misspelt_bucket_is_an_error_and_not_made(s3: str, kafka_settings: Settings, tmp_path: Path) -> None:
     settings = kafka_settings.model_copy(update={"models_uri": f"{s3}-other-{'x' * 3}/models"})
     with pytest.raises(BundleError, match="cannot be written"):
         check_writable(settings)
+    with pytest.raises(BundleError, match="cannot put the bundle at"):
+        publish(settings, tmp_path, "v1")
+    with pytest.raises(BundleError, match="cannot write to"):
+        put_memory("v1", {}, settings)
+    assert not s3fs.S3FileSystem().exists(settings.models_uri.removesuffix("/models"))
