@@ -25,6 +25,7 @@ from nextclick.commands import (
     topics,
     train,
     tune,
+    watch,
 )
 from schemas.errors import NextclickError
 
@@ -45,6 +46,7 @@ app.command("simulate")(simulate.simulate)
 app.command("archive")(archive.archive)
 app.command("retrain")(retrain.retrain)
 app.command("schedule")(schedule.schedule)
+app.command("watch")(watch.watch)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)

@@ -3,14 +3,14 @@
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from pydantic import ValidationError
 
 from gru4rec.bundle import DIGEST, FILES, Bundle, read_bundle, read_digest
-from schemas.announcement import SHADOW, ModelAnnouncement
+from schemas.announcement import ANNOUNCED, SHADOW, ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.kafka import check_topics, connected
 from schemas.settings import Settings
@@ -88,19 +88,36 @@ async def rollback(settings: Settings) -> ModelAnnouncement:
 
 
 async def announcements(settings: Settings) -> list[ModelAnnouncement]:
-    """What the models topic still holds for this model's name, oldest first; the last one serves."""
+    """What was announced under this model's name, oldest first; the last one serves."""
+    name = settings.model_name.encode()
+    kept = name + ANNOUNCED.encode()
     found: list[ModelAnnouncement] = []
     for key, value in await models_messages(settings):
-        if key == settings.model_name.encode():
-            try:
-                found.append(ModelAnnouncement.model_validate_json(value))
-            except ValidationError:
-                continue
+        if key == name or key.startswith(kept):
+            announcement = _read(value)
+            if announcement is not None and announcement not in found[-1:]:
+                found.append(announcement)
     return found
 
 
-async def models_messages(settings: Settings) -> list[tuple[bytes, bytes]]:
-    """Key and value of all that the models topic holds now, oldest first; messages that lack either are left out.
+async def shadow_model(settings: Settings) -> ModelAnnouncement | None:
+    """The shadow that the workers score now, if there is one."""
+    last: bytes | None = None
+    for key, value in await models_messages(settings):
+        if key == (settings.model_name + SHADOW).encode():
+            last = value
+    return _read(last)
+
+
+def _read(value: bytes | None) -> ModelAnnouncement | None:
+    try:
+        return None if value is None else ModelAnnouncement.model_validate_json(value)
+    except ValidationError:
+        return None
+
+
+async def models_messages(settings: Settings) -> list[tuple[bytes, bytes | None]]:
+    """Key and value of all that the models topic holds now, oldest first; messages without a key are left out.
 
     Raises:
         BrokerError, TopicError: there is nobody to ask.
@@ -108,14 +125,14 @@ async def models_messages(settings: Settings) -> list[tuple[bytes, bytes]]:
     await check_topics(settings, [settings.models_topic])
     partition = TopicPartition(settings.models_topic, 0)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
-    found: list[tuple[bytes, bytes]] = []
+    found: list[tuple[bytes, bytes | None]] = []
     async with connected(consumer, settings):
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
         end = (await consumer.end_offsets([partition]))[partition]
         while await consumer.position(partition) < end:
             records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
-            found += [(r.key, r.value) for r in records if r.key is not None and r.value is not None]
+            found += [(r.key, r.value) for r in records if r.key is not None]
     return found
 
 
@@ -147,6 +164,14 @@ def make_room(filesystem: Any, place: str) -> None:
         filesystem.makedirs(place, exist_ok=True)
 
 
+async def score_shadow(
+    announcement: ModelAnnouncement, role: Literal["challenger", "former"], settings: Settings
+) -> None:
+    """Have a version that is at the models URI scored beside the one that serves."""
+    shadow = announcement.model_copy(update={"announced_at": datetime.now(UTC), "role": role})
+    await _say(settings, settings.model_name + SHADOW, shadow)
+
+
 async def end_shadow(settings: Settings) -> None:
     """Have no shadow model scored any more."""
     await check_topics(settings, [settings.models_topic])
@@ -165,12 +190,18 @@ async def _announce(
         trained_on=bundle.trained_on,
         announced_at=datetime.now(UTC),
     )
-    key = settings.model_name + (SHADOW if shadow else "")
-    await _say(settings, key, announcement.model_dump_json().encode())
+    if shadow:
+        await score_shadow(announcement, "challenger", settings)
+    else:
+        await _say(settings, settings.model_name, announcement)
+        await _say(settings, f"{settings.model_name}{ANNOUNCED}{announcement.version}", announcement)
     return announcement
 
 
-async def _say(settings: Settings, key: str, value: bytes | None) -> None:
+async def _say(settings: Settings, key: str, announcement: ModelAnnouncement | None) -> None:
+    value = None
+    if announcement is not None:
+        value = announcement.model_dump_json(exclude=None if announcement.role else {"role"}).encode()
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
     async with connected(producer, settings):
         await producer.send_and_wait(settings.models_topic, value, key=key.encode(), partition=0)

@@ -1,5 +1,7 @@
 """A model announcement: which bundle serves, as JSON on the models topic under the model's name."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
@@ -24,6 +26,10 @@ SHADOW = "/shadow"
 """Added to the model's name, this is the key of its shadow: a model that the workers score beside the one that serves,
 without publishing its answers. A message without a value under that key ends it."""
 
+ANNOUNCED = "/announced/"
+"""Each announcement is kept once more under the model's name, this, and its version: compaction leaves only the last
+one under the name itself, and what served before is needed to roll back."""
+
 
 class ModelAnnouncement(BaseModel):
     """Serve this bundle from now on; under the shadow's key: score it from now on."""
@@ -39,3 +45,7 @@ class ModelAnnouncement(BaseModel):
     )
     trained_on: ClickSpan | None = None
     announced_at: AwareDatetime
+    role: Literal["challenger", "former"] | None = Field(
+        default=None,
+        description="of a shadow: it may replace the model that serves, or it served before and may come back",
+    )

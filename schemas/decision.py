@@ -1,4 +1,7 @@
-"""What a retraining decided and why: JSON on the models topic under a key of its own, so that compaction keeps all."""
+"""What a retraining or the live evidence decided, and why.
+
+JSON on the models topic, under a key of its own, so that compaction keeps all.
+"""
 
 from typing import Literal
 
@@ -25,16 +28,22 @@ class Difference(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     value: float
-    low: float = Field(description="lower end of the 95 % bootstrap interval over sessions")
+    low: float = Field(
+        description="lower end of the interval: 95 % by bootstrap over sessions; 3 standard errors of live evidence"
+    )
     high: float
 
 
 class Judgement(BaseModel):
-    """Candidate, serving model and others on the newest sessions, of which none of them was trained on."""
+    """Candidate, serving model and others on the same next clicks.
+
+    Of a retraining: those of the newest sessions, which none of them was trained on. By live evidence: those that the
+    workers answered by both models.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    sessions: int = Field(ge=0)
+    sessions: int | None = Field(None, ge=0, description="that were judged by; null where they were not counted")
     events: int = Field(ge=0, description="next clicks that were ranked")
     first: int | None = Field(None, description="earliest click of the judged sessions, ms since 1970 UTC")
     last: int | None = None
@@ -46,18 +55,18 @@ class Judgement(BaseModel):
 
 
 class Decision(BaseModel):
-    """The end of one retraining."""
+    """The end of one retraining, or of one contest between a model and its shadow."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$", description="the model's name")
     id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
-    outcome: Literal["published", "kept", "failed"]
+    outcome: Literal["published", "kept", "failed", "shadowed", "promoted", "dropped", "rolled-back", "confirmed"]
     reason: str = Field(description="one line")
     began_at: AwareDatetime
     decided_at: AwareDatetime
     candidate: str | None = Field(None, description="version of the candidate, where there was one")
-    serving: str | None = Field(None, description="version that served when the retraining began")
+    serving: str | None = Field(None, description="version that served when it began")
     kind: Literal["warm", "full"] | None = None
     trained_on: ClickSpan | None = None
     judgement: Judgement | None = None

@@ -78,6 +78,20 @@ class Settings(BaseSettings):
     retrain_margin: float = Field(
         0.0, ge=-1, le=1, description="a candidate is published if surely better than this in Recall@20"
     )
+    retrain_release: Literal["serve", "shadow"] = Field(
+        "serve",
+        description="a candidate that is better serves at once; or one that is not worse is first scored as a shadow",
+    )
+    live_fewest: int = Field(
+        2000, ge=100, description="clicks that model and shadow must both have answered before live evidence decides"
+    )
+    live_most: int = Field(
+        200_000, ge=100, description="after so many clicks a shadow that is not surely better is dropped"
+    )
+    live_longest: Duration = Field(timedelta(days=7), description="the same after so much time")
+    evidence_interval: Duration = Field(
+        timedelta(minutes=1), description="how often a worker tells how model and shadow do"
+    )
     retrain_max_age: Duration = Field(
         timedelta(days=2), description="retraining refuses a log whose newest click is older than this"
     )

@@ -1,10 +1,13 @@
 """Live evaluation: every click is the label of the recommendation before it in its session."""
 
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from worker.recommender import Label
+from schemas.evidence import GROUPS, LiveEvidence, group_of
+from worker.recommender import Duel, Label
 
 
 @dataclass
@@ -44,3 +47,61 @@ class LiveEvaluation:
     def result(self) -> Mapping[tuple[str | None, str], LiveMetrics]:
         """(model version, source) → its metrics."""
         return self._metrics
+
+
+@dataclass
+class _Side:
+    hits: list[int] = field(default_factory=lambda: [0] * GROUPS)
+    reciprocal_ranks: float = 0.0
+
+    def add(self, group: int, rank: int) -> None:
+        if rank:
+            self.hits[group] += 1
+            self.reciprocal_ranks += 1 / rank
+
+
+class Contest:
+    """What champion and shadow did on the same clicks, since both serve side by side.
+
+    Attributes:
+        worker: a name of this process.
+    """
+
+    def __init__(self) -> None:
+        self.worker = secrets.token_hex(6)
+        self._between: tuple[str | None, str | None] = (None, None)
+        self._begin()
+
+    def add(self, duels: Iterable[Duel]) -> None:
+        """Count duels; call it once per click. With another champion or shadow it begins anew."""
+        for duel in duels:
+            between = (duel.champion.model_version, duel.shadow.model_version)
+            if between != self._between:
+                self._between = between
+                self._begin()
+            group = group_of(duel.key)
+            self._events[group] += 1
+            self._champion.add(group, duel.champion.rank)
+            self._shadow.add(group, duel.shadow.rank)
+
+    def evidence(self, name: str) -> LiveEvidence | None:
+        """The counts as a record of the model `name`; None where there is no contest between two models."""
+        champion, shadow = self._between
+        if champion is None or shadow is None or champion == shadow:
+            return None
+        return LiveEvidence(
+            name=name,
+            worker=self.worker,
+            champion=champion,
+            shadow=shadow,
+            counted_at=datetime.now(UTC),
+            events=self._events,
+            champion_hits=self._champion.hits,
+            shadow_hits=self._shadow.hits,
+            champion_reciprocal_ranks=self._champion.reciprocal_ranks,
+            shadow_reciprocal_ranks=self._shadow.reciprocal_ranks,
+        )
+
+    def _begin(self) -> None:
+        self._events = [0] * GROUPS
+        self._champion, self._shadow = _Side(), _Side()

@@ -28,7 +28,7 @@ from schemas.errors import StateError
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
-from worker.live import LiveEvaluation
+from worker.live import Contest, LiveEvaluation
 from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.model import ServingModel
 from worker.recommender import Outcome, Recommender
@@ -69,6 +69,7 @@ class Pipeline:
     Attributes:
         counts: how often each of COUNTS happened, since the start.
         live: Recall@20 and MRR@20 of the answers, by the clicks that followed them.
+        contest: the same of the model and its shadow, on the clicks that both were asked for.
         latency: seconds from a click's record to the acknowledgement of its answer, of the oldest click of each fetch.
     """
 
@@ -85,6 +86,7 @@ class Pipeline:
     def __init__(self, app: DeliveryApp, settings: Settings, recommender: Recommender) -> None:
         self.counts: Counter[str] = Counter()
         self.live = LiveEvaluation()
+        self.contest = Contest()
         self.latency = Histogram(
             "nextclick_latency_seconds", "Click to acknowledged answer", registry=None, buckets=LATENCY_BUCKETS
         )
@@ -156,6 +158,17 @@ class Pipeline:
         if not self._app.source.more_is_waiting:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(batch.answered.wait(), self._longest_gather)
+
+    async def tell_evidence(self) -> None:
+        """Put what the contest came to on the models topic now and then, for as long as the worker runs."""
+        settings, told = self._settings, 0
+        while True:
+            await asyncio.sleep(settings.evidence_interval.total_seconds())
+            evidence = self.contest.evidence(settings.model_name)
+            if evidence is not None and sum(evidence.events) != told:
+                told = sum(evidence.events)
+                record = (evidence.key, evidence.model_dump_json().encode(), None)
+                await self._app.publisher.publish(settings.models_topic, {0: [record]}, lambda: True)
 
     async def expire_sessions(self) -> None:
         """Delete sessions whose life is over, a few keys at a time, for as long as the worker runs."""
@@ -290,3 +303,4 @@ class Pipeline:
         self.counts["clicks_redelivered"] += len(outcome.answers) - answered
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
+        self.contest.add(outcome.duels)

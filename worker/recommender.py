@@ -53,6 +53,14 @@ class Label(msgspec.Struct, gc=False):
     rank: int
 
 
+class Duel(msgspec.Struct, gc=False):
+    """A click that both the model and its shadow had ranked the items for: evidence of which is better."""
+
+    key: bytes
+    champion: Label
+    shadow: Label
+
+
 @dataclass
 class Outcome:
     """What a micro-batch came to.
@@ -61,11 +69,13 @@ class Outcome:
         answers: one per click, in the order of the batch; None for a click that was answered before (redelivered).
         states: (partition, session key) → packed new state, the sessions of the batch.
         labels: one per click that followed a recommendation in its session, and one more where a shadow model had one.
+        duels: one per click that has both labels, of the models of now.
     """
 
     answers: list[Answer | None]
     states: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
+    duels: list[Duel] = field(default_factory=list)
 
 
 @dataclass
@@ -123,10 +133,13 @@ class Recommender:
         found, labels = self._advance(self.model, plan, [state.served for state in plan.states])
         for place, answer in zip(plan.places, found, strict=True):
             answers[place] = answer
+        duels = []
         if self.shadow is not None:
-            labels += self._advance(self.shadow, plan, [_shadow_of(state) for state in plan.states])[1]
+            shadow_labels = self._advance(self.shadow, plan, [_shadow_of(state) for state in plan.states])[1]
+            duels = self._duels(plan, labels, shadow_labels)
+            labels += shadow_labels
         packed = {key: pack(state) for key, state in zip(plan.keys, plan.states, strict=True)}
-        return Outcome(answers, packed, labels)
+        return Outcome(answers, packed, [label for label in labels if label is not None], duels)
 
     def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _Plan:
         plan = _Plan()
@@ -168,17 +181,29 @@ class Recommender:
             return False
         return state.served.version == (self.model.version if self.model else None)
 
+    def _duels(self, plan: _Plan, champion: list[Label | None], shadow: list[Label | None]) -> list[Duel]:
+        versions = (self.model.version if self.model else None, self.shadow.version if self.shadow else None)
+        return [
+            Duel(plan.keys[slot][1], mine, its)
+            for slot, mine, its in zip(plan.slots, champion, shadow, strict=True)
+            if mine is not None and its is not None and (mine.model_version, its.model_version) == versions
+        ]
+
     def _advance(
         self, model: ServingModel | None, plan: _Plan, states: list[ModelState]
-    ) -> tuple[list[Answer], list[Label]]:
-        """Bring one model's side of the sessions up to date; the answer to each of the N clicks, and their labels."""
+    ) -> tuple[list[Answer], list[Label | None]]:
+        """Bring one model's side of the sessions up to date.
+
+        Returns:
+            the answer to each of the N clicks, and the label that each is (None where no answer went before it).
+        """
         previous = [(state.top, state.source, state.version) for state in states]
         answers = self._answers_by_popularity(plan, states) if model is None else self._answers_by(model, plan, states)
-        labels = []
+        labels: list[Label | None] = []
         for item, slot, fresh, answer in zip(plan.items, plan.slots, plan.fresh, answers, strict=True):
             top, source, version = previous[slot]
-            if top and not fresh:
-                labels.append(Label(version, source, top.index(item) + 1 if item in top else 0))
+            follows = top and not fresh
+            labels.append(Label(version, source, top.index(item) + 1 if item in top else 0) if follows else None)
             previous[slot] = (answer.items, answer.source, answer.model_version)
         for state, (top, source, _) in zip(states, previous, strict=True):
             state.top, state.source = top, source

@@ -53,7 +53,9 @@ def create_app() -> DeliveryApp:
     async def recommend(stream: Any) -> None:
         """Answer clicks, batch by batch, once the last announced model serves."""
         app.source.connect(stream.channel.queue)
-        beside = [asyncio.create_task(follower.run()), asyncio.create_task(pipeline.expire_sessions())]
+        beside = [
+            asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
+        ]
         try:
             await follower.first_look.wait()
             await pipeline.run()

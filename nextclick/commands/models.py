@@ -21,19 +21,20 @@ def list_models(context: typer.Context) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nextclick.publish import announcements, registered
+    from nextclick.publish import announcements, registered, shadow_model
     from schemas.settings import load_settings
 
     settings = load_settings()
     history = asyncio.run(announcements(settings))
     latest = {announcement.version: announcement for announcement in history}
     serving = history[-1].version if history else None
+    shadow = asyncio.run(shadow_model(settings))
     table = Table(
         "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
     )
     for version in sorted({*latest, *registered(settings)}):
         announcement = latest.get(version)
-        mark = "serves" if version == serving else ""
+        mark = "serves" if version == serving else "shadow" if shadow and version == shadow.version else ""
         table.add_row(mark, version, *_cells(announcement))
     Console().print(table if table.row_count else f"no model yet at {settings.models_uri}: `nextclick train --publish`")
 

@@ -12,8 +12,8 @@ def retrain() -> None:
     Reads the archive and the clicks topic, judges the candidate on the newest sessions, and records the decision on the
     models topic (`nextclick models story`).
 
-    Exit codes: 0 published, 3 kept the serving model, 1 failed, 2 wrong usage. The NEXTCLICK_RETRAIN_… settings say
-    how.
+    Exit codes: 0 published (to serve, or as a shadow: NEXTCLICK_RETRAIN_RELEASE), 3 kept the serving model, 1 failed,
+    2 wrong usage. The NEXTCLICK_RETRAIN_… settings say how.
     """
     from nextclick.commands.train import progress_bar
     from nextclick.retraining.run import retrain as retrain_once

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def story(
     newest: Annotated[int, typer.Option(min=1, help="Only so many of the newest decisions.")] = 20,
 ) -> None:
-    """Every retraining's decision with its figures, oldest first."""
+    """Every decision of a retraining or by live evidence, with its figures, oldest first."""
     import asyncio
 
     from nextclick.retraining.story import decisions
@@ -50,6 +50,6 @@ def _line(decision: "Decision") -> str:
     kind = f" {decision.kind}" if decision.kind else ""
     lost = f"  ({len(decision.missing)} holes in the log)" if decision.missing else ""
     return (
-        f"{decision.decided_at:%Y-%m-%d %H:%M:%S}  {decision.outcome:9}  {version}{kind}  {decision.reason}{figures}  "
+        f"{decision.decided_at:%Y-%m-%d %H:%M:%S}  {decision.outcome:11}  {version}{kind}  {decision.reason}{figures}  "
         f"{decision.cpu_seconds:.0f} CPU s{lost}"
     )

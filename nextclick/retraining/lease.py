@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
@@ -31,6 +31,8 @@ ASK_SECONDS = 30.0
 class Lease:
     """Holds the lease of a model name while the block runs, from a thread of its own.
 
+    Retraining has one lease, deciding by live evidence another: a rollback does not wait for a training.
+
     Example:
         >>> with Lease(settings) as lease:
         ...     train()
@@ -41,8 +43,9 @@ class Lease:
         BrokerError: no broker answers.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, what: Literal["retrain", "live"] = "retrain") -> None:
         self._settings = settings
+        self._group = f"{settings.app_id}-{what}-{settings.model_name}"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
         self._partition = TopicPartition(settings.models_topic, 0)
@@ -88,8 +91,8 @@ class Lease:
         settings = self._settings
         consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.brokers,
-            client_id=f"{settings.app_id}-retrain",
-            group_id=f"{settings.app_id}-retrain-{settings.model_name}",
+            client_id=self._group,
+            group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="latest",
             session_timeout_ms=TIMEOUT_MS,
@@ -111,7 +114,7 @@ class Lease:
             if self._loop.time() > deadline:
                 raise TrainingError(
                     f"another retraining of model {settings.model_name!r} is under way (consumer group "
-                    f"{settings.app_id}-retrain-{settings.model_name}): wait for it, or end it"
+                    f"{self._group}): wait for it, or end it"
                 )
             await asyncio.sleep(0.1)
         self._holder.holding = True

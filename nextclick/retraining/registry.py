@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from gru4rec.bundle import DIGEST, FILES
-from nextclick.publish import announcements, make_room, open_registry, registered
+from nextclick.publish import announcements, make_room, open_registry, registered, shadow_model
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from trainer.retrain import memory
@@ -89,14 +89,15 @@ def get_memory(version: str, settings: Settings) -> dict[str, Tensor] | None:
 async def verdicts(settings: Settings, now: datetime | None = None) -> list[Verdict]:
     """Which versions stay, and why.
 
-    These stay: what serves, what was announced last before it (NEXTCLICK_MODELS_KEPT versions, to roll back to), and
-    what is too young to be judged. Directories that hold anything but a bundle are not looked at.
+    These stay: what serves, what is scored as its shadow, what was announced last before it (NEXTCLICK_MODELS_KEPT
+    versions, to roll back to), and what is too young to be judged. Directories that hold anything but a bundle are not
+    looked at.
 
     Raises:
         BundleError: the registry cannot be read.
         BrokerError, TopicError: nobody can say what serves; then nothing may be deleted.
     """
-    history = await announcements(settings)
+    history, shadow = await announcements(settings), await shadow_model(settings)
     order = list(dict.fromkeys(announcement.version for announcement in reversed(history)))
     filesystem, root = open_registry(settings)
     moment = now or datetime.now(UTC)
@@ -107,6 +108,8 @@ async def verdicts(settings: Settings, now: datetime | None = None) -> list[Verd
         kept = None
         if place == 0:
             kept = "serves"
+        elif shadow is not None and version == shadow.version:
+            kept = "is scored as a shadow"
         elif place is not None and place <= settings.models_kept:
             kept = "to roll back to"
         elif foreign:

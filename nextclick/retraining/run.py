@@ -21,7 +21,7 @@ import polars as pl
 import torch
 
 from gru4rec.bundle import Bundle, read_bundle, write_bundle
-from nextclick.publish import announcements, publish_bundle
+from nextclick.publish import announcements, publish_bundle, score_shadow
 from nextclick.retraining import registry
 from nextclick.retraining.lease import Lease
 from nextclick.retraining.story import record
@@ -182,13 +182,17 @@ class _Run:
             )
         self.candidate = self._train(parted, parent, config, device)
         reason = self._judge(parted, parent, self.candidate)
-        if reason is not None:
+        assert self.judgement is not None
+        over = self.judgement.over.get("serving")
+        as_shadow = over is not None and settings.retrain_release == "shadow" and over.high > settings.retrain_margin
+        if reason is not None and not as_shadow:
             return self.decision("kept", reason)
         lease.check()
-        version = self._publish(self.candidate)
-        assert self.judgement is not None
-        over = self.judgement.over.get("serving") or self.judgement.over["popularity"]
+        version = self._publish(self.candidate, shadow=as_shadow)
         against = parent.version if parent else "popularity"
+        if as_shadow:
+            return self.decision("shadowed", f"{version} is scored beside {against} until live evidence decides")
+        over = over or self.judgement.over["popularity"]
         return self.decision(
             "published",
             f"{version} is better than {against} by {over.value:+.4f} Recall@20 (95 %: {over.low:+.4f} to "
@@ -349,9 +353,13 @@ class _Run:
                 )
         return None
 
-    def _publish(self, candidate: Candidate) -> str:
+    def _publish(self, candidate: Candidate, *, shadow: bool) -> str:
+        """Have it served, and the model before it scored beside it; or have it scored beside the one that serves."""
         with tempfile.TemporaryDirectory(prefix="nextclick-retrain-") as scratch:
             directory = Path(scratch) / "bundle"
             write_bundle(candidate.bundle, directory)
             registry.put_memory(candidate.bundle.version, candidate.memory, self.settings)
-            return asyncio.run(publish_bundle(directory, self.settings)).version
+            version = asyncio.run(publish_bundle(directory, self.settings, shadow=shadow)).version
+        if self.serving is not None and not shadow:
+            asyncio.run(score_shadow(self.serving, "former", self.settings))
+        return version

@@ -31,7 +31,7 @@ async def decisions(settings: Settings) -> list[Decision]:
     prefix = f"{settings.model_name}{DECISION}".encode()
     found: dict[bytes, Decision] = {}
     for key, value in await models_messages(settings):
-        if key.startswith(prefix):
+        if key.startswith(prefix) and value is not None:
             try:
                 found[key] = Decision.model_validate_json(value)
             except ValidationError:

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gru4rec.bundle import read_bundle
+from schemas.evidence import LiveEvidence
 from schemas.settings import Settings
 from tests.worker.deployment import ITEMS, Deployment, clicks_of
 from trainer.clicks import Clicks
@@ -103,7 +104,7 @@ def test_the_figures_of_the_topics_of_evaluate_and_of_the_metrics_page_are_equal
 
 def test_a_shadow_model_is_judged_and_never_answers(deployment: Deployment, free_port: int) -> None:
     deployment.publish("v1", seed=1)
-    worker = deployment.start(NEXTCLICK_WEB_PORT=str(free_port), web=True)
+    worker = deployment.start(NEXTCLICK_WEB_PORT=str(free_port), NEXTCLICK_EVIDENCE_INTERVAL="1s", web=True)
     deployment.publish("v2", seed=2, shadow=True)
     deployment.wait_until(lambda: "shadow model v2 is ready" in worker.said, "the shadow")
     deployment.send(clicks_of(100, 10))
@@ -115,6 +116,17 @@ def test_a_shadow_model_is_judged_and_never_answers(deployment: Deployment, free
         page["nextclick_live_labels_total", "v1", "model"] == page["nextclick_live_labels_total", "v2", "model"] == 900
     )
     assert page["nextclick_model", "v2", "shadow"] == 1
+
+    def evidence() -> list[LiveEvidence]:
+        told = [message for message in deployment.read(deployment.settings.models_topic) if b"/live/" in message.key]  # type: ignore[operator]
+        return [LiveEvidence.model_validate_json(message.value or b"") for message in told]
+
+    deployment.wait_until(lambda: any(sum(told.events) == 900 for told in evidence()), "the evidence of all clicks")
+    told = evidence()[-1]
+    assert (told.champion, told.shadow) == ("v1", "v2")
+    assert sum(told.champion_hits) == page["nextclick_live_hits_total", "v1", "model"]
+    assert sum(told.shadow_hits) == page["nextclick_live_hits_total", "v2", "model"]
+    assert told.shadow_reciprocal_ranks == pytest.approx(page["nextclick_live_reciprocal_ranks_total", "v2", "model"])
 
 
 def test_sessions_whose_life_is_over_leave_the_disk(deployment: Deployment, free_port: int) -> None:

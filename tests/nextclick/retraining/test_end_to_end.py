@@ -100,7 +100,8 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
             retraining = start(settings, log, "retrain")
         assert retraining.wait(60) == 0, log.read_text()
         deployment.wait_until(
-            lambda: all(worker.said.count("is ready") == 2 for worker in deployment.workers), "workers with the second"
+            lambda: all(worker.said.count("INFO worker.models: model ") == 2 for worker in deployment.workers),
+            "workers with the second",
         )
 
         deployment.wait_until_all_answered()

@@ -1,0 +1,36 @@
+"""`nextclick watch`: promote, drop and roll back by live evidence."""
+
+from typing import Annotated
+
+import typer
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once, for a CronJob; by default every minute.")] = False,
+) -> None:
+    """Follow how model and shadow do on the same live clicks, and act on it.
+
+    A shadow that is surely better is promoted, one that is not is dropped; the model that served before a promotion is
+    scored on beside the new one, and comes back if it is surely better. Each decision is recorded on the models topic
+    (`nextclick models story`). The NEXTCLICK_LIVE_… settings say how much evidence it takes. `nextclick schedule` does
+    the same between retrainings.
+    """
+    import signal
+    import threading
+
+    from nextclick.retraining.live import decide
+    from nextclick.retraining.timetable import LOOK_SECONDS, looking
+    from schemas.settings import load_settings
+
+    settings = load_settings()
+    if once:
+        decision = decide(settings)
+        typer.echo(f"{decision.outcome}: {decision.reason}" if decision else "nothing to decide yet")
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    look = looking(settings, typer.echo)
+    while not stop.is_set():
+        look()
+        stop.wait(LOOK_SECONDS)

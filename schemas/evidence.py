@@ -1,0 +1,51 @@
+"""How champion and shadow did on the same clicks, as a worker saw it: JSON on the models topic.
+
+A worker counts from its start and replaces its record under one key, so that compaction keeps the newest of each.
+"""
+
+from typing import Self
+from zlib import crc32
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+
+EVIDENCE = "/live/"
+"""A record's key is the model's name, this, champion, shadow and the worker's process."""
+
+GROUPS = 64
+"""Sessions are counted in so many groups, by a checksum of their key: clicks of a session are alike, groups are not."""
+
+VERSION = r"^[A-Za-z0-9._-]{1,120}$"
+
+
+def group_of(session_key: bytes) -> int:
+    """The group that a session is counted in, the same for every worker."""
+    return crc32(session_key) % GROUPS
+
+
+class LiveEvidence(BaseModel):
+    """Next clicks that both a champion and its shadow had ranked, by group of sessions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=VERSION, description="the model's name")
+    worker: str = Field(pattern=VERSION, description="one process of a worker")
+    champion: str = Field(pattern=VERSION, description="version whose answers were published")
+    shadow: str = Field(pattern=VERSION)
+    counted_at: AwareDatetime
+    events: list[NonNegativeInt] = Field(description="per group: clicks that followed answers of both")
+    champion_hits: list[NonNegativeInt] = Field(description="per group: of those, among the champion's 20 items")
+    shadow_hits: list[NonNegativeInt]
+    champion_reciprocal_ranks: float = Field(ge=0, description="sum over all groups, for MRR@20")
+    shadow_reciprocal_ranks: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _groups(self) -> Self:
+        for counts in (self.events, self.champion_hits, self.shadow_hits):
+            if len(counts) != GROUPS:
+                raise ValueError(f"counts are kept in {GROUPS} groups, these have {len(counts)}")
+        return self
+
+    @property
+    def key(self) -> bytes:
+        """Of the message."""
+        return f"{self.name}{EVIDENCE}{self.champion}/{self.shadow}/{self.worker}".encode()
