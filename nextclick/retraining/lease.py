@@ -46,6 +46,7 @@ class Lease:
     def __init__(self, settings: Settings, what: Literal["retrain", "live"] = "retrain") -> None:
         self._settings = settings
         self._group = f"{settings.app_id}-{what}-{settings.model_name}"
+        self._work = "retraining of" if what == "retrain" else "decision about"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
         self._partition = TopicPartition(settings.models_topic, 0)
@@ -113,7 +114,7 @@ class Lease:
         while self._partition not in consumer.assignment():
             if self._loop.time() > deadline:
                 raise TrainingError(
-                    f"another retraining of model {settings.model_name!r} is under way (consumer group "
+                    f"another {self._work} model {settings.model_name!r} is under way (consumer group "
                     f"{self._group}): wait for it, or end it"
                 )
             await asyncio.sleep(0.1)

@@ -1,5 +1,6 @@
 """The guarantee, with real workers on a real Kafka: no click is lost, none is applied twice, whatever happens."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: De
             worker.kill()
         deployment.start("w9")
     assert_undisturbed(deployment, duplicates_allowed=True)
+
+
+def test_a_killed_workers_partitions_are_answered_by_another_within_15_seconds(deployment: Deployment) -> None:
+    deployment.publish()
+    dying, other = deployment.start("w1"), deployment.start("w2")
+    deployment.send(clicks_of(100, 1, seed=9))
+    for worker in (dying, other):
+        deployment.wait_until(lambda worker=worker: "model v1 is ready" in worker.said, "both workers")  # type: ignore[misc]
+    with deployment.flowing(clicks_of(300, 12), RATE):
+        deployment.wait_for_answers(500)
+        dying.kill()
+        killed = round(time.time() * 1000)
+    assert_undisturbed(deployment, duplicates_allowed=True)
+    answers = deployment.read(deployment.settings.recommendations_topic)
+    for partition in range(deployment.settings.partitions):
+        first = min(a.timestamp for a in answers if a.partition == partition and a.timestamp > killed)
+        assert first - killed < 15_000
 
 
 @pytest.mark.parametrize("step", ["answers", "changelog", "states", "offsets"])
