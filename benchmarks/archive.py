@@ -119,7 +119,7 @@ def write_archive(uri: str, clicks: int) -> None:
 
 def index(uri: str) -> dict[str, float]:
     """Sessions of an archive, ready to train on; run in a process of its own."""
-    from trainer.archive.cut import index_log
+    from trainer.archive.index import index_log
     from trainer.archive.log import ClickLog
 
     before = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,8 +1,6 @@
 """Sessions: the clicks of one visitor in order, as rows of the network's tables."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -56,19 +54,18 @@ def cut_by_silence(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
         gap_ms: the longest silence within a session, ms.
 
     Returns:
-        The same rows, with numbers for session_id.
+        The same rows session by session, in their order within it; session_id is the session's number, UInt32.
     """
-    before = pl.col("timestamp").shift(1).over("session_id")
-    anew = cast("Callable[[pl.Expr, pl.Expr, int], pl.Expr]", starts_anew)(before, pl.col("timestamp"), gap_ms)
-    return (
-        frame.with_columns(
-            anew.fill_null(False).cast(pl.Int64).alias("part")
-        )  # a session's first click has none before
-        .with_columns(pl.col("part").cum_sum().over("session_id"))
-        .with_row_index("row")
-        .with_columns(pl.col("row").min().over("session_id", "part").cast(pl.Int64).alias("session_id"))
-        .drop("part", "row")
-    )
+    ordered = frame.sort("session_id", maintain_order=True)
+    return ordered.with_columns(pl.Series("session_id", np.cumsum(begins(ordered, gap_ms), dtype=np.uint32)))
+
+
+def begins(ordered: pl.DataFrame, gap_ms: int) -> NDArray[np.bool_]:
+    """Whether a session begins at each of the clicks, (N,); they lie by session id, those of one id in their order."""
+    session, moment = ordered["session_id"], ordered["timestamp"].to_numpy()
+    anew = session.ne_missing(session.shift(1)).to_numpy(writable=True)
+    anew[1:] |= starts_anew(moment[:-1], moment[1:], gap_ms)  # type: ignore[arg-type]
+    return anew
 
 
 def cut_file_by_silence(clicks: Clicks, gap_ms: int) -> Clicks:

@@ -31,7 +31,6 @@ from schemas.durations import milliseconds
 from schemas.errors import BundleError, NextclickError, TrainingError
 from schemas.kafka import check_topics
 from schemas.settings import Settings
-from trainer.archive.cut import cut
 from trainer.archive.log import empty, open_log
 from trainer.config import FitConfig, TrainConfig
 from trainer.fit import Progress
@@ -39,6 +38,7 @@ from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
 from trainer.retrain.judge import Events, difference, rank_by_bundle, rank_by_rival
 from trainer.retrain.newest import Parted, check_newest, part, without_the_future
 from trainer.rivals import make_rival
+from trainer.sessions import cut_by_silence
 from trainer.settings_file import read_train_config
 from trainer.train import choose_device
 from worker.models import fetch
@@ -268,7 +268,7 @@ class _Run:
             )
         )
         self.say(f"{source}: {len(frame):,} clicks")
-        return cut(frame.select("session_id", "item_id", "timestamp"), milliseconds(settings.session_gap))
+        return cut_by_silence(frame.select("session_id", "item_id", "timestamp"), milliseconds(settings.session_gap))
 
     def _keep(self, plan: Plan) -> None:
         try:

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gru4rec.sessions import starts_anew
 from schemas.errors import ClicksError, TrainingError
 from trainer.clicks import Clicks, read_click_file
 from trainer.filters import filter_clicks
@@ -137,15 +140,36 @@ def test_an_unknown_item_is_dropped_and_its_session_goes_on() -> None:
 
 
 def test_a_silence_cuts_a_session_as_the_worker_does() -> None:
-    sessions, times = [7, 8, 7, 7, 8, 7, 7], [0, 5, 100, 201, 5, 150, 251]
-    frame = pl.DataFrame({"session_id": sessions, "item_id": [1] * 7, "timestamp": times})
+    sessions, times = [8, 7, 8, 8, 7, 8, 8], [0, 5, 100, 201, 5, 150, 251]
+    frame = pl.DataFrame({"session_id": sessions, "item_id": range(7), "timestamp": times})
     # 201 comes 101 ms after 100; 150 is late, and the silence after it counts from there, as in the worker's state.
     cut = cut_by_silence(frame, gap_ms=100)
-    assert cut["session_id"].to_list() == [0, 1, 0, 3, 1, 3, 6]
-    assert cut.drop("session_id").equals(frame.drop("session_id"))
+    assert cut["session_id"].to_list() == [1, 1, 2, 2, 3, 3, 4]
+    assert cut["item_id"].to_list() == [1, 4, 0, 2, 3, 5, 6]
+    assert cut.sort("item_id").drop("session_id").equals(frame.drop("session_id"))
     assert cut_by_silence(frame, gap_ms=1000)["session_id"].n_unique() == 2
     # A file's clicks are put in time order first: 0 100 150 201 251.
     assert cut_file_by_silence(Clicks(frame, "f"), 100).frame["session_id"].n_unique() == 2
+    assert cut_by_silence(frame.clear(), gap_ms=100).is_empty()
+
+
+@given(
+    clicks=st.lists(st.tuples(st.sampled_from([3, 1, 2]), st.integers(0, 60)), max_size=40),
+    gap=st.integers(1, 30),
+    texts=st.booleans(),
+)
+def test_sessions_begin_where_the_rule_of_the_worker_says(clicks: list[tuple[int, int]], gap: int, texts: bool) -> None:
+    expected: dict[int, list[list[int]]] = {}
+    before: dict[int, int] = {}
+    for row, (session, moment) in enumerate(clicks):
+        if session not in before or starts_anew(before[session], moment, gap):
+            expected.setdefault(session, []).append([])
+        expected[session][-1].append(row)
+        before[session] = moment
+    frame = pl.DataFrame(clicks, schema={"session_id": pl.Int64, "timestamp": pl.Int64}, orient="row")
+    frame = frame.with_row_index("item_id").cast({"session_id": pl.String if texts else pl.Int64})
+    cut = cut_by_silence(frame, gap).group_by("session_id", maintain_order=True).agg("item_id")["item_id"].to_list()
+    assert cut == [rows for _, parts in sorted(expected.items()) for rows in parts]
 
 
 def test_clicks_without_times_cannot_be_cut(tmp_path: Path) -> None:

@@ -1,9 +1,4 @@
-"""Sessions of the click log, cut by the very rule that the worker cuts them by: session id and silence.
-
-Two ways to the same sessions:
-
-    cut(frame, gap_ms)             a table in memory: each click with the number of its session
-    index_log(log, gap_ms, …)      a log of any length: sessions as rows of items, ready to train on
+"""A click log of any length as sessions ready to train on: rows of items, cut by `trainer.sessions.begins`.
 
 The clicks of a session id lie in one partition of the topic, so partitions are cut one after another; of a click there
 remain 4 bytes for its item.
@@ -15,34 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gru4rec.sessions import starts_anew
 from schemas.errors import TrainingError
 from trainer.archive.log import ClickLog
 from trainer.items import ItemIndex
-from trainer.sessions import Sessions
-
-
-def cut(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
-    """Number the sessions of clicks.
-
-    Args:
-        frame: session_id, item_id, timestamp; the clicks of a session id in the order of their arrival.
-        gap_ms: the longest silence within a session.
-
-    Returns:
-        The clicks session by session, in their order of arrival within it; session_id is its number, UInt32.
-    """
-    ordered = frame.with_row_index("arrival").sort("session_id", "arrival")
-    return ordered.with_columns(_begins(ordered, gap_ms).cum_sum().cast(pl.UInt32).alias("session_id")).drop("arrival")
-
-
-def _begins(ordered: pl.DataFrame, gap_ms: int) -> pl.Series:
-    """Whether a session begins at each of the clicks, which are sorted by session id and arrival."""
-    session, moment = ordered["session_id"], ordered["timestamp"].to_numpy()
-    anew = np.empty(len(ordered), dtype=bool)
-    anew[:1] = True
-    anew[1:] = starts_anew(moment[:-1], moment[1:], gap_ms)  # type: ignore[arg-type]
-    return pl.Series("begins", anew) | session.ne_missing(session.shift(1))
+from trainer.sessions import Sessions, begins
 
 
 @dataclass(frozen=True)
@@ -99,12 +70,11 @@ def index_log(log: ClickLog, gap_ms: int, min_support: int = 5, min_length: int 
             continue
         # A stable sort by session keeps the order of arrival.
         ordered = ordered.sort("session_id", maintain_order=True)
-        begins = _begins(ordered, gap_ms).to_numpy()
         row, moment = ordered["row"].fill_null(-1).to_numpy(), ordered["timestamp"].to_numpy()
         clicks += len(row)
         first = min(first if first is not None else int(moment.min()), int(moment.min()))
         last = max(last if last is not None else int(moment.max()), int(moment.max()))
-        at = np.flatnonzero(begins)
+        at = np.flatnonzero(begins(ordered, gap_ms))
         kept = row >= 0
         rows.append(row[kept])
         lengths.append(np.add.reduceat(kept, at, dtype=np.int32))

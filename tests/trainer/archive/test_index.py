@@ -8,11 +8,11 @@ import torch
 from gru4rec.bundle import read_bundle
 from schemas.errors import TrainingError
 from tests.worker.deployment import ITEMS, bundle
-from trainer.archive.cut import cut, index_log
+from trainer.archive.index import index_log
 from trainer.archive.log import ClickLog
 from trainer.filters import filter_clicks
 from trainer.items import ItemIndex
-from trainer.sessions import sessions_of
+from trainer.sessions import cut_by_silence, sessions_of
 from worker.model import ServingModel
 from worker.recommender import PendingClick, Recommender
 from worker.session import new_session, unpack
@@ -54,7 +54,7 @@ def test_a_session_begins_where_it_begins_in_the_worker(tmp_path: object) -> Non
         states.update({session_key: packed for (_, session_key), packed in outcome.states.items()})
         lived.setdefault(key, []).append(len(unpack(states[key]).history))
     in_worker = sorted(length for histories in lived.values() for length in _ends(histories))
-    numbered = cut(frame, GAP)
+    numbered = cut_by_silence(frame, GAP)
     assert sorted(numbered["session_id"].rle().struct.field("len").to_list()) == in_worker
 
 
@@ -66,7 +66,7 @@ def _ends(histories: list[int]) -> list[int]:
 
 def test_the_log_and_the_table_give_the_same_sessions() -> None:
     frame = clicks(20_000).with_columns(pl.col("item_id") % 97).sort("timestamp", maintain_order=True)
-    table = filter_clicks(cut(frame, GAP), min_support=5, min_length=2)
+    table = filter_clicks(cut_by_silence(frame, GAP), min_support=5, min_length=2)
     index = ItemIndex.of(table)
     expected = sessions_of(table, index)
     indexed = index_log(log_of(frame), GAP, min_support=5, min_length=2)
