@@ -59,12 +59,17 @@ class DeviceScorer:
         self._weight = functional.pad(weight, (0, 0, 0, padding))  # (I', h)
         self._bias = functional.pad(bias, (0, padding), value=-torch.inf)  # (I',)
 
-    @torch.inference_mode()
     def best(self, output: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `Scorer`."""
+        columns, values = self.search(output, k)
+        return columns.cpu().numpy(), values.cpu().numpy()
+
+    @torch.inference_mode()
+    def search(self, output: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The same, left on the device: rows of the network (B, k) and their scores (B, k)."""
         scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
         values, columns = block_top_k(scores, k)  # (B, k) each
-        return columns.cpu().numpy(), values.cpu().numpy()
+        return columns, values
 
 
 class PanelScorer:

@@ -1,19 +1,21 @@
 """A bundle made ready to serve: the network and its scorer on the device, item ids at hand."""
 
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from gru4rec.bundle import Bundle
 from gru4rec.network import GRU4Rec
-from gru4rec.scoring import QuantisedScorer, exact_scorer
+from gru4rec.scoring import DeviceScorer, QuantisedScorer, exact_scorer
 from schemas.click import ItemId
 from schemas.errors import SettingsError
 from schemas.recommendation import TOP
+from worker.graphs import CudaGraphs
 
 # A session's result must not depend on what else is in its batch, so that an answer computed again is the same. Two
 # things would break that on a CPU (measured with MKL and AVX-512, `tests/worker/test_recommender.py` holds it):
@@ -68,6 +70,7 @@ class ServingModel:
         bias = bundle.network.output_bias.detach().to(device)
         on_cpu = device.type == "cpu"
         self._scorer = QuantisedScorer(weight, bias) if scoring == "int8" and on_cpu else exact_scorer(weight, bias)
+        self._graphs: _Graphs | None = None
         best = bundle.popular[: self.top].tolist()
         self.popular: list[ItemId] = self._ids[best].tolist()
         self.popular_scores = [float(bundle.support[row]) for row in best]
@@ -76,9 +79,19 @@ class ServingModel:
         """Zeros (sessions, L, h) on the device."""
         return self._network.initial_state(sessions)
 
+    def to_device(self, array: NDArray[Any]) -> Tensor:
+        """An array as a tensor on the device; to a GPU by pinned memory, so that nobody waits for the copy."""
+        tensor = torch.from_numpy(array)
+        return tensor if self.device.type == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
     @torch.inference_mode()
     def step(self, items: Tensor, state: Tensor) -> Tensor:
-        """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h)."""
+        """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h).
+
+        On a GPU the result is overwritten by the next step: use it before.
+        """
+        if self._graphs is not None:
+            return self._graphs.step(items, state)[0]
         rows = items.shape[0]
         padding = -rows % ROWS
         return self._network.step(functional.pad(items, (0, padding)), functional.pad(state, (0, 0, 0, 0, 0, padding)))[
@@ -96,16 +109,41 @@ class ServingModel:
             item ids and scores, B lists of `top` each.
         """
         sessions = output.shape[0]
-        padding = max(0, FEWEST_ROWS - sessions)
-        rows, scores = self._scorer.best(functional.pad(output, (0, 0, 0, padding)), self.top)  # (B, top) each
+        if self._graphs is not None:
+            rows, scores = (found.cpu().numpy() for found in self._graphs.search(output))  # (B, top) each
+        else:
+            padding = max(0, FEWEST_ROWS - sessions)
+            rows, scores = self._scorer.best(functional.pad(output, (0, 0, 0, padding)), self.top)  # (B, top) each
         ids: list[list[ItemId]] = self._ids[rows[:sessions]].tolist()
         return ids, scores[:sessions].astype(np.float64).round(4).tolist()
 
     def warm_up(self, batch: int) -> None:
-        """Run a full batch once, so that the first real one after a swap pays for nothing."""
+        """Run a full batch once, so that the first real one after a swap pays for nothing; on a GPU, record graphs."""
+        if isinstance(self._scorer, DeviceScorer) and self.device.type == "cuda":
+            self._graphs = _Graphs.of(self._network, self._scorer, self.top, batch)
         for size in (1, batch):
             items = torch.zeros(size, dtype=torch.int64, device=self.device)
             self.best(self.step(items, self.initial_state(size))[:, -1])
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """A step (items, state → state) and a search (output → rows, scores) as CUDA graphs."""
+
+    step: CudaGraphs
+    search: CudaGraphs
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, network: GRU4Rec, scorer: DeviceScorer, top: int, batch: int) -> "_Graphs":
+        """Record for batches of up to `batch` sessions: powers of two from ROWS on, and `batch` itself."""
+        sizes = [size for size in (ROWS << power for power in range(16)) if size < batch] + [batch]
+        state = network.initial_state(1)
+        items = torch.zeros(1, dtype=torch.int64, device=state.device)
+        return cls(
+            CudaGraphs(lambda clicked, before: (network.step(clicked, before),), [items, state], sizes),
+            CudaGraphs(lambda output: scorer.search(output, top), [state[:, -1]], sizes),
+        )
 
 
 def with_input_products(network: GRU4Rec) -> GRU4Rec:

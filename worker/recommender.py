@@ -226,7 +226,7 @@ class Recommender:
         if not by_model.any():
             return [popular] * len(plan.items)
         if not by_model.all():
-            outputs = outputs[torch.from_numpy(by_model)]
+            outputs = outputs[model.to_device(by_model)]
         tops, scores = model.best(outputs)
         version = model.version
         ranked = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
@@ -249,7 +249,7 @@ class Recommender:
         if alive.any():
             packed = b"".join([state.hidden for state in states])
             hidden[alive] = np.frombuffer(packed, dtype=self._storage).reshape(-1, model.layers, model.hidden)
-        device_hidden = torch.from_numpy(hidden).to(model.device)
+        device_hidden = model.to_device(hidden)
         for place in range(max((len(rows) for _, rows in replays), default=0)):
             stepping = [(slot, rows[place]) for slot, rows in replays if len(rows) > place]
             slots, items = torch.tensor(stepping, device=model.device).unbind(1)
@@ -273,15 +273,14 @@ def _forward(model: ServingModel, plan: _Plan, hidden: Tensor, alive: np.ndarray
         places = np.flatnonzero(rounds == turn)
         reset = slots[places[fresh[places]]]
         if reset.size:
-            hidden[torch.from_numpy(reset)] = 0
+            hidden[model.to_device(reset)] = 0
             alive[reset] = False
         stepping = places[rows[places] >= 0]
         if stepping.size:
-            sessions = torch.from_numpy(slots[stepping]).to(model.device)
-            items = torch.from_numpy(rows[stepping]).to(model.device)
+            sessions, items = model.to_device(slots[stepping]), model.to_device(rows[stepping])
             hidden[sessions] = model.step(items, hidden[sessions])
             alive[slots[stepping]] = True
-        outputs[torch.from_numpy(places)] = hidden[torch.from_numpy(slots[places]), -1]
+        outputs[model.to_device(places)] = hidden[model.to_device(slots[places]), -1]
         by_model[places] = alive[slots[places]]
     return outputs, by_model
 

@@ -219,3 +219,17 @@ def test_a_shadow_model_is_labelled_beside_the_champion_and_changes_nothing(tmp_
     feed.recommender.shadow = None
     feed.click(("s0", 1))
     assert feed.state("s0").shadow is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("batch", [1, 31, 32, 33, 100, 128, 150])
+def test_on_a_gpu_recorded_graphs_answer_as_the_network_does(tmp_path: Path, batch: int) -> None:
+    read = read_bundle(bundle(tmp_path / "v1", "v1", 0))
+    plain, recorded = (ServingModel(read, torch.device("cuda")) for _ in range(2))
+    recorded.warm_up(128)
+    items = recorded.to_device(np.arange(batch) % ITEMS)
+    state = torch.rand(batch, plain.layers, plain.hidden, device="cuda")
+    expected, found = plain.step(items, state), recorded.step(items, state).clone()
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(recorded.best(found[:, -1]), plain.best(expected[:, -1]), strict=True):
+        assert mine == theirs
