@@ -23,7 +23,7 @@ class Clicks:
 
     Attributes:
         frame: columns session_id, item_id (Int64 or String each) and timestamp (Int64 ms, all null where unknown).
-        source: the file or topic they came from.
+        source: the file or topic they came from, or the topic with its archive.
         offsets: for a topic, partition → first offset read and the one after the last.
         skipped: messages of the topic that were no valid click.
         repeated: clicks that were on the topic twice in a row, as a producer that tries again writes them; left out.
@@ -60,6 +60,15 @@ def read_click_file(path: Path, splits: Sequence[str] = ()) -> Clicks:
         raise ClicksError(f"{path} holds no clicks{' in split ' + ', '.join(splits) if splits else ''}")
     frame = frame.select(*(_ids(frame[name], path) for name in IDS), _timestamps(frame["timestamp"], path))
     return Clicks(frame, source=str(path))
+
+
+def without_repetitions(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out a click that equals its session's click before it, time and all.
+
+    That is what a producer without idempotence leaves on the topic when it tries again.
+    """
+    same = [pl.col(name).eq_missing(pl.col(name).shift(1).over("session_id")) for name in ("item_id", "timestamp")]
+    return frame.filter(~pl.all_horizontal(same))
 
 
 def _open(path: Path) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from schemas.click import InvalidClickError, ItemId, decode_click
 from schemas.errors import BrokerError, ClicksError, TopicError
 from schemas.kafka import admin, connected, existing_topics, missing_topics
 from schemas.settings import Settings
-from trainer.clicks import Clicks
+from trainer.clicks import Clicks, without_repetitions
 
 SILENCE_SECONDS = 30.0
 """The broker said that there is more, and sends none of it for this long: give up."""
@@ -19,7 +19,10 @@ POLL_MILLISECONDS = 500
 
 
 def read_click_topic(
-    settings: Settings, since: int | None = None, progress: Callable[[int, int], None] | None = None
+    settings: Settings,
+    since: int | None = None,
+    until: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Clicks:
     """Read the clicks topic, all partitions, up to the end offsets at the start of the call.
 
@@ -30,6 +33,7 @@ def read_click_topic(
     Args:
         settings: broker and topic.
         since: ms since 1970 UTC; only clicks from then on. Reading starts at the first message of that time.
+        until: only clicks before then.
         progress: called with the offsets read so far and in all.
 
     Returns:
@@ -41,10 +45,12 @@ def read_click_topic(
         ClicksError: the topic has no valid click.
         TopicError: the topic does not exist.
     """
-    return asyncio.run(_read(settings, since, progress))
+    return asyncio.run(_read(settings, since, until, progress))
 
 
-async def _read(settings: Settings, since: int | None, progress: Callable[[int, int], None] | None) -> Clicks:
+async def _read(
+    settings: Settings, since: int | None, until: int | None, progress: Callable[[int, int], None] | None
+) -> Clicks:
     topic = settings.clicks_topic
     async with admin(settings) as client:
         existing = await existing_topics(client, [topic])
@@ -68,7 +74,8 @@ async def _read(settings: Settings, since: int | None, progress: Callable[[int, 
         while open_ones := [partition for partition in partitions if position[partition] < end[partition]]:
             batches = await consumer.getmany(*open_ones, timeout_ms=POLL_MILLISECONDS)
             for partition, records in batches.items():
-                skipped += _decode((record for record in records if record.offset < end[partition]), since, columns)
+                these = (record for record in records if record.offset < end[partition])
+                skipped += _decode(these, since, until, columns)
             before = sum(position.values())
             for (
                 partition
@@ -85,23 +92,19 @@ async def _read(settings: Settings, since: int | None, progress: Callable[[int, 
             if progress is not None:
                 progress(sum(position.values()) - sum(begin.values()), total)
     if not columns[0]:
-        why = f"{skipped} messages, none of them a valid click" if skipped else "no clicks"
+        spanned = since is not None or until is not None
         raise ClicksError(
-            f"topic {topic!r} at {settings.broker} holds {why}{' since the given time' if since is not None else ''}: "
-            "produce some first (`nextclick produce FILE`)"
+            f"topic {topic!r} at {settings.broker} holds "
+            f"{f'{skipped} messages, none of them a valid click' if skipped else 'no clicks'}"
+            f"{' of the given span of time' if spanned else ''}: "
+            f"produce some first (`nextclick produce FILE`){', or widen the span' if spanned else ''}"
         )
     frame = pl.DataFrame(
         [_ids("session_id", columns[0]), _ids("item_id", columns[1]), pl.Series("timestamp", columns[2])]
     )
-    kept = _without_repetitions(frame)
+    kept = without_repetitions(frame)
     offsets = {partition.partition: (begin[partition], end[partition]) for partition in partitions}
     return Clicks(kept, source=topic, offsets=offsets, skipped=skipped, repeated=len(frame) - len(kept))
-
-
-def _without_repetitions(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leave out a click that equals its session's click before it, time and all."""
-    same = [pl.col(name).eq_missing(pl.col(name).shift(1).over("session_id")) for name in ("item_id", "timestamp")]
-    return frame.filter(~pl.all_horizontal(same))
 
 
 _Columns = tuple[list[ItemId], list[ItemId], list[int]]
@@ -124,7 +127,9 @@ async def _bounds(
     return begin, end
 
 
-def _decode(records: Iterable["ConsumerRecord[bytes, bytes]"], since: int | None, columns: _Columns) -> int:
+def _decode(
+    records: Iterable["ConsumerRecord[bytes, bytes]"], since: int | None, until: int | None, columns: _Columns
+) -> int:
     """Append the valid clicks to the columns; returns how many are not valid."""
     sessions, items, times = columns
     invalid = 0
@@ -135,7 +140,7 @@ def _decode(records: Iterable["ConsumerRecord[bytes, bytes]"], since: int | None
             invalid += 1
             continue
         assert isinstance(click.timestamp, int)
-        if since is None or click.timestamp >= since:
+        if (since is None or click.timestamp >= since) and (until is None or click.timestamp < until):
             sessions.append(click.session_id)
             items.append(click.item_id)
             times.append(click.timestamp)

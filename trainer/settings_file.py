@@ -19,7 +19,7 @@ from trainer.config import FitConfig, TrainConfig
 
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
-RUN = ("clicks", "split", "since", "session_gap", "out", "publish", "checkpoint")
+RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint")
 """Options of `train` that say where to read and write: a file for `train` may have them, and they are passed over."""
 
 _WHOLE = TypeAdapter(TrainConfig)

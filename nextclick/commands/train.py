@@ -26,6 +26,7 @@ Optimizer = Literal["adagrad", "rmsprop", "adam"]
 Order = Literal["time", "length", "random"]
 
 KAFKA = "kafka"
+LOG = "log"
 DEFAULT = TrainConfig()
 FIT = DEFAULT.fit
 
@@ -55,10 +56,18 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def train(
-    clicks: Annotated[str, typer.Option(help="A .parquet or .csv file of clicks, or `kafka`: the clicks topic.")],
+    clicks: Annotated[
+        str,
+        typer.Option(
+            help="A .parquet or .csv file of clicks; `kafka`: the clicks topic; `log`: its archive and topic as one."
+        ),
+    ],
     split: Annotated[str | None, typer.Option(help="Only these splits of the file, comma separated.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only the newest clicks of the topic: 7d, 12h, …; all of them by default.")
+        str | None, typer.Option(help="Only the newest clicks of topic or log: 7d, 12h, …; all of them by default.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Leave out the newest clicks of topic or log: 1d, …; none of them by default.")
     ] = None,
     session_gap: Annotated[
         str | None,
@@ -174,7 +183,7 @@ def train(
         device=device or settings.device,
     )
     splits = [name.strip() for name in split.split(",")] if split else []
-    table = Source(clicks, splits, read_duration(since, "--since"), read_duration(session_gap, "--session-gap"))
+    table = Source(clicks, splits, *read_span(since, until), read_duration(session_gap, "--session-gap"))
     run(table, out, publish, chosen, settings, checkpoint)
 
 
@@ -195,11 +204,20 @@ def refuse_unused(
 
 @dataclass(frozen=True)
 class Source:
-    """Which clicks: a file or `kafka`, splits of the file, age on the topic, and the silence that ends a session."""
+    """Which clicks.
+
+    Attributes:
+        clicks: a file, `kafka` or `log`.
+        splits: of the file.
+        since: age of the oldest click of topic or log.
+        until: age of the newest.
+        gap: the silence that ends a session.
+    """
 
     clicks: str
     splits: "Sequence[str]"
-    age: "timedelta | None"
+    since: "timedelta | None"
+    until: "timedelta | None"
     gap: "timedelta | None"
 
 
@@ -279,17 +297,35 @@ def read_duration(text: str | None, option: str) -> "timedelta | None":
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
+def read_span(since: str | None, until: str | None) -> "tuple[timedelta | None, timedelta | None]":
+    """The durations of --since and --until.
+
+    Raises:
+        ClicksError: there is no time between them.
+    """
+    oldest, newest = read_duration(since, "--since"), read_duration(until, "--until")
+    if oldest is not None and newest is not None and newest >= oldest:
+        raise ClicksError(
+            f"--until {until} leaves out all that --since {since} takes: "
+            "give a shorter one, as in --since 30d --until 1d"
+        )
+    return oldest, newest
+
+
 def read_clicks(source: Source, settings: "Settings") -> "Clicks":
-    """A file's clicks, or the clicks topic's of the given age where the source is `kafka`, cut into sessions.
+    """A file's clicks, or those of the given age of the clicks topic or of the log, cut into sessions.
 
     Raises:
         ClicksError: an option does not go with the source, or there are no clicks.
     """
     from schemas.durations import milliseconds
 
-    if source.clicks != KAFKA:
-        if source.age is not None:
-            raise ClicksError(f"--since chooses clicks of the topic, and they come from {source.clicks}: use --split")
+    if source.clicks not in (KAFKA, LOG):
+        for option, age in (("--since", source.since), ("--until", source.until)):
+            if age is not None:
+                raise ClicksError(
+                    f"{option} chooses clicks of the topic, and they come from {source.clicks}: use --split"
+                )
         from trainer.clicks import read_click_file
         from trainer.sessions import cut_file_by_silence
 
@@ -302,14 +338,36 @@ def read_clicks(source: Source, settings: "Settings") -> "Clicks":
     from trainer.kafka_log import read_click_topic
     from trainer.sessions import cut_by_silence
 
-    since = None if source.age is None else time.time_ns() // 1_000_000 - milliseconds(source.age)
-    clicks = read_click_topic(settings, since)
+    now = time.time_ns() // 1_000_000
+    since, until = (None if age is None else now - milliseconds(age) for age in (source.since, source.until))
+    read = read_log if source.clicks == LOG else read_click_topic
+    clicks = read(settings, since, until)
     if clicks.skipped:
-        typer.echo(f"{clicks.skipped:,} messages of topic {clicks.source!r} are no valid click: skipped", err=True)
+        typer.echo(f"{clicks.skipped:,} messages are no valid click: skipped", err=True)
     if clicks.repeated:
-        typer.echo(f"{clicks.repeated:,} clicks of topic {clicks.source!r} repeat the one before: skipped", err=True)
+        typer.echo(f"{clicks.repeated:,} clicks repeat the one before: skipped", err=True)
     gap = source.gap or settings.session_gap
     return replace(clicks, frame=cut_by_silence(clicks.frame, milliseconds(gap)))
+
+
+def read_log(settings: "Settings", since: int | None, until: int | None) -> "Clicks":
+    """The clicks of the archive, and of the topic from where it ends; says what neither has any more.
+
+    Raises:
+        ClicksError: there is no archive, or no click of that time.
+    """
+    from trainer.archive.files import Archive
+    from trainer.archive.log import open_log
+
+    if not Archive(settings.archive_uri, settings.clicks_topic).files():
+        raise ClicksError(
+            f"NEXTCLICK_ARCHIVE_URI={settings.archive_uri} holds no archive of topic {settings.clicks_topic!r}: "
+            "make one by `nextclick archive`, or read the topic alone by --clicks kafka"
+        )
+    with open_log(settings, since, until) as log:
+        for line in log.missing:
+            typer.echo(f"missing: {line}", err=True)
+        return log.clicks()
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ def message(partition: int, session: object, item: object, time: int) -> tuple[i
     return partition, str(session).encode(), json.dumps(click).encode(), time
 
 
-async def read(settings: Settings, since: int | None = None) -> Clicks:
-    return await asyncio.to_thread(read_click_topic, settings, since)
+async def read(settings: Settings, since: int | None = None, until: int | None = None) -> Clicks:
+    return await asyncio.to_thread(read_click_topic, settings, since, until)
 
 
 async def test_every_partition_is_read_to_its_end(kafka_settings: Settings) -> None:
@@ -64,8 +64,19 @@ async def test_since_reads_the_newest_clicks_only(kafka_settings: Settings) -> N
     clicks = await read(kafka_settings, since=2000)
     assert clicks.frame["item_id"].to_list() == [11, 12]
     assert clicks.offsets[0] == (1, 3)
-    with pytest.raises(ClicksError, match="holds no clicks since the given time"):
+    with pytest.raises(ClicksError, match=r"holds no clicks of the given span of time: .*, or widen the span"):
         await read(kafka_settings, since=9000)
+
+
+async def test_until_leaves_out_the_newest_clicks(kafka_settings: Settings) -> None:
+    late = message(0, 1, 12, 1500)
+    await produce(kafka_settings, [message(0, 1, 10, 1000), message(0, 1, 11, 2000), late, message(0, 1, 13, 3000)])
+    clicks = await read(kafka_settings, until=2000)
+    assert clicks.frame["item_id"].to_list() == [10, 12]
+    assert clicks.offsets[0] == (0, 4)
+    assert (await read(kafka_settings, since=1500, until=3000)).frame["item_id"].to_list() == [11, 12]
+    with pytest.raises(ClicksError, match="holds no clicks of the given span of time"):
+        await read(kafka_settings, until=1000)
 
 
 async def test_a_topic_without_a_valid_click(kafka_settings: Settings) -> None:

@@ -26,7 +26,7 @@ from schemas.settings import Settings
 from trainer.archive.files import COLUMNS, Archive, ArchiveFile, Slice, resolve
 from trainer.archive.records import ClickColumns
 from trainer.archive.tidy import skipped_in
-from trainer.clicks import Clicks
+from trainer.clicks import Clicks, without_repetitions
 
 SILENCE_SECONDS = 30.0
 """The broker said that there is more, and sends none of it for this long: give up."""
@@ -97,7 +97,7 @@ class ClickLog(AbstractContextManager["ClickLog"]):
         return pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
 
     def clicks(self) -> Clicks:
-        """All clicks in memory, as training takes them.
+        """All clicks in memory, as training takes them: without those that a producer wrote twice in a row.
 
         Raises:
             ClicksError: there is none.
@@ -105,7 +105,8 @@ class ClickLog(AbstractContextManager["ClickLog"]):
         frame = self.frame()
         if frame.is_empty():
             raise ClicksError(empty(self.source, self.since, self.until))
-        return Clicks(frame.drop("offset", "partition"), self.source, self.offsets, self.skipped)
+        kept = without_repetitions(frame.drop("offset", "partition"))
+        return Clicks(kept, self.source, self.offsets, self.skipped, repeated=len(frame) - len(kept))
 
     def close(self) -> None:
         """Remove copies of remote files."""
