@@ -17,17 +17,15 @@ from schemas.errors import SettingsError
 from schemas.recommendation import TOP
 from worker.graphs import CudaGraphs
 
-# A session's result must not depend on what else is in its batch, so that an answer computed again is the same. Two
-# things would break that on a CPU (measured with MKL and AVX-512, `tests/worker/test_recommender.py` holds it):
-FEWEST_ROWS = 8
-"""Rows of the smallest matrix product: below 4, MKL takes another kernel, whose sums differ in the last bits."""
 Scoring = Literal["exact", "int8"]
 
 TABLE_BYTES = 256 << 20
 """Most memory for the input products of all items: 220,000 items of 100 hidden units."""
 
 ROWS = 32
-"""A step's rows are filled up to a multiple: what is left over of a vector register goes through another sigmoid."""
+"""A step's rows are filled up to a multiple of this on a CPU. A session's result must not depend on what else is in its
+batch, so that an answer computed again is the same; but what is left over of a vector register goes through another
+sigmoid, and below 4 rows MKL takes another product (`tests/worker/test_recommender.py` holds it)."""
 
 
 def choose_device(setting: str) -> torch.device:
@@ -68,8 +66,8 @@ class ServingModel:
         self._network = with_input_products(bundle.network).to(device)
         weight = bundle.network.output_weight.detach().to(device)
         bias = bundle.network.output_bias.detach().to(device)
-        on_cpu = device.type == "cpu"
-        self._scorer = QuantisedScorer(weight, bias) if scoring == "int8" and on_cpu else exact_scorer(weight, bias)
+        nearly = scoring == "int8" and device.type == "cpu"
+        self._scorer = QuantisedScorer(weight, bias, exact=False) if nearly else exact_scorer(weight, bias)
         self._graphs: _Graphs | None = None
         best = bundle.popular[: self.top].tolist()
         self.popular: list[ItemId] = self._ids[best].tolist()
@@ -108,14 +106,12 @@ class ServingModel:
         Returns:
             item ids and scores, B lists of `top` each.
         """
-        sessions = output.shape[0]
         if self._graphs is not None:
             rows, scores = (found.cpu().numpy() for found in self._graphs.search(output))  # (B, top) each
         else:
-            padding = max(0, FEWEST_ROWS - sessions)
-            rows, scores = self._scorer.best(functional.pad(output, (0, 0, 0, padding)), self.top)  # (B, top) each
-        ids: list[list[ItemId]] = self._ids[rows[:sessions]].tolist()
-        return ids, scores[:sessions].astype(np.float64).round(4).tolist()
+            rows, scores = self._scorer.best(output, self.top)  # (B, top) each
+        ids: list[list[ItemId]] = self._ids[rows].tolist()
+        return ids, scores.astype(np.float64).round(4).tolist()
 
     def warm_up(self, batch: int) -> None:
         """Run a full batch once, so that the first real one after a swap pays for nothing; on a GPU, record graphs."""

@@ -1,6 +1,7 @@
 """Every scorer keeps one contract: the items of a full sort, best first, whatever the sizes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from gru4rec.scoring import DeviceScorer, PanelScorer, QuantisedScorer, Scorer
 
-SCORERS = [DeviceScorer, PanelScorer, QuantisedScorer]
+NEARLY_EXACT = partial(QuantisedScorer, exact=False)
+ON_CPU = [PanelScorer, QuantisedScorer, NEARLY_EXACT]
+SCORERS = [DeviceScorer, *ON_CPU]
 SIZES = [(1, 20, 8), (3, 21, 16), (5, 300, 32), (70, 2048, 20), (130, 2500, 100), (9, 5003, 64)]
 
 
@@ -28,7 +31,7 @@ def test_the_best_items_are_those_of_a_full_sort(
     rows, scores = make(weight, bias).best(output, 20)
     expected, values = sorted_scores(weight, bias, output)
     assert rows.shape == scores.shape == (sessions, 20)
-    if make is QuantisedScorer:
+    if make is NEARLY_EXACT:
         found = [
             len(set(mine) & set(best)) for mine, best in zip(rows.tolist(), expected[:, :20].tolist(), strict=True)
         ]
@@ -57,3 +60,34 @@ def test_items_that_all_score_the_same_are_still_different_items(make: Callable[
 def test_very_low_scores_beat_the_padding(make: Callable[..., Scorer]) -> None:
     rows, _ = make(torch.full((21, 4), -1e6), torch.zeros(21)).best(torch.ones(8, 4), 20)
     assert rows.max() < 21
+
+
+@pytest.mark.parametrize("make", ON_CPU)
+def test_a_session_gets_the_same_bits_whatever_else_is_in_the_batch(make: Callable[..., Scorer]) -> None:
+    torch.manual_seed(0)
+    weight, bias, output = torch.randn(2500, 100), torch.randn(2500), torch.randn(130, 100).tanh()
+    weight[1250:], bias[1250:] = weight[:1250], bias[:1250]  # every score twice
+    scorer = make(weight, bias)
+    rows, scores = scorer.best(output, 20)
+    for size in (1, 2, 7, 65):
+        parts = [scorer.best(part, 20) for part in output.split(size)]
+        assert (np.concatenate([part for part, _ in parts]) == rows).all()
+        assert (np.concatenate([part for _, part in parts]) == scores).all()
+
+
+@pytest.mark.parametrize("make", ON_CPU)
+def test_equal_scores_go_by_item_number(make: Callable[..., Scorer]) -> None:
+    rows, _ = make(torch.zeros(777, 8), (torch.arange(777) % 2).float()).best(torch.zeros(9, 8), 20)
+    assert (rows == np.arange(1, 41, 2)).all()
+
+
+def test_an_exact_scorer_finds_items_whose_score_int8_rounds_away_altogether() -> None:
+    output = torch.full((3, 64), 0.003)
+    output[:, 0] = 1.0  # the others are below half a step of 1/127
+    weight = torch.zeros(2000, 64)
+    weight[:, 0] = 0.1  # score 0.1
+    weight[504:528] = 1.0
+    weight[504:528, 0] = 0.0  # score 0.189, in int8 0; three whole blocks
+    exact, nearly = QuantisedScorer(weight, torch.zeros(2000)), NEARLY_EXACT(weight, torch.zeros(2000))
+    assert (exact.best(output, 20)[0] == np.arange(504, 524)).all()
+    assert (nearly.best(output, 20)[0] == np.arange(20)).all()
