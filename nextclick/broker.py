@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from schemas.errors import BrokerError
+from schemas.ports import why_port_is_taken
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 KAFKA_LOG = "org.slf4j:slf4j-simple:1.7.36"
@@ -127,7 +128,11 @@ class LocalBroker:
         if self.running:
             return
         self.port = self.port or _free_port()
-        _check_port(self.port)
+        if (why := why_port_is_taken(HOST, self.port)) is not None:
+            raise BrokerError(
+                f"port {self.port} on {HOST} cannot be used ({why}): stop what listens there, "
+                "or choose another by --port"
+            )
         java, jars = java_runtime(), kafka_jars()
         properties = self._write_configuration()
         command = [
@@ -319,18 +324,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise BrokerError(
-                f"port {port} on {HOST} cannot be used ({error.strerror}): stop what listens there, or choose another "
-                "by --port"
-            ) from error
 
 
 def _end_with_parent() -> Callable[[], None] | None:

@@ -30,3 +30,8 @@ class Prefixes:
     def event(self) -> NDArray[np.int64]:
         """The event that each click belongs to, (P,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def back(self) -> NDArray[np.int64]:
+        """How many clicks each lies before the last one of its event, (P,): 0 is the last click."""
+        return np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.items))

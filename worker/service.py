@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import logging
-import socket
 import sys
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -15,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
 from schemas.kafka import check_topics
+from schemas.ports import why_port_is_taken
 from schemas.settings import load_settings
 from worker.delivery.app import DeliveryApp
 from worker.model import choose_device
@@ -115,15 +115,11 @@ def _lock(data_dir: Path) -> IO[str]:
 
 
 def _check_port(address: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise SettingsError(
-                f"NEXTCLICK_WEB_PORT={port} on {address} cannot be used ({error.strerror}): give each worker on one "
-                "machine its own, or start it with --without-web"
-            ) from error
+    if (why := why_port_is_taken(address, port)) is not None:
+        raise SettingsError(
+            f"NEXTCLICK_WEB_PORT={port} on {address} cannot be used ({why}): give each worker on one machine "
+            "its own, or start it with --without-web"
+        )
 
 
 def _stop(error: NextclickError) -> NoReturn:

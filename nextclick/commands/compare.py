@@ -52,8 +52,9 @@ def compare(
     from schemas.settings import load_settings
     from trainer.clicks import read_click_file
     from trainer.compare.contestants import Contest, contestants
+    from trainer.compare.files import write_files
     from trainer.compare.results import Results, file_digest
-    from trainer.compare.table import table, write_files
+    from trainer.compare.table import table
 
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)

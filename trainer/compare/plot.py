@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from schemas.errors import TrainingError
-
-if TYPE_CHECKING:
-    from trainer.compare.table import Row
+from trainer.compare.table import Row
 
 
-def plot(rows: "Sequence[Row]", title: str, path: Path) -> None:
+def plot(rows: Sequence[Row], title: str, path: Path) -> None:
     """Draw horizontal bars, the best Recall@20 on top.
 
     Args:

@@ -1,12 +1,9 @@
 """The paper's table: per method the mean over its seeds, the spread, and the gain over Item-KNN."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import mean, stdev
 
-from schemas.errors import TrainingError
 from trainer.compare.contestants import Outcome
 
 YARDSTICK = "item-knn"
@@ -112,25 +109,6 @@ def markdown(rows: Sequence[Row], title: str) -> str:
         "the standard deviation over seeds; a method with one seed draws nothing at random, or was given one.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def write_files(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
-    """Write comparison.json, comparison.md and comparison.svg, and say where.
-
-    Raises:
-        TrainingError: one cannot be written.
-    """
-    from trainer.compare.plot import plot
-
-    try:
-        (folder / "comparison.json").write_text(
-            json.dumps({"title": title, "methods": [asdict(row) for row in rows]}, indent=2) + "\n", encoding="utf-8"
-        )
-        (folder / "comparison.md").write_text(markdown(rows, title), encoding="utf-8")
-        plot(rows, title, folder / "comparison.svg")
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be written to: {error.strerror or error}") from error
-    return [folder / f"comparison.{kind}" for kind in ("md", "json", "svg")]
 
 
 def _figure(values: Sequence[float]) -> Figure:

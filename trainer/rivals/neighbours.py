@@ -1,7 +1,7 @@
-"""Finding the training sessions that are most like a session so far: what VS-kNN and STAN share.
+"""Items of the training sessions that are most like a session so far: VS-kNN and STAN but for their weights.
 
-Inverted index (item → the newest sessions that have it) → candidates → the k most similar. Compiled by numba: there
-are no matrix products in this, only short lists.
+Inverted index (item → the newest sessions that have it) → candidates → the k most similar → their items. Compiled by
+numba: there are no matrix products in this, only short lists.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from trainer.prefixes import Prefixes
 from trainer.sessions import Sessions
 
 
@@ -62,8 +63,110 @@ def index_sessions(sessions: Sessions, items: int, newest: int) -> SessionIndex:
     )
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a method makes of its neighbours.
+
+        similarity(s, n) = Σ over shared items i of clicks[i's last click in s] · sessions[n]
+        score(j) = Σ over the k most similar n with j of similarity(s, n) · back[b] · distance[d] · items[j]
+
+    b is how many clicks ago s clicked i*, the newest item that both share; d is how far j is from i* in n.
+
+    Attributes:
+        clicks: (P,) of the clicks so far.
+        sessions: (S,) of the training sessions.
+        items: (I,) of what is scored.
+        back: (B,) its last one is that of all b from there on.
+        distance: (D,) its last one is that of all d from there on.
+    """
+
+    clicks: NDArray[np.float64]
+    sessions: NDArray[np.float64]
+    items: NDArray[np.float64]
+    back: NDArray[np.float64]
+    distance: NDArray[np.float64]
+
+
+def score_by_neighbours(
+    index: SessionIndex, prefixes: Prefixes, weights: Weights, k: int, newest: int
+) -> NDArray[np.float32]:
+    """Score all items after each prefix, (N, I): zero for what no neighbour has.
+
+    Args:
+        index: of the training sessions.
+        prefixes: N of them.
+        weights: of the method.
+        k: neighbours.
+        newest: candidates: the newest training sessions that share an item.
+    """
+    scores = np.zeros((len(prefixes), len(index.support)), dtype=np.float32)
+    _score(
+        prefixes.items,
+        prefixes.offsets,
+        index.sessions,
+        index.of_item,
+        index.items,
+        index.positions,
+        index.of_session,
+        weights.clicks,
+        weights.sessions,
+        weights.items,
+        weights.back,
+        weights.distance,
+        k,
+        newest,
+        scores,
+    )
+    return scores
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def distinct_newest_first(clicks: NDArray[np.int64]) -> NDArray[np.int64]:
+def _score(
+    clicked: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    sessions: NDArray[np.int64],
+    of_item: NDArray[np.int64],
+    items: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    of_session: NDArray[np.int64],
+    click_weights: NDArray[np.float64],
+    session_weights: NDArray[np.float64],
+    item_weights: NDArray[np.float64],
+    back_weights: NDArray[np.float64],
+    distance_weights: NDArray[np.float64],
+    k: int,
+    newest: int,
+    scores: NDArray[np.float32],
+) -> None:
+    """Fill `scores` (N, I), zero before, for the N prefixes."""
+    similarity = np.empty(len(session_weights))  # (S,)
+    shared = np.full(len(session_weights), -1)  # (S,)
+    for event in range(len(offsets) - 1):
+        now = slice(offsets[event], offsets[event + 1])
+        found = _share_items(clicked[now], click_weights[now], sessions, of_item, newest, similarity, shared)
+        similarity[found] *= session_weights[found]
+        for session in _most_similar(found, similarity, k):
+            back = shared[session]
+            weight = similarity[session] * back_weights[min(back, len(back_weights) - 1)]
+            own = slice(of_session[session], of_session[session + 1])
+            at = _position(clicked[offsets[event + 1] - 1 - back], items[own], positions[own])
+            for item, position in zip(items[own], positions[own]):  # noqa: B905 - numba has no strict
+                distance = min(abs(position - at), len(distance_weights) - 1)
+                scores[event, item] += weight * distance_weights[distance] * item_weights[item]
+        shared[found] = -1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _position(item: int, items: NDArray[np.int64], positions: NDArray[np.int64]) -> int:
+    """Where a session clicked an item that it has."""
+    place = 0
+    while items[place] != item:
+        place += 1
+    return int(positions[place])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _distinct_newest_first(clicks: NDArray[np.int64]) -> NDArray[np.int64]:
     """How far back from the last click each distinct item was clicked last, ascending: 0 is the last click, (D,)."""
     back = np.empty(len(clicks), dtype=np.int64)
     found = 0
@@ -79,9 +182,8 @@ def distinct_newest_first(clicks: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def share_items(
+def _share_items(
     clicks: NDArray[np.int64],
-    back: NDArray[np.int64],
     weights: NDArray[np.float64],
     sessions: NDArray[np.int64],
     of_item: NDArray[np.int64],
@@ -93,8 +195,7 @@ def share_items(
 
     Args:
         clicks: (P,) the session so far.
-        back: (D,) from `distinct_newest_first`.
-        weights: (D,) of these items.
+        weights: (P,) of the clicks; a shared item weighs what the last click on it does.
         sessions: of the index.
         of_item: of the index.
         newest: how many sessions at most.
@@ -104,6 +205,7 @@ def share_items(
     Returns:
         (C,) sessions, ascending. Sets their `shared`; the caller sets it to -1 again.
     """
+    back = _distinct_newest_first(clicks)  # (D,)
     size = 0
     for distance in back:
         item = clicks[len(clicks) - 1 - distance]
@@ -118,7 +220,7 @@ def share_items(
                 similarity[session] = 0.0
                 found[count] = session
                 count += 1
-            similarity[session] += weights[number]
+            similarity[session] += weights[len(clicks) - 1 - back[number]]
     ordered = np.sort(found[:count])
     for session in ordered[: max(0, count - newest)]:
         shared[session] = -1
@@ -126,7 +228,7 @@ def share_items(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def most_similar(found: NDArray[np.int64], similarity: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+def _most_similar(found: NDArray[np.int64], similarity: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """The k sessions of `found` (C,), ascending, that are most similar; of equally similar ones the newest."""
     if len(found) <= k:
         return found

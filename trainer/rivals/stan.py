@@ -1,11 +1,10 @@
 """STAN (Garg et al. 2019): neighbourhood sessions weighted by order and time."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from trainer.prefixes import Prefixes
-from trainer.rivals.neighbours import distinct_newest_first, index_sessions, most_similar, share_items
+from trainer.rivals.neighbours import Weights, index_sessions, score_by_neighbours
 from trainer.sessions import Sessions
 
 
@@ -55,62 +54,18 @@ class STAN:
 
     def fit(self, sessions: Sessions, items: int) -> None:
         """Index the sessions by item; weigh them by length and age."""
-        self._items = items
         self._index = index_sessions(sessions, items, self._newest)
         age = np.arange(len(sessions))[::-1] / len(sessions)  # (S,)
         self._weight = np.exp(-age / self._age_decay) / np.sqrt(np.diff(self._index.of_session))  # (S,)
+        self._distance = np.exp(-np.arange(np.diff(sessions.offsets).max()) / self._distance_decay)  # (D,)
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
         """(N, I): zero for what no neighbour has."""
-        index = self._index
-        scores = np.zeros((len(prefixes), self._items), dtype=np.float32)
-        _score(
-            prefixes.items,
-            prefixes.offsets,
-            index.sessions,
-            index.of_item,
-            index.items,
-            index.positions,
-            index.of_session,
-            self._weight,
-            self._k,
-            self._newest,
-            self._position_decay,
-            self._distance_decay,
-            scores,
+        weights = Weights(
+            clicks=np.exp(-prefixes.back / self._position_decay),
+            sessions=self._weight,
+            items=np.ones(len(self._index.support)),
+            back=np.ones(1),
+            distance=self._distance,
         )
-        return scores
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _score(
-    clicked: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    sessions: NDArray[np.int64],
-    of_item: NDArray[np.int64],
-    items: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    of_session: NDArray[np.int64],
-    session_weight: NDArray[np.float64],
-    k: int,
-    newest: int,
-    position_decay: float,
-    distance_decay: float,
-    scores: NDArray[np.float32],
-) -> None:
-    """Fill `scores` (N, I), zero before, for the N prefixes."""
-    similarity = np.empty(len(of_session) - 1)  # (S,)
-    shared = np.full(len(of_session) - 1, -1)  # (S,)
-    for event in range(len(offsets) - 1):
-        clicks = clicked[offsets[event] : offsets[event + 1]]  # (P,)
-        back = distinct_newest_first(clicks)  # (D,)
-        weights = np.exp(-back / position_decay)  # (D,)
-        found = share_items(clicks, back, weights, sessions, of_item, newest, similarity, shared)
-        similarity[found] *= session_weight[found]
-        for session in most_similar(found, similarity, k):
-            match = clicks[len(clicks) - 1 - shared[session]]
-            own = slice(of_session[session], of_session[session + 1])
-            at = positions[own][items[own] == match][0]
-            for item, position in zip(items[own], positions[own]):  # noqa: B905 - numba has no strict
-                scores[event, item] += similarity[session] * np.exp(-abs(position - at) / distance_decay)
-        shared[found] = -1
+        return score_by_neighbours(self._index, prefixes, weights, self._k, self._newest)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from trainer.compare.contestants import Outcome
-from trainer.compare.table import Figure, markdown, table, write_files
+from trainer.compare.files import write_files
+from trainer.compare.table import Figure, markdown, table
 from trainer.evaluate import Evaluation
 
 
