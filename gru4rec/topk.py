@@ -19,7 +19,7 @@ BLOCK = 16
 """Columns in a block of `block_top_k`: 16 and 32 measured alike, 8 and 64 slower (`benchmarks/topk.py`)."""
 
 ITEMS = 8
-"""Items in a block of the CPU's functions: 4 measured alike, 16 slower, as all items of a promising block are scored."""
+"""Items in a block of the CPU's functions: 4 measured alike, 16 slower: all items of a promising block are scored."""
 
 NOTHING = np.float32(-3.0e38)
 """Below every score: where less than k were found."""
