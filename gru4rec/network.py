@@ -14,6 +14,7 @@ Sizes in the shape comments: B sessions, L layers, h hidden units, I items.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -143,7 +144,13 @@ class GRU4Rec(nn.Module):
         return self.advance(self.input_table[items], state)
 
     def advance(
-        self, inputs: Tensor, state: Tensor, *, dropout_input: float = 0.0, dropout_hidden: float = 0.0
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        *,
+        dropout_input: float = 0.0,
+        dropout_hidden: float = 0.0,
+        dropout: Callable[[Tensor, float], Tensor] = functional.dropout,
     ) -> Tensor:
         """`step` on rows of `input_table` that were looked up already; training drops units here.
 
@@ -154,16 +161,17 @@ class GRU4Rec(nn.Module):
             state: (B, L, h).
             dropout_input: probability that a unit of `inputs` is dropped.
             dropout_hidden: probability that a unit of a layer's output is dropped.
+            dropout: drops units of (B, …) with a probability.
 
         Returns:
             (B, L, h), the new state.
         """
-        x = functional.dropout(inputs, dropout_input) if dropout_input else inputs  # (B, d)
+        x = dropout(inputs, dropout_input) if dropout_input else inputs  # (B, d)
         outputs = []
         for layer, h in zip(self.layers, state.unbind(1), strict=True):
             x = layer(x, h)  # (B, h)
             if dropout_hidden:
-                x = functional.dropout(x, dropout_hidden)  # (B, h)
+                x = dropout(x, dropout_hidden)  # (B, h)
             outputs.append(x)
         return torch.stack(outputs, dim=1)  # (B, L, h)
 

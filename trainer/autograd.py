@@ -1,15 +1,19 @@
 """The plain way to train: one readable step by autograd, for every configuration and device.
 
-It is the reference that the compiled kernel is checked against, and what trains on a GPU.
+It is the reference that the compiled kernel is checked against, and what trains on a GPU and on several processes.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from gru4rec.network import GRU4Rec
 from trainer.config import FitConfig
+from trainer.distributed import Process
 from trainer.losses import cross_entropy, logq_correction, pairwise_loss
 from trainer.optimiser import optimiser_of
 from trainer.sampler import NegativeSampler
@@ -20,11 +24,14 @@ class AutogradPath:
     """Trains a network in place, step by step: see `trainer.path.Path`.
 
     A step gathers the rows of its items, scores, goes back once, and moves what was touched.
+
+    Of several processes each scores the rows of its own lanes, against the targets of all.
     """
 
-    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> None:
+    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, process: Process) -> None:
         self.network = network
         self.config = config
+        self.process = process
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
         self.optimiser = optimiser_of(config)
         self.device = network.output_weight.device
@@ -76,12 +83,14 @@ class AutogradPath:
 
     def _step(self, schedule: Schedule, now: slice) -> Tensor:
         """Train the events `now`; returns the summed loss of their rows."""
-        lanes = self._tensor(schedule.lane[now])  # (b,)
-        before = self.hidden.index_select(0, lanes)  # (b, L, h)
-        before.masked_fill_(self._tensor(schedule.reset[now])[:, None, None], 0)
-        live = len(lanes)
+        live = now.stop - now.start  # b
+        own = self.process.own(schedule.lane[now], self.config.batch_size)  # o rows of b
+        lanes = self._tensor(schedule.lane[now][own])  # (o,)
+        before = self.hidden.index_select(0, lanes)  # (o, L, h)
+        before.masked_fill_(self._tensor(schedule.reset[now][own])[:, None, None], 0)
 
         targets, inputs = schedule.target[now], schedule.input[now]  # (b,) each
+        targets = np.roll(targets, -own.start)  # own first: a row's own target is on the losses' diagonal
         columns = np.concatenate([targets, self.sampler.draw(self.config.samples)])  # (C,)
         network = self.network
         shared = network.embedding is None
@@ -92,20 +101,25 @@ class AutogradPath:
         bias = _leaf(network.output_bias, output_rows)  # (U,)
         leaves = [weight, bias]
         if shared:
-            x = weight.index_select(0, output_place[len(columns) :])  # (b, h)
+            x = weight.index_select(0, output_place[len(columns) :][own])  # (o, h)
         else:
             clicked, input_places = np.unique(inputs, return_inverse=True)
             input_rows, input_place = self._tensor(clicked), self._tensor(input_places)  # (V,), (b,)
             leaves.append(_leaf(network.input_table, input_rows))  # (V, d)
-            x = leaves[-1].index_select(0, input_place)  # (b, d)
+            x = leaves[-1].index_select(0, input_place[own])  # (o, d)
 
         after = network.advance(
-            x, before, dropout_input=self.config.dropout_embedding, dropout_hidden=self.config.dropout_hidden
-        )  # (b, L, h)
+            x,
+            before,
+            dropout_input=self.config.dropout_embedding,
+            dropout_hidden=self.config.dropout_hidden,
+            dropout=_dropout_of(live, own),
+        )  # (o, L, h)
         of_column = output_place[: len(columns)]  # (C,)
-        scores = torch.addmm(bias, after[:, -1], weight.t()).index_select(1, of_column)  # (b, C)
+        scores = torch.addmm(bias, after[:, -1], weight.t()).index_select(1, of_column)  # (o, C)
         loss = self._loss(scores, output_rows[of_column], live).sum()  # ()
-        gradients = torch.autograd.grad(loss / self.config.batch_size, [*leaves, *self.dense.values()])
+        own_gradients = torch.autograd.grad(loss / self.config.batch_size, [*leaves, *self.dense.values()])
+        loss, *gradients = self.process.sum([loss.detach(), *own_gradients])
 
         # An item that is only clicked has no part in the output bias.
         scored = torch.from_numpy(np.unique(place[: len(columns)])).to(self.device)  # (≤U,)
@@ -118,10 +132,10 @@ class AutogradPath:
         for (name, parameter), gradient in zip(self.dense.items(), gradients[len(leaves) :], strict=True):
             self.optimiser.update(name, parameter, gradient)
         self.hidden.index_copy_(0, lanes, after.detach())
-        return loss.detach()
+        return loss
 
     def _loss(self, scores: Tensor, items: Tensor, live: int) -> Tensor:
-        """Scores (b, C) of the columns' items (C,) to one loss per row (b,)."""
+        """Scores (o, C) of the columns' items (C,), `live` of them targets, to one loss per row (o,)."""
         if self.pairwise is not None:
             return self.pairwise(scores)
         if not self.config.logq:
@@ -132,6 +146,15 @@ class AutogradPath:
     def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
         wide = values if values.dtype == np.bool_ else values.astype(np.int64)
         return torch.from_numpy(wide).to(self.device)
+
+
+def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:
+    """Dropout of a step's own rows by a mask of all `live` ones, so that each lane loses the same units anywhere."""
+
+    def dropout(x: Tensor, rate: float) -> Tensor:
+        return x * functional.dropout(x.new_ones(live, *x.shape[1:]), rate)[own]
+
+    return dropout
 
 
 def _leaf(table: Tensor, rows: Tensor) -> Tensor:

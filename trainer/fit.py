@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
+from trainer.distributed import ALONE, Process
 from trainer.path import path_of
 from trainer.schedule import session_order, session_parallel
 from trainer.sessions import Sessions
@@ -70,6 +72,7 @@ def fit(
     *,
     plain: bool = False,
     checkpoint: Checkpoint | None = None,
+    process: Process = ALONE,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
@@ -88,20 +91,26 @@ def fit(
         progress: called every few steps and at the end of each epoch.
         plain: train by autograd where the compiled kernel could.
         checkpoint: go on from it where there is one, and keep it after every epoch.
+        process: of those that train together, where there are several: all of them call this with the same arguments.
 
     Raises:
-        TrainingError: there is nothing to train on, the loss is no longer a number, or the checkpoint is another
-            training's.
+        TrainingError: there is nothing to train on, or too little for all processes, the loss is no longer a number,
+            or the checkpoint is another training's.
     """
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
         raise TrainingError("all clicks are on one item, so there is nothing to tell apart: train on more clicks")
-    path = path_of(network, support, config, plain)
+    if config.batch_size < process.size:
+        raise TrainingError(
+            f"--batch-size {config.batch_size} leaves some of {process.size} processes without a lane: raise it, or "
+            "start fewer"
+        )
+    path = path_of(network, support, config, plain, process)
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
     losses: list[float] = []
-    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+    if checkpoint is not None and (kept := process.by_leader(checkpoint.load)) is not None:
         losses, path.state = kept
     resumed = len(losses) * sessions.pairs
     schedule = None
@@ -126,7 +135,7 @@ def fit(
                 progress(Progress(epoch, last == len(schedule), trained, total, mean, seconds, resumed))
         losses.append(path.loss / sessions.pairs)
         if checkpoint is not None:
-            checkpoint.save(losses, path.state)
+            process.by_leader(partial(checkpoint.save, losses, path.state))
     path.write()
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {config.learning_rate})")

@@ -13,6 +13,7 @@ from torch import Tensor, float32
 from gru4rec.network import GRU4Rec
 from trainer.autograd import AutogradPath
 from trainer.config import FitConfig
+from trainer.distributed import ALONE, Process
 from trainer.schedule import Schedule
 
 
@@ -40,21 +41,28 @@ class Path(Protocol):
     def state(self, state: dict[str, Tensor]) -> None: ...
 
 
-def kernel_can(network: GRU4Rec, config: FitConfig) -> bool:
-    """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU."""
+def kernel_can(network: GRU4Rec, config: FitConfig, process: Process) -> bool:
+    """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU, by one process."""
     shape = network.config
     return (
         (shape.input, shape.layers, shape.reset) == ("shared", 1, "after")
         and config.optimizer == "adagrad"
         and network.output_weight.device.type == "cpu"
         and network.output_weight.dtype == float32
+        and process.size == 1
     )
 
 
-def path_of(network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, plain: bool = False) -> Path:
+def path_of(
+    network: GRU4Rec,
+    support: NDArray[np.int64],
+    config: FitConfig,
+    plain: bool = False,
+    process: Process = ALONE,
+) -> Path:
     """The kernel where it can, autograd elsewhere and where `plain` asks for it."""
-    if plain or not kernel_can(network, config):
-        return AutogradPath(network, support, config)
+    if plain or not kernel_can(network, config, process):
+        return AutogradPath(network, support, config, process)
     from trainer.kernel.path import KernelPath  # numba takes a second to import
 
     return KernelPath(network, support, config)

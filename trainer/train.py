@@ -15,6 +15,7 @@ from schemas.errors import TrainingError
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.clicks import Clicks
 from trainer.config import TrainConfig
+from trainer.distributed import ALONE, Process
 from trainer.evaluate import CUTOFFS, Evaluation, evaluate
 from trainer.filters import filter_clicks
 from trainer.fit import FitResult, Progress, fit
@@ -29,6 +30,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
+    process: Process = ALONE,
 ) -> tuple[Bundle, FitResult]:
     """Filter clicks, build a network for their items and fit it.
 
@@ -39,6 +41,7 @@ def train(
         progress: as `fit` calls it.
         checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
             the caller's to remove.
+        process: as in `fit`.
 
     Returns:
         The bundle with its network on the CPU, and how the fit went.
@@ -47,7 +50,7 @@ def train(
         TrainingError: nothing is left after filtering, the device is not there, the loss is no longer a number, or
             the checkpoint is another training's.
     """
-    device = choose_device(config.device)
+    device = choose_device(process.device(config.device))
     frame = filter_clicks(clicks.frame, config.min_support, config.min_length)
     index = ItemIndex.of(frame)
     sessions = sessions_of(frame, index)
@@ -62,8 +65,8 @@ def train(
     del frame  # hours of training need it no longer
     torch.manual_seed(config.fit.seed)
     network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input, config.reset)).to(device)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network))
-    result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network, process))
+    result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept, process=process)
     bundle = Bundle(
         version=new_version(),
         network=network.cpu().requires_grad_(False).eval(),
@@ -75,12 +78,12 @@ def train(
     return bundle, result
 
 
-def _training(config: TrainConfig, sessions: Sessions, network: GRU4Rec) -> dict[str, Any]:
+def _training(config: TrainConfig, sessions: Sessions, network: GRU4Rec, process: Process) -> dict[str, Any]:
     """What a checkpoint must have been made with."""
     options = asdict(config)
     options |= options.pop("fit")
     del options["device"], options["min_support"], options["min_length"]  # the clicks say what they came to
-    way = "kernel" if kernel_can(network, config.fit) else "autograd"
+    way = "kernel" if kernel_can(network, config.fit, process) else "autograd"
     return options | {"clicks": fingerprint(sessions, network.config.items), "path": way}
 
 

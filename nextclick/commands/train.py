@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
+    from gru4rec.bundle import Bundle
     from schemas.settings import Settings
     from trainer.clicks import Clicks
-    from trainer.fit import Progress
+    from trainer.fit import FitResult, Progress
 
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
 Input = Literal["shared", "embedding", "one-hot"]
@@ -229,30 +230,51 @@ def run(
     settings: "Settings",
     checkpoint: Path | None,
 ) -> None:
-    """Read, train, write and publish; everything but the options."""
-    import asyncio
+    """Read, train, write and publish; everything but the options. Where torchrun started several, all train."""
+    from trainer.distributed import joined
 
+    with joined() as process:
+        # One for all: what another read of the topic would find, or another machine was told, could differ.
+        clicks, config = process.by_leader(lambda: (read(source, out, publish, settings), config))
+
+        import torch  # only now: whoever misspelt a file need not wait for it
+
+        from trainer.train import train as train_bundle
+
+        torch.set_num_threads(settings.torch_threads)
+        typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
+        with progress_bar() as advance:
+            options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
+            options |= options.pop("fit")
+            bundle, result = train_bundle(clicks, config, options, advance, checkpoint, process)
+        process.by_leader(lambda: deliver(bundle, result, out, publish, settings, checkpoint))
+
+
+def read(source: Source, out: Path | None, publish: bool, settings: "Settings") -> "Clicks":
+    """The clicks, once it is sure that the bundle can go where it is to go: now, and not after hours of training."""
     if publish:
-        from nextclick.publish import publish_bundle
+        import asyncio
+
         from schemas.kafka import check_topics
 
-        asyncio.run(check_topics(settings, [settings.models_topic]))  # now, and not after hours of training
+        asyncio.run(check_topics(settings, [settings.models_topic]))
     if out is not None:
         check_free(out)
-    clicks = read_clicks(source, settings)
+    return read_clicks(source, settings)
 
-    import torch  # only now: whoever misspelt a file need not wait for it
 
+def deliver(
+    bundle: "Bundle",
+    result: "FitResult",
+    out: Path | None,
+    publish: bool,
+    settings: "Settings",
+    checkpoint: Path | None,
+) -> None:
+    """Write the bundle, forget the checkpoint, and publish where asked to."""
     from gru4rec.bundle import write_bundle
     from trainer.checkpoint import Checkpoint
-    from trainer.train import train as train_bundle
 
-    torch.set_num_threads(settings.torch_threads)
-    typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
-    with progress_bar() as advance:
-        options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
-        options |= options.pop("fit")
-        bundle, result = train_bundle(clicks, config, options, advance, checkpoint)
     directory = out or default_directory(settings) / bundle.version
     digest = write_bundle(bundle, directory)
     if checkpoint is not None:
@@ -265,6 +287,10 @@ def run(
         f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
     )
     if publish:
+        import asyncio
+
+        from nextclick.publish import publish_bundle
+
         announcement = asyncio.run(publish_bundle(directory, settings))
         typer.echo(f"announced {announcement.version} at {announcement.uri}")
 
