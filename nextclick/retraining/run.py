@@ -32,6 +32,7 @@ from schemas.errors import BundleError, NextclickError, TrainingError
 from schemas.kafka import check_topics
 from schemas.settings import Settings
 from trainer.archive.log import empty, open_log
+from trainer.clicks import without_repetitions
 from trainer.config import FitConfig, TrainConfig
 from trainer.fit import Progress
 from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
@@ -268,7 +269,8 @@ class _Run:
             )
         )
         self.say(f"{source}: {len(frame):,} clicks")
-        return cut_by_silence(frame.select("session_id", "item_id", "timestamp"), milliseconds(settings.session_gap))
+        clicks = without_repetitions(frame.select("session_id", "item_id", "timestamp"))
+        return cut_by_silence(clicks, milliseconds(settings.session_gap))
 
     def _keep(self, plan: Plan) -> None:
         try:

@@ -20,11 +20,11 @@ def test_ranges_lists_and_names_alone() -> None:
 
 
 def test_whole_ends_of_a_share_are_no_whole_numbers() -> None:
-    space = read_space(["dropout-hidden=0..1"], PLAIN)
-    assert isinstance(space["dropout-hidden"], Range)
-    assert isinstance(space["dropout-hidden"].high, float)
-    assert 0.5 in space["dropout-hidden"]
-    assert 2 not in space["dropout-hidden"]
+    space = read_space(["sample-alpha=0..1"], PLAIN)
+    assert isinstance(space["sample-alpha"], Range)
+    assert isinstance(space["sample-alpha"].high, float)
+    assert 0.5 in space["sample-alpha"]
+    assert 2 not in space["sample-alpha"]
 
 
 def test_the_usual_space_is_what_loss_optimiser_and_input_use() -> None:
