@@ -7,8 +7,8 @@
     hourly   warm from the model before, every hour
 
 Every session is ranked by the model that served when it began, on all of its next clicks: an item that the model does
-not know is a miss. No gate holds a model back. An item counts as found when a click on it was among the 20
-recommended for the first time.
+not know is a miss. No gate holds a model back. Of each launched item it is told how long after its launch it was in
+somebody's 20 recommendations for the first time, and how long until a click on it was (it is found then).
 """
 
 import argparse
@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,13 @@ import polars as pl
 import torch
 
 from nextclick.shop import ShopConfig, open_shop, visit
+from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
 from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
 from trainer.retrain.judge import Events, rank_by_bundle
+from worker.model import ServingModel
+from worker.recommender import PendingClick, Recommender
+from worker.session import SessionState, new_session
 
 HOUR, DAY = 3_600_000, 86_400_000
 CONFIG = TrainConfig(
@@ -46,7 +51,8 @@ class Kept:
 
     hits: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # by day
     events: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
-    found: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
+    shown: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
+    found: dict[int, int] = dataclasses.field(default_factory=dict)  # the same
     cpu: float = 0.0
     trainings: int = 0
 
@@ -96,12 +102,28 @@ def _serve(sessions: pl.DataFrame, model: Candidate, launched: dict[int, int], h
     rank = rank_by_bundle(model.bundle, events).rank
     kept.events[hour // 24] += len(rank)
     kept.hits[hour // 24] += int((rank <= 20).sum())
+    for moment, items in _recommended(sessions.sort("timestamp"), model):
+        for item in launched.keys() & items:
+            kept.shown.setdefault(item, moment - launched[item])
     usable = frame.filter(pl.len().over("session_id") >= 2)
     same = (usable["session_id"] == usable["session_id"].shift(1)).fill_null(False)
     target = usable.filter(same)
     for item, moment in target.filter(pl.Series(rank <= 20)).select("item_id", "timestamp").iter_rows():
         if item in launched and item not in kept.found:
             kept.found[item] = moment - launched[item]
+
+
+def _recommended(clicks: pl.DataFrame, model: Candidate) -> Iterator[tuple[int, Sequence[ItemId]]]:
+    """(time, recommended items) of each click, as a worker answers it."""
+    recommender = Recommender(gap_ms=DAY, history=50, model=ServingModel(model.bundle, torch.device("cpu")))
+    states: defaultdict[int, SessionState] = defaultdict(lambda: new_session(0))
+    batch = [
+        PendingClick(0, offset, str(session).encode(), session, item, moment, states[session])
+        for offset, (session, item, moment) in enumerate(clicks.select("session_id", "item_id", "timestamp").rows())
+    ]
+    for click, answer in zip(batch, recommender.recommend(batch, 0).answers, strict=True):
+        assert answer is not None
+        yield click.timestamp, answer.items
 
 
 def plot(results: dict[str, Kept], path: Path) -> None:
@@ -144,13 +166,15 @@ def main() -> None:
         kept = results[way] = follow(
             way, clicks, launched, options.first, options.days, options.window, (options.epochs, options.replay)
         )
-        minutes = [moment / 60_000 for moment in kept.found.values()]
+        shown, found = ([ms / 60_000 for ms in times.values()] for times in (kept.shown, kept.found))
         figures = {
             "way": way,
             "Recall@20": round(sum(kept.hits.values()) / sum(kept.events.values()), 4),
             "Recall@20, last day": round(kept.hits[options.days - 1] / kept.events[options.days - 1], 4),
-            "launched items found": f"{len(minutes)} of {len(launched)}",
-            "minutes from launch to found, median": round(statistics.median(minutes)) if minutes else None,
+            "launched items recommended": f"{len(shown)} of {len(launched)}",
+            "minutes from launch to recommended, median": round(statistics.median(shown)) if shown else None,
+            "launched items found": f"{len(found)} of {len(launched)}",
+            "minutes from launch to found, median": round(statistics.median(found)) if found else None,
             "trainings": kept.trainings,
             "CPU seconds": round(kept.cpu, 1),
         }

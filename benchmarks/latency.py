@@ -10,6 +10,7 @@ Then clicks flow at one rate while another model version is announced, a few tim
 import argparse
 import asyncio
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,9 +54,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Swap:
-    """p99 in the 10 s around the first answer of another model version, and in the 10 s before these; ms."""
+    """p99 in the 10 s around the first answer of another model version, and in the 10 s before these; ms.
+
+    Attributes:
+        took: ms from the announcement to that first answer.
+    """
 
     rate: float
+    took: float
     around: float
     before: float
     worst_around: float
@@ -176,19 +182,22 @@ def summary(contestant: Contestant, rate: float, loads: list[Load], cpu: float) 
 async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
     """Announce another version while clicks flow."""
 
-    async def announce() -> None:
+    async def announce() -> float:
+        """When it was announced, by the monotonic clock."""
         await asyncio.sleep(SWAP_AT_SECONDS)
-        await asyncio.to_thread(lambda: asyncio.run(promote(version, stage.settings())))
+        announcement = await asyncio.to_thread(lambda: asyncio.run(promote(version, stage.settings())))
+        return time.monotonic() - (time.time() - announcement.announced_at.timestamp())
 
     announcing = asyncio.create_task(announce())
     load = await runner.run(rate, SWAP_LOAD_SECONDS)
-    await announcing
+    announced = await announcing
     if version not in load.versions:
         raise runner.contestant.failure(f"never answered with model {version}")
+    took = (float(load.answered[load.versions[version]]) - announced) * 1000
     begin = load.due[load.versions[version]] - WINDOW_SECONDS / 2
     around = load.latencies[(load.due >= begin) & (load.due < begin + WINDOW_SECONDS)]
     before = load.latencies[(load.due >= begin - WINDOW_SECONDS) & (load.due < begin)]
-    return Swap(rate, percentiles(around)[1], percentiles(before)[1], float(around.max()))
+    return Swap(rate, took, percentiles(around)[1], percentiles(before)[1], float(around.max()))
 
 
 def percentiles(values: np.ndarray) -> tuple[float, float]:
@@ -217,7 +226,7 @@ def table(points: list[Point]) -> str:
 def swap_table(swaps: list[Swap]) -> str:
     lines = ["| swap at | p99 ms in the 10 s around | before | ratio | worst around |", "|---|---|---|---|---|"]
     lines += [
-        f"| {one.rate:,.0f}/s | {one.around:.1f} | {one.before:.1f} | {one.around / one.before:.2f} "
+        f"| {one.rate:,.0f}/s | {one.took:.0f} | {one.around:.1f} | {one.before:.1f} | {one.around / one.before:.2f} "
         f"| {one.worst_around:.1f} |"
         for one in swaps
     ]
