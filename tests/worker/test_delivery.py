@@ -1,13 +1,15 @@
 """The guarantee, with real workers on a real Kafka: no click is lost, none is applied twice, whatever happens."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from schemas.settings import Settings
-from tests.worker.deployment import Deployment, clicks_of
+from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
 
 RATE = 300
 
@@ -76,6 +78,26 @@ def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: De
             deployment.wait_for_answers(1500 * (turn + 1))
             worker.kill()
         deployment.start("w9")
+    assert_undisturbed(deployment, duplicates_allowed=True)
+
+
+def test_joins_leaves_and_kills_in_any_order_lose_nothing(deployment: Deployment) -> None:
+    """Three places on whose disks workers come and go, often before the rebalance before has ended."""
+    deployment.publish()
+    random = Random(203)
+    places: dict[int, WorkerProcess] = {}
+    with deployment.flowing(clicks_of(400, 15), RATE / 2):
+        for _ in range(14):
+            place = random.randrange(3)
+            if place not in places:
+                places[place] = deployment.start(f"w{place}", NEXTCLICK_GROUP_TIMEOUT="6s")
+            elif len(places) > 1:
+                leaving = places.pop(place)
+                if random.random() < 0.5:
+                    leaving.kill()
+                else:
+                    assert leaving.stop() in {0, -signal.SIGTERM}, leaving.said[-4000:]  # or before it had begun
+            time.sleep(random.uniform(0, 6))
     assert_undisturbed(deployment, duplicates_allowed=True)
 
 

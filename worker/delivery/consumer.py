@@ -7,7 +7,6 @@ What is changed, and why (the stock behaviour is in `faust/transport/consumer.py
   first, so that the last commit is empty and the clicks of a commit interval are answered twice.
 - Offsets are committed from `stored`: everything below was answered and stored. Stock acknowledgements are not used.
 - `perform_seek` also rewinds partitions that have no committed offset yet, and tells the source where each goes on.
-- `seek_wait` waits for a fetch under way. The stock one seeks beside it, and recovery can miss the records between.
 - A commit that the broker does not take is tried again. The stock one stops the worker.
 - The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
 """
@@ -75,7 +74,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Fetches clicks and changelog records in bulk."""
+    """Fetches clicks in bulk."""
 
     app: "DeliveryApp"
     _thread: ConsumerThread
@@ -83,8 +82,6 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: dict[TP, int] = {}
-        self._parked = asyncio.Event()
-        self._parked.set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -125,10 +122,6 @@ class Consumer(driver.Consumer):
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's livelock detector looks at the stock acknowledgements, which are not used."""
 
-    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """The end of each partition; asked again until the broker answers."""
-        return await self._patiently(super().highwaters, *partitions)
-
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """The beginning of each partition; asked again until the broker answers."""
         return await self._patiently(super().earliest_offsets, *partitions)
@@ -149,7 +142,7 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go back to the committed offset of every partition, or to its beginning where there is none."""
-        generation = self.app.consumer_generation_id
+        generation = self.app.tables.recovery.recovered
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
         clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.clicks_topic}
         fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
@@ -165,20 +158,12 @@ class Consumer(driver.Consumer):
                 self._committed_offset[TP(*tp)] = offset
         self.app.source.restart(positions, generation)
 
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Seek, once no fetch is under way: its records would come from the place before."""
-        if not self.flow_active:
-            await self._parked.wait()
-        await super().seek_wait(partitions)
-
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    self._parked.set()
                     await self.wait(self.can_resume_flow)
                     continue
-                self._parked.clear()
                 active = self._get_active_partitions()
                 if not active:
                     await self.sleep(FETCH_SECONDS / 10)
@@ -196,12 +181,9 @@ class Consumer(driver.Consumer):
         except asyncio.CancelledError:  # Faust takes it for a crash where the worker is told to stop in a rebalance
             if not fetcher.should_stop:
                 raise
-        finally:
-            self._parked.set()
 
     async def _pass_on(self, batch: RecordBatch) -> None:
-        is_click = batch.topic == self.app.clicks_topic
-        queue = self.app.source.queue if is_click else self.app.tables.changelog_queue
+        queue = self.app.source.queue
         if queue.full() or not self.app.flow_control.is_active():
             await self.wait_first(queue.put(batch), self.suspend_flow.wait())
         else:

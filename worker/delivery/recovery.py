@@ -1,75 +1,113 @@
-"""Bringing RocksDB up to date from the changelog, a fetched batch at a time.
+"""Bringing RocksDB up to date from the changelog, after each assignment of partitions.
 
-Faust's recovery takes the changelog event by event (about 7,000 a second). This one replaces the task that consumes
-them; seeking, pausing and the end of recovery stay Faust's.
+Faust reads the changelog with the consumer of the group: it pauses and resumes partitions, seeks beside fetches under
+way, and hands over what was fetched through a queue that rebalances clear. A record that falls out on that way is a
+lost state, and nothing notices. Here each recovery has a consumer of its own, which reads every partition from the
+offset that RocksDB is complete to up to the end, a fetch at a time. The group's consumer never fetches the changelog.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Collection
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from worker.delivery.records import RecordBatch
 from worker.delivery.store import SessionTable
+
+FETCH_BYTES = 4 << 20
+"""Of one partition and fetch."""
+
+FETCH_MS = 500
+RETRY_SECONDS = 0.5
+"""Before a recovery is tried again that the broker did not let finish."""
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery with a bulk task for the changelog."""
+    """Faust's recovery, with another way of reading.
+
+    Attributes:
+        recovered: the generation of the group that RocksDB was last brought up to date in; before that in a generation,
+            none of its clicks may be taken.
+    """
+
+    recovered: int | None = None
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        """Recover after each assignment, then let Faust resume the clicks; begin anew where another one comes."""
+        while not await self.wait_for_stopped(self.signal_recovery_start):
+            self.signal_recovery_start.clear()
+            generation = self._generation_id
+            self._set_recovery_started()
+            try:
+                await self._wait(self._recover(sorted(self.active_tps)))
+                self.recovered = generation
+                await self._wait(self.on_recovery_completed(generation))
+            except (RebalanceAgain, IllegalStateError):
+                continue  # other partitions are ours now
+            except ServiceStopped:
+                break
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        queue: asyncio.Queue[RecordBatch] = self.tables.changelog_queue
-        while not self.should_stop:
+        """Stock takes the changelog off a queue here."""
+
+    async def _recover(self, changelogs: Collection[TP]) -> None:
+        while True:
             try:
-                batch = await asyncio.wait_for(queue.get(), timeout=1.0)
-            except TimeoutError:
-                await self._skip_to_end()
-            else:
-                self._apply(batch)
-                await asyncio.sleep(0)
-            if self.in_recovery and not self.need_recovery():
-                self._set_recovery_ended()
-                self.signal_recovery_end.set()
+                await self._read(changelogs)
+                return
+            except (KafkaError, OSError) as error:
+                self.log.warning("changelog: %r; trying again", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    def _set_recovery_started(self) -> None:
-        """The end of an earlier recovery is not the end of this one. (Stock clears it elsewhere, and can lose it.)"""
-        super()._set_recovery_started()
-        self.signal_recovery_end.clear()
+    async def _read(self, changelogs: Collection[TP]) -> None:
+        """Apply what RocksDB lacks of some changelog partitions, up to the ends that they have now."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.app.settings.brokers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+            partitions = {TopicPartition(tp.topic, tp.partition): self.tp_to_table[tp] for tp in changelogs}
+            ends = await consumer.end_offsets(partitions)
+            beginnings = await consumer.beginning_offsets(partitions)
+            begin = {
+                tp: max(self._after_stored(tp, table, ends[tp]), beginnings[tp]) for tp, table in partitions.items()
+            }
+            left = {tp for tp in partitions if begin[tp] < ends[tp]}
+            while left:
+                if left != consumer.assignment():
+                    positions = {tp: begin[tp] for tp in left}
+                    consumer.assign(left)
+                    for tp, offset in positions.items():
+                        consumer.seek(tp, offset)
+                for tp, records in (await consumer.getmany(*left, timeout_ms=FETCH_MS)).items():
+                    partitions[tp].data.recover(tp.partition, records, records[-1].offset)
+                    await asyncio.sleep(0)
+                for tp in left:
+                    begin[tp] = await consumer.position(tp)  # beyond the last record, where the log has a hole
+                left = {tp for tp in left if begin[tp] < ends[tp]}
+        finally:
+            await consumer.stop()
 
-    def _apply(self, batch: RecordBatch) -> None:
-        tp = batch.tp
-        if tp not in self.active_tps or batch.generation != self.app.consumer_generation_id:
-            return
-        seen = self.active_offsets[tp]
-        new = [record for record in batch.records if seen is None or record.offset > seen]
-        if new:
-            table: SessionTable = self.tp_to_table[tp]
-            table.data.recover(batch.partition, new, batch.next - 1)
-            self.active_offsets[tp] = batch.next - 1
-
-    async def _skip_to_end(self) -> None:
-        """Nothing comes any more: where the log's last offsets hold no record, count them as read."""
-        if not self.in_recovery:
-            return
-        for tp, remaining in self.active_remaining().items():
-            position = await self.app.consumer.position(tp) if remaining > 0 else None
-            if position is not None and position > self.active_highwaters[tp]:
-                self.active_offsets[tp] = self.active_highwaters[tp]
-
-    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        for tp in tps:
-            stored, end = destination[tp], self.active_highwaters[tp]
-            if title == "active" and stored is not None and stored > end:
-                self.log.warning(
-                    "%s %d ends at %d, the stored states go to %d: that log was replaced, starting over from it",
-                    tp.topic, tp.partition, end, stored,
-                )  # fmt: skip
-                self.tp_to_table[tp].data.forget(tp.partition)
-                destination[tp] = None
-        await super()._build_offsets(consumer, tps, destination, title)
+    def _after_stored(self, tp: TopicPartition, table: SessionTable, end: int) -> int:
+        """The first offset that RocksDB lacks; 0 where it holds nothing, or states of a log that is no more."""
+        stored = table.persisted_offset(TP(tp.topic, tp.partition))
+        if stored is not None and stored >= end:
+            self.log.warning(
+                "%s %d ends at %d, the stored states go to %d: that log was replaced, starting over from it",
+                tp.topic, tp.partition, end, stored,
+            )  # fmt: skip
+            table.data.forget(tp.partition)
+            stored = None
+        return 0 if stored is None else stored + 1
 
 
 class BulkTableManager(TableManager):

@@ -43,8 +43,8 @@ class ClickSource:
         """Read from the queue of the agent's stream."""
         self.queue = queue
 
-    def restart(self, positions: Mapping[TP, int], generation: int) -> None:
-        """Reading begins at these offsets, for as long as the generation lasts; what is waiting is void."""
+    def restart(self, positions: Mapping[TP, int], generation: int | None) -> None:
+        """Reading begins at these offsets, in the generation whose states are recovered; what is waiting is void."""
         self.halt()
         self._expected = dict(positions)
         self._generation = generation
