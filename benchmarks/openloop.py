@@ -49,7 +49,8 @@ class Load:
     @property
     def latencies(self) -> np.ndarray:
         """Milliseconds from due to answered; infinite where no answer came."""
-        return np.nan_to_num((self.answered - self.due) * 1000, nan=np.inf)
+        latencies: np.ndarray = np.nan_to_num((self.answered - self.due) * 1000, nan=np.inf)
+        return latencies
 
 
 class LoadGenerator:

@@ -15,6 +15,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.stage import Stage, model_for
+from schemas.click import ItemId
 from schemas.settings import Settings
 from trainer.clicks import Clicks
 from worker.delivery.publisher import OutgoingRecord, Publisher
@@ -30,8 +31,8 @@ async def fill(settings: Settings, sessions: int, version: str) -> None:
     await producer.start()
     publisher = Publisher(lambda: producer)
     now = time.time_ns() // 1_000_000
-    history = list(range(214_536_500, 214_536_500 + CLICKS))
-    top = list(range(214_536_500, 214_536_520))
+    history: list[ItemId] = list(range(214_536_500, 214_536_500 + CLICKS))
+    top: list[ItemId] = list(range(214_536_500, 214_536_520))
     for first in range(0, sessions, CHUNK):
         records: dict[int, list[OutgoingRecord]] = {number: [] for number in range(settings.partitions)}
         hidden = np.random.default_rng(first).standard_normal((CHUNK, HIDDEN)).astype(np.float32)

@@ -35,7 +35,7 @@ PLAIN = FitConfig(
 
 async def read(settings: Settings, topic: str, wanted: int, seconds: float) -> list[tuple[int, int, Any]]:
     """(partition, offset, message) of the first `wanted` messages of a topic."""
-    found = []
+    found: list[tuple[int, int, Any]] = []
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
         partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
         consumer.assign(partitions)
