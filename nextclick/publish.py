@@ -50,11 +50,27 @@ async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = 
                 filesystem.put_file(str(directory / name), f"{place}/{name}")
     except OSError as error:
         raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
-    return await _announce(bundle, sha256, filesystem.unstrip_protocol(place), settings, shadow=shadow)
+    announcement = _announcement(bundle, sha256, filesystem.unstrip_protocol(place), settings)
+    if shadow:
+        await score_shadow(announcement, "challenger", settings)
+    else:
+        await announce(announcement, settings)
+    return announcement
 
 
 async def promote(version: str, settings: Settings) -> ModelAnnouncement:
     """Announce a version that is at the models URI.
+
+    Raises:
+        BundleError: it is not there, or damaged.
+    """
+    announcement = await prepare(version, settings)
+    await announce(announcement, settings)
+    return announcement
+
+
+async def prepare(version: str, settings: Settings) -> ModelAnnouncement:
+    """The announcement of a version that is at the models URI, fetched and checked; not yet sent.
 
     Raises:
         BundleError: it is not there, or damaged.
@@ -67,8 +83,13 @@ async def promote(version: str, settings: Settings) -> ModelAnnouncement:
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "bundle"
         fetch(uri, settings.models_uri, directory)
-        bundle, sha256 = read_bundle(directory), read_digest(directory)
-    return await _announce(bundle, sha256, uri, settings)
+        return _announcement(read_bundle(directory), read_digest(directory), uri, settings)
+
+
+async def announce(announcement: ModelAnnouncement, settings: Settings) -> None:
+    """Have the workers serve a version."""
+    await _say(settings, settings.model_name, announcement)
+    await _say(settings, f"{settings.model_name}{ANNOUNCED}{announcement.version}", announcement)
 
 
 async def rollback(settings: Settings) -> ModelAnnouncement:
@@ -178,10 +199,8 @@ async def end_shadow(settings: Settings) -> None:
     await _say(settings, settings.model_name + SHADOW, None)
 
 
-async def _announce(
-    bundle: Bundle, sha256: str, uri: str, settings: Settings, *, shadow: bool = False
-) -> ModelAnnouncement:
-    announcement = ModelAnnouncement(
+def _announcement(bundle: Bundle, sha256: str, uri: str, settings: Settings) -> ModelAnnouncement:
+    return ModelAnnouncement(
         name=settings.model_name,
         version=bundle.version,
         uri=uri,
@@ -190,12 +209,6 @@ async def _announce(
         trained_on=bundle.trained_on,
         announced_at=datetime.now(UTC),
     )
-    if shadow:
-        await score_shadow(announcement, "challenger", settings)
-    else:
-        await _say(settings, settings.model_name, announcement)
-        await _say(settings, f"{settings.model_name}{ANNOUNCED}{announcement.version}", announcement)
-    return announcement
 
 
 async def _say(settings: Settings, key: str, announcement: ModelAnnouncement | None) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from schemas.durations import milliseconds
 from schemas.settings import Settings
 
+MODELS_SEGMENT_MS = 6 * 3_600_000
+"""Only closed segments are compacted, and every worker reads the topic of models at its start."""
+
 
 @dataclass(frozen=True)
 class TopicContract:
@@ -37,7 +40,7 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
             settings.partitions,
             retention_ms=str(milliseconds(settings.recommendations_retention)),
         ),
-        contract(settings.models_topic, 1, cleanup_policy="compact"),
+        contract(settings.models_topic, 1, cleanup_policy="compact", segment_ms=str(MODELS_SEGMENT_MS)),
         contract(
             settings.rejected_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))
         ),

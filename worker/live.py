@@ -61,7 +61,7 @@ class _Side:
 
 
 class Contest:
-    """What champion and shadow did on the same clicks, since both serve side by side.
+    """What champion and shadow did on the same clicks, since both are side by side.
 
     Attributes:
         worker: a name of this process.
@@ -70,15 +70,20 @@ class Contest:
     def __init__(self) -> None:
         self.worker = secrets.token_hex(6)
         self._between: tuple[str | None, str | None] = (None, None)
-        self._begin()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count anew: another model serves or is a shadow now, or the same one once more."""
+        self._events = [0] * GROUPS
+        self._champion, self._shadow = _Side(), _Side()
 
     def add(self, duels: Iterable[Duel]) -> None:
-        """Count duels; call it once per click. With another champion or shadow it begins anew."""
+        """Count duels; call it once per click. Between other models than before it begins anew."""
         for duel in duels:
             between = (duel.champion.model_version, duel.shadow.model_version)
             if between != self._between:
                 self._between = between
-                self._begin()
+                self.begin()
             group = group_of(duel.key)
             self._events[group] += 1
             self._champion.add(group, duel.champion.rank)
@@ -101,7 +106,3 @@ class Contest:
             champion_reciprocal_ranks=self._champion.reciprocal_ranks,
             shadow_reciprocal_ranks=self._shadow.reciprocal_ranks,
         )
-
-    def _begin(self) -> None:
-        self._events = [0] * GROUPS
-        self._champion, self._shadow = _Side(), _Side()

@@ -98,6 +98,9 @@ class ModelFollower:
             (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
             self._serving = announcement.sha256
             self._serve(model)
+            if self._shadowing == self._serving:  # what was scored beside it serves now
+                self._shadowing = None
+                self._shadow(None)
             log.info("model %s is ready: %d items", model.version, model.items)
             self._drop_others()
 
@@ -127,7 +130,7 @@ class ModelFollower:
     async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
         try:
             return await self._load(announcement)
-        except BundleError as error:
+        except (BundleError, RuntimeError) as error:  # RuntimeError: torch's, for a device without memory, say
             self.refused += 1
             log.error("model %s refused, %s: %s", announcement.version, instead, error)
             return None

@@ -111,11 +111,18 @@ class Pipeline:
 
     def exchange_model(self, model: ServingModel) -> None:
         """Serve with another model from the next micro-batch on; sessions follow at their next click."""
-        self._exchanges.append(lambda: setattr(self._recommender, "model", model))
+        self._exchange("model", model)
 
     def exchange_shadow(self, model: ServingModel | None) -> None:
         """Score another shadow model, or none, from the next micro-batch on."""
-        self._exchanges.append(lambda: setattr(self._recommender, "shadow", model))
+        self._exchange("shadow", model)
+
+    def _exchange(self, role: str, model: ServingModel | None) -> None:
+        def exchange() -> None:
+            setattr(self._recommender, role, model)
+            self.contest.begin()
+
+        self._exchanges.append(exchange)
 
     async def finish(self) -> None:
         """Wait until all micro-batches that were taken are stored, or dropped."""
@@ -265,9 +272,7 @@ class Pipeline:
     def _delivered(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
         self._set_busy(self._busy)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._app.fail(error)
+        self._app.fail_with(task)
 
     def _drop_all(self) -> None:
         """The group may have given our partitions to others: forget what is under way, go back to what is stored."""
@@ -279,6 +284,7 @@ class Pipeline:
         self._in_flight.clear()
         self._app.source.halt()
         self._return = asyncio.create_task(self._go_back())
+        self._return.add_done_callback(self._app.fail_with)
 
     async def _go_back(self) -> None:
         """Read on from what is committed, once the group counts on this worker again without a rebalance between."""

@@ -56,6 +56,8 @@ def create_app() -> DeliveryApp:
         beside = [
             asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
         ]
+        for task in beside:
+            task.add_done_callback(app.fail_with)
         try:
             await follower.first_look.wait()
             await pipeline.run()

@@ -121,5 +121,15 @@ def stored_at(packed: bytes) -> int:
 
 
 def newer_of(first: bytes, second: bytes) -> bytes:
-    """Of two packed states of one session the one with the higher click offset; `second` where they are equal."""
-    return first if unpack(first).offset > unpack(second).offset else second
+    """Of two packed states of one session the one with the higher click offset; `second` where they are equal.
+
+    One that cannot be read counts as older than any that can: the pipeline begins its session anew.
+    """
+    return first if _offset(first) > _offset(second) else second
+
+
+def _offset(packed: bytes) -> int:
+    try:
+        return unpack(packed).offset
+    except StateError:
+        return -1

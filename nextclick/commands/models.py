@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from schemas.announcement import ModelAnnouncement
+    from schemas.settings import Settings
 
 models = typer.Typer(help="Model bundles: list them, publish one, promote a version, roll back.")
 
@@ -52,7 +53,9 @@ def publish(
     from nextclick.publish import publish_bundle
     from schemas.settings import load_settings
 
-    _say(asyncio.run(publish_bundle(bundle, load_settings(), shadow=shadow)))
+    settings = load_settings()
+    announcement = asyncio.run(publish_bundle(bundle, settings, shadow=shadow))
+    _say(announcement, None if shadow else settings)
 
 
 @models.command()
@@ -75,7 +78,8 @@ def promote(version: Annotated[str, typer.Argument(help="A version at the models
     from nextclick.publish import promote
     from schemas.settings import load_settings
 
-    _say(asyncio.run(promote(version, load_settings())))
+    settings = load_settings()
+    _say(asyncio.run(promote(version, settings)), settings)
 
 
 @models.command()
@@ -86,10 +90,19 @@ def rollback() -> None:
     from nextclick.publish import rollback
     from schemas.settings import load_settings
 
-    _say(asyncio.run(rollback(load_settings())))
+    settings = load_settings()
+    _say(asyncio.run(rollback(settings)), settings)
 
 
-def _say(announcement: "ModelAnnouncement") -> None:
+def _say(announcement: "ModelAnnouncement", settings: "Settings | None") -> None:
+    """Tell what was announced. With settings: somebody chose what serves, and a shadow is not to overrule that."""
+    import asyncio
+
+    from nextclick.publish import end_shadow, shadow_model
+
+    if settings is not None and asyncio.run(shadow_model(settings)) is not None:
+        asyncio.run(end_shadow(settings))
+        typer.echo("the shadow model is no longer scored")
     typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {announcement.sha256[:12]}…)")
 
 

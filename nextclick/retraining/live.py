@@ -16,7 +16,15 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from nextclick.publish import announcements, end_shadow, models_messages, promote, score_shadow, shadow_model
+from nextclick.publish import (
+    announce,
+    announcements,
+    end_shadow,
+    models_messages,
+    prepare,
+    score_shadow,
+    shadow_model,
+)
 from nextclick.retraining.lease import Lease
 from nextclick.retraining.story import record
 from schemas.announcement import ModelAnnouncement
@@ -27,6 +35,9 @@ from schemas.settings import Settings
 
 DEVIATIONS = 3.0
 """Standard errors to either side of a live difference. It is looked at again and again: two would err too often."""
+
+LARGEST_SHARE = 0.2
+"""Of all clicks, the most that one of the groups of sessions may have; an even one has a 64th."""
 
 Outcome = Literal["promoted", "dropped", "rolled-back", "confirmed"]
 
@@ -66,6 +77,8 @@ def sum_up(evidence: Sequence[LiveEvidence]) -> LiveResult | None:
     groups = len(events)
     residuals = its - mine - value * events
     reach = DEVIATIONS * math.sqrt(groups / (groups - 1) * float((residuals**2).sum())) / total
+    if np.count_nonzero(events) < groups // 2 or events.max() > total * LARGEST_SHARE:
+        reach = 1.0  # few sessions, or a robot among them: of them alone nothing is sure
     return LiveResult(
         int(total),
         Figures(recall=mine.sum() / total, mrr=sum(one.champion_reciprocal_ranks for one in evidence) / total),
@@ -140,10 +153,13 @@ class _Pending:
 async def _pending(settings: Settings) -> _Pending | None:
     await check_topics(settings, [settings.models_topic])
     history, shadow = await announcements(settings), await shadow_model(settings)
-    if not history or shadow is None or shadow.version == history[-1].version:
+    if not history or shadow is None:
         return None
     serving, role = history[-1], shadow.role or "challenger"
-    result = sum_up(await _evidence(settings, serving.version, shadow.version))
+    if shadow.version == serving.version:
+        await _end_half_way(history, shadow, settings)
+        return None
+    result = sum_up(await _evidence(settings, serving, shadow))
     now = datetime.now(UTC)
     found = verdict(role, result, (now - shadow.announced_at).total_seconds(), settings)
     if found is None:
@@ -167,16 +183,28 @@ async def _pending(settings: Settings) -> _Pending | None:
     return _Pending(serving, shadow, decision)
 
 
-async def _evidence(settings: Settings, champion: str, shadow: str) -> list[LiveEvidence]:
-    prefix = f"{settings.model_name}{EVIDENCE}{champion}/{shadow}/".encode()
+async def _end_half_way(history: list[ModelAnnouncement], shadow: ModelAnnouncement, settings: Settings) -> None:
+    """A shadow serves already: it was promoted by hand, or whoever promoted it was killed before the next step."""
+    before = [announcement for announcement in history if announcement.version != shadow.version]
+    if shadow.role == "challenger" and before and history[-1].announced_at > shadow.announced_at:
+        await score_shadow(before[-1], "former", settings)
+    else:
+        await end_shadow(settings)
+
+
+async def _evidence(settings: Settings, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
+    """What workers counted of these two since both are side by side."""
+    prefix = f"{settings.model_name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
+    since = max(serving.announced_at, shadow.announced_at)
     newest = {key: value for key, value in await models_messages(settings) if key.startswith(prefix)}
     found = []
     for value in newest.values():
         try:
-            if value is not None:
-                found.append(LiveEvidence.model_validate_json(value))
+            evidence = None if value is None else LiveEvidence.model_validate_json(value)
         except ValidationError:
             continue
+        if evidence is not None and evidence.counted_at >= since:
+            found.append(evidence)
     return found
 
 
@@ -193,16 +221,19 @@ def _judgement(role: Literal["challenger", "former"], result: LiveResult, settin
         last=None,
         figures={"candidate": candidate, "serving": serving},
         over={"serving": difference},
-        margin=settings.retrain_margin,
+        margin=settings.retrain_margin if role == "challenger" else 0.0,
     )
 
 
 async def _carry_out(pending: _Pending, settings: Settings) -> None:
-    """The record goes first: whoever is killed in between decides the same again, under the same key."""
-    await record(pending.decision, settings)
+    """Once it is sure that it can be done, the record goes first: whoever is killed before the announcement decides the
+    same again, under the same key; who is killed after it has the rest done by `_end_half_way`."""
     outcome = pending.decision.outcome
-    if outcome in {"promoted", "rolled-back"}:
-        await promote(pending.shadow.version, settings)
+    promoting = outcome in {"promoted", "rolled-back"}
+    prepared = await prepare(pending.shadow.version, settings) if promoting else None
+    await record(pending.decision, settings)
+    if prepared is not None:
+        await announce(prepared, settings)
     if outcome == "promoted":
         await score_shadow(pending.serving, "former", settings)
     else:

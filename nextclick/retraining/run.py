@@ -21,7 +21,7 @@ import polars as pl
 import torch
 
 from gru4rec.bundle import Bundle, read_bundle, write_bundle
-from nextclick.publish import announcements, publish_bundle, score_shadow
+from nextclick.publish import announcements, publish_bundle, score_shadow, shadow_model
 from nextclick.retraining import registry
 from nextclick.retraining.lease import Lease
 from nextclick.retraining.story import record
@@ -165,6 +165,9 @@ class _Run:
         torch.set_num_threads(settings.torch_threads)
         history = asyncio.run(announcements(settings))
         self.serving = history[-1] if history else None
+        scored = asyncio.run(shadow_model(settings))
+        if settings.retrain_release == "shadow" and self.serving and scored and scored.version != self.serving.version:
+            return self.decision("kept", f"{scored.version} is still scored beside {self.serving.version}")
         parent = self._fetch(self.serving) if self.serving else None
         frame = self._read(self._plan(config))
         parted = part(frame, parent.trained_on.last if parent and parent.trained_on else None, settings.retrain_holdout)
@@ -189,8 +192,13 @@ class _Run:
         if reason is not None and not as_shadow:
             return self.decision("kept", reason)
         lease.check()
-        version = self._publish(self.candidate, shadow=as_shadow)
         against = parent.version if parent else "popularity"
+        now = asyncio.run(announcements(settings))
+        if (now[-1].version if now else None) != (self.serving.version if self.serving else None):
+            return self.decision(
+                "kept", f"{now[-1].version} was announced meanwhile, and the candidate was compared with {against}"
+            )
+        version = self._publish(self.candidate, shadow=as_shadow)
         if as_shadow:
             return self.decision("shadowed", f"{version} is scored beside {against} until live evidence decides")
         over = over or self.judgement.over["popularity"]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from croniter import croniter
 
 from nextclick.retraining.live import decide
-from schemas.errors import NextclickError, SettingsError
+from schemas.errors import SettingsError
 from schemas.settings import Settings
 
 STOP_SECONDS = 20.0
@@ -23,13 +23,13 @@ LOOK_SECONDS = 60.0
 
 
 def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None]:
-    """A look at the live evidence that says what was decided or went wrong, and never raises a NextclickError."""
+    """A look at the live evidence that says what was decided or went wrong, and never raises: the next one may do."""
 
     def look() -> None:
         try:
             decision = decide(settings)
-        except NextclickError as error:
-            say(f"live evidence was not decided by: {error}")
+        except Exception as error:  # stores have exceptions of their own
+            say(f"live evidence was not decided by: {' '.join(str(error).split()) or type(error).__name__}")
         else:
             if decision is not None:
                 say(f"{decision.outcome}: {decision.reason}")

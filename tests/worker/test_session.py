@@ -36,3 +36,5 @@ def test_of_two_states_the_one_that_saw_more_clicks_stays() -> None:
 
     assert newer_of(at(5), at(4)) == at(5)
     assert newer_of(at(4), at(5)) == at(5)
+    assert newer_of(at(4), b"\x63of a later version") == at(4)
+    assert newer_of(b"\x63of a later version", at(4)) == at(4)

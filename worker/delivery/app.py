@@ -1,5 +1,6 @@
 """The Faust app with bulk transport, source, table and recovery in place."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -63,8 +64,6 @@ class DeliveryApp(faust.App):
             producer_max_batch_size=1 << 20,
             producer_request_timeout=30.0,
             stream_wait_empty=True,
-            stream_recovery_delay=0.0,
-            recovery_consistency_check=False,
             TableManager=BulkTableManager,
             **options,
         )
@@ -104,6 +103,12 @@ class DeliveryApp(faust.App):
             log.critical("stopping on an unexpected error", exc_info=error)
         logging.shutdown()
         os._exit(1)
+
+    def fail_with(self, task: "asyncio.Task[None]") -> None:
+        """For a task that must not end by an error unnoticed: end the process then."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
 
     async def crash(self, reason: BaseException) -> None:
         """Faust's way of saying that a part of the app cannot go on."""

@@ -7,6 +7,7 @@ What is changed, and why (the stock behaviour is in `faust/transport/consumer.py
   first, so that the last commit is empty and the clicks of a commit interval are answered twice.
 - Offsets are committed from `stored`: everything below was answered and stored. Stock acknowledgements are not used.
 - `perform_seek` also rewinds partitions that have no committed offset yet, and tells the source where each goes on.
+- `_seek` runs on the thread that fetches. The stock one seeks from beside it.
 - A commit that the broker does not take is tried again. The stock one stops the worker.
 - The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
 """
@@ -72,6 +73,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return False
         return True
 
+    async def seek_here(self, tp: TP, offset: int) -> None:
+        """Seek on the thread that fetches; from another one it can meet a fetch half way, and be lost."""
+        self._ensure_consumer().seek(driver.ensure_aiokafka_TP(tp), offset)
+
 
 class Consumer(driver.Consumer):
     """Fetches clicks in bulk."""
@@ -103,6 +108,17 @@ class Consumer(driver.Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._stored.get(tp)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        """Stock counts offsets as committed whether the broker took them or not, and never tries those again."""
+        before = {tp: self._committed_offset[tp] for tp in offsets}
+        taken: bool = await super()._commit_offsets(offsets, start_new_transaction)
+        if not taken:
+            self._committed_offset.update({tp: before[tp] for tp in offsets if tp in self._stored})
+        return taken
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await self._thread.call_thread(self._thread.seek_here, partition, offset)
 
     async def wait_empty(self) -> None:
         """Let the micro-batches under way finish, then commit. Called before partitions go and at shutdown."""
@@ -141,8 +157,11 @@ class Consumer(driver.Consumer):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offset of every partition, or to its beginning where there is none."""
-        generation = self.app.tables.recovery.recovered
+        """Go back to the committed offset of every partition, or to its beginning where there is none.
+
+        Faust calls this once states are recovered, the pipeline after it dropped what was under way.
+        """
+        generation = self.app.tables.recovery.recovered_generation
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
         clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.clicks_topic}
         fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
@@ -156,7 +175,8 @@ class Consumer(driver.Consumer):
                 assert offset is not None
                 positions[TP(*tp)] = offset
                 self._committed_offset[TP(*tp)] = offset
-        self.app.source.restart(positions, generation)
+        if generation == self.app.consumer_generation_id:  # or a rebalance came in between, with a seek of its own
+            self.app.source.restart(positions, generation)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:

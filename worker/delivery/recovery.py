@@ -3,14 +3,15 @@
 Faust reads the changelog with the consumer of the group: it pauses and resumes partitions, seeks beside fetches under
 way, and hands over what was fetched through a queue that rebalances clear. A record that falls out on that way is a
 lost state, and nothing notices. Here each recovery has a consumer of its own, which reads every partition from the
-offset that RocksDB is complete to up to the end, a fetch at a time. The group's consumer never fetches the changelog.
+offset that RocksDB is complete to up to the end, a fetch at a time. What the group's consumer
+fetches of the changelog is not used.
 """
 
 import asyncio
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
@@ -30,11 +31,11 @@ class BulkRecovery(Recovery):
     """Faust's recovery, with another way of reading.
 
     Attributes:
-        recovered: the generation of the group that RocksDB was last brought up to date in; before that in a generation,
-            none of its clicks may be taken.
+        recovered_generation: of the group, in which RocksDB was last brought up to date; no click of a later one may be
+            taken.
     """
 
-    recovered: int | None = None
+    recovered_generation: int | None = None
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -45,12 +46,22 @@ class BulkRecovery(Recovery):
             self._set_recovery_started()
             try:
                 await self._wait(self._recover(sorted(self.active_tps)))
-                self.recovered = generation
+                self.recovered_generation = generation
                 await self._wait(self.on_recovery_completed(generation))
-            except (RebalanceAgain, IllegalStateError):
+            except RebalanceAgain:
                 continue  # other partitions are ours now
-            except ServiceStopped:
-                break
+            except ServiceStopped:  # also what Faust makes of a time-out
+                if self.should_stop:
+                    break
+                self.log.warning("the broker does not say where to go on: recovering anew")
+                self.signal_recovery_start.set()
+            except Exception as error:
+                if not self.signal_recovery_start.is_set() and generation == self.app.consumer_generation_id:
+                    self.app.fail(error)  # no rebalance explains it
+
+    @Service.task
+    async def _publish_stats(self) -> None:
+        """Stock compares counters here that are not kept, and raises an alarm."""
 
     @Service.task
     async def _slurp_changelogs(self) -> None:

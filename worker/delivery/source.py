@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import IllegalStateError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+SEEK_AGAIN_SECONDS = 5.0
+"""After a seek that brought nothing: it was lost, or the log begins later by now."""
+
+
 class ClickSource:
     """Takes record batches off the stream's queue and checks that no offset is missing.
 
@@ -25,18 +30,18 @@ class ClickSource:
     therefore has an expected offset, set when its reading starts. A batch that begins later is refused and the consumer
     goes back; if the same batch comes again, the log really has a hole there (retention, compaction): it is accepted.
 
-    While Faust recovers the table after a rebalance, clicks may be fetched already, from wherever the consumer stood.
-    Taking them would carry sessions past clicks that are still to come, which would then count as redelivered and stay
-    without an answer. So nothing of a generation is taken before the `restart` in that generation.
+    While the table is recovered after a rebalance, clicks may be fetched already, from wherever the consumer stood:
+    Faust stops the flow only of a worker that held partitions before. Taking them would carry sessions past clicks that
+    are still to come, which would then count as redelivered and stay without an answer. So nothing of a generation is
+    taken before the `restart` in that generation.
     """
 
     def __init__(self, app: "DeliveryApp") -> None:
         self._app = app
         self.queue: asyncio.Queue[RecordBatch] = asyncio.Queue()
         self._expected: dict[TP, int] = {}
-        self._refused: dict[TP, int] = {}
+        self._refused: dict[TP, tuple[int, float]] = {}  # the first offset, and when it was last sought back from
         self._waiting: deque[RecordBatch] = deque()
-        self._restarts = 0
         self._generation: int | None = None
 
     def connect(self, queue: "asyncio.Queue[RecordBatch]") -> None:
@@ -53,7 +58,6 @@ class ClickSource:
         """Take nothing more until the next `restart`: what follows would leave a hole."""
         self._waiting.clear()
         self._refused.clear()
-        self._restarts += 1
         self._generation = None
 
     @property
@@ -113,7 +117,7 @@ class ClickSource:
         if batch.first == expected:
             self._refused.pop(batch.tp, None)
             return False
-        if batch.first == self._refused.get(batch.tp):
+        if batch.first == self._refused.get(batch.tp, (None,))[0]:
             del self._refused[batch.tp]
             log.warning("%s %d has no offsets %d to %d", batch.topic, batch.partition, expected, batch.first - 1)
             return False
@@ -121,8 +125,8 @@ class ClickSource:
 
     async def _go_back(self, batch: RecordBatch) -> None:
         """Refuse a batch and fetch from the expected offset; what was fetched after it needs no seek of its own."""
-        refused = self._refused.get(batch.tp)
-        if refused is None or batch.first < refused:
-            self._refused[batch.tp] = batch.first
+        refused, sought = self._refused.get(batch.tp, (batch.first + 1, 0.0))
+        if batch.first < refused or monotonic() - sought > SEEK_AGAIN_SECONDS:
+            self._refused[batch.tp] = batch.first, monotonic()
             with contextlib.suppress(IllegalStateError):  # a rebalance took the partition meanwhile
                 await self._app.consumer.seek(batch.tp, self._expected[batch.tp])

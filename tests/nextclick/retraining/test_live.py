@@ -1,15 +1,19 @@
 """By live evidence: a better shadow is promoted, a worse one dropped, a new model that does worse is rolled back."""
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from nextclick.publish import announcements, promote, score_shadow, shadow_model
+from nextclick.publish import announcements, promote, publish_bundle, score_shadow, shadow_model
 from nextclick.retraining.live import LiveResult, decide, sum_up, verdict
 from nextclick.retraining.registry import verdicts
 from nextclick.retraining.run import retrain
@@ -19,7 +23,7 @@ from schemas.decision import Difference, Figures
 from schemas.evidence import GROUPS, LiveEvidence
 from schemas.settings import Settings
 from tests.nextclick.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
-from tests.worker.deployment import Deployment
+from tests.worker.deployment import Deployment, bundle
 
 
 def evidence(worker: str, sessions: int, champion: float, shadow: float, seed: int = 0) -> LiveEvidence:
@@ -64,6 +68,21 @@ def test_the_interval_holds_the_truth_and_is_no_wider_than_it_needs() -> None:
     spread = (sum(d.value**2 for d in differences) / len(differences)) ** 0.5
     reach = sum(d.high - d.value for d in differences) / len(differences)
     assert reach == pytest.approx(3 * spread, rel=0.2)
+
+
+def test_of_one_robot_nothing_is_sure() -> None:
+    honest = evidence("a", 300, 0.4, 0.4)
+    robot = honest.events.copy(), honest.champion_hits.copy(), honest.shadow_hits.copy()
+    robot[0][7] += 3000
+    robot[2][7] += 3000
+    both = honest.model_copy(update=dict(zip(("events", "champion_hits", "shadow_hits"), robot, strict=True)))
+    alone = honest.model_copy(
+        update={"events": [2000] + [0] * 63, "champion_hits": [0] * 64, "shadow_hits": [900] + [0] * 63}
+    )
+    for one in (both, alone):
+        found = sum_up([one])
+        assert found is not None
+        assert found.difference.low < 0 < found.difference.high
 
 
 def result(value: float, reach: float, events: int = 5000) -> LiveResult:
@@ -111,6 +130,57 @@ def state(settings: Settings) -> tuple[str, tuple[str, str | None] | None]:
     return asyncio.run(announcements(settings))[-1].version, (shadow.version, shadow.role) if shadow else None
 
 
+def published(settings: Settings, directory: Path, version: str, *, shadow: bool = False) -> ModelAnnouncement:
+    path = bundle(directory / "bundles" / version, version, seed=len(version))
+    return asyncio.run(publish_bundle(path, settings, shadow=shadow))
+
+
+def test_what_a_kill_left_half_done_is_finished(kafka_settings: Settings, tmp_path: Path) -> None:
+    settings = kafka_settings
+    published(settings, tmp_path, "before")
+    published(settings, tmp_path, "after-it", shadow=True)
+    asyncio.run(promote("after-it", settings))  # and then the process was killed
+    assert decide(settings) is None
+    assert state(settings) == ("after-it", ("before", "former"))
+    asyncio.run(promote("before", settings))  # rolled back, and killed again
+    assert decide(settings) is None
+    assert state(settings) == ("before", None)
+
+
+def test_what_somebody_chose_is_not_overruled(kafka_settings: Settings, tmp_path: Path) -> None:
+    settings = kafka_settings
+    published(settings, tmp_path, "first")
+    published(settings, tmp_path, "second-one", shadow=True)
+    names = {
+        f"NEXTCLICK_{name.upper()}": str(getattr(settings, name))
+        for name in ("broker", "models_uri", "models_topic", "clicks_topic", "recommendations_topic", "rejected_topic")
+    }
+    command = [sys.executable, "-m", "nextclick", "models", "promote", "first"]
+    done = subprocess.run(command, env=os.environ | names, capture_output=True, text=True, check=True)
+    assert "no longer scored" in done.stdout
+    assert state(settings) == ("first", None)
+
+
+def test_old_counts_do_not_decide_a_new_contest(kafka_settings: Settings, tmp_path: Path) -> None:
+    settings = kafka_settings.model_copy(update={"model_name": "m"})
+    published(settings, tmp_path, "v1")
+    published(settings, tmp_path, "v2", shadow=True)
+    told = evidence("a", 900, 0.2, 0.6)
+
+    async def tell(moment: datetime) -> None:
+        record = told.model_copy(update={"counted_at": moment})
+        async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+            await producer.send_and_wait(settings.models_topic, record.model_dump_json().encode(), key=record.key)
+
+    asyncio.run(tell(datetime.now(UTC) - timedelta(days=1)))
+    assert decide(settings) is None
+    asyncio.run(tell(datetime.now(UTC)))
+    decision = decide(settings)
+    assert decision is not None
+    assert decision.outcome == "promoted"
+    assert state(settings) == ("v2", ("v1", "former"))
+
+
 @pytest.mark.timeout(240)
 def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
@@ -133,6 +203,8 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
     assert state(settings) == ("untrained", (trained, "challenger"))
     assert {v.version: v.kept for v in asyncio.run(verdicts(settings))}[trained] == "is scored as a shadow"
     assert decide(settings) is None, "nothing is known yet"
+    meanwhile = retrain(settings)
+    assert (meanwhile.outcome, meanwhile.candidate) == ("kept", None), "one contest at a time"
 
     worker = deployment.start()
     deployment.wait_until(lambda: f"shadow model {trained} is ready" in worker.said, "the shadow")
@@ -169,8 +241,8 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
         deployment.close()
 
     story = asyncio.run(decisions(settings))
-    assert [decision.outcome for decision in story] == ["shadowed", "promoted", "confirmed", "rolled-back"]
-    promoted, _, back = story[1:]
+    assert [decision.outcome for decision in story] == ["shadowed", "kept", "promoted", "confirmed", "rolled-back"]
+    promoted, _, back = story[2:]
     assert promoted.candidate == trained
     assert promoted.judgement is not None
     assert promoted.judgement.over["serving"].low > 0

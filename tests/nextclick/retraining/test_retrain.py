@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from gru4rec.bundle import read_bundle
-from nextclick.publish import announcements, registered
+from nextclick.publish import announcements, publish_bundle, registered
 from nextclick.retraining.run import retrain
 from nextclick.retraining.story import decisions
 from nextclick.retraining.timetable import follow, next_run
 from schemas.errors import BundleError, NextclickError, SettingsError, TrainingError
 from schemas.settings import Settings
 from tests.nextclick.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
+from tests.worker.deployment import bundle
 
 
 @pytest.fixture
@@ -61,6 +62,22 @@ def test_a_first_model_a_better_one_and_one_that_is_kept(settings: Settings) -> 
     story = asyncio.run(decisions(settings))
     assert [decision.outcome for decision in story] == ["published", "kept", "published"]
     assert not (settings.data_dir / "retraining" / settings.model_name).exists()
+
+
+def test_a_candidate_is_not_published_over_a_model_that_it_was_not_compared_with(
+    settings: Settings, tmp_path: Path
+) -> None:
+    send(settings, shop_clicks())
+    other = bundle(tmp_path / "other", "other")
+
+    def publish_beside(line: str) -> None:
+        if line.startswith("candidate"):
+            asyncio.run(publish_bundle(other, settings))
+
+    kept = retrain(settings, publish_beside)
+    assert (kept.outcome, kept.serving) == ("kept", None)
+    assert "other was announced meanwhile" in kept.reason
+    assert serving(settings) == "other"
 
 
 def test_too_little_is_new_to_judge_by(settings: Settings) -> None:
