@@ -1,4 +1,4 @@
-"""Broker, two workers, archiver and two retrainings as processes, while clicks flow; one retraining is killed."""
+"""Broker, two workers, archiver and schedule as processes, while clicks flow; a retraining is killed in the middle."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ def recall_by_version(deployment: Deployment) -> dict[str | None, tuple[int, flo
     return {version: (len(labels), sum(labels) / len(labels)) for version, labels in hits.items()}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
         kafka_settings, tmp_path, retrain_margin=-0.1, archive_interval=kafka_settings.archive_interval / 60
@@ -71,6 +71,7 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
         for part in (frame.filter(pl.col("timestamp") < newest_day), frame.filter(pl.col("timestamp") >= newest_day))
     )
     log = tmp_path / "retrain.log"
+    schedule: subprocess.Popen[bytes] | None = None
     deployment = Deployment(settings, tmp_path)
     archiver = start(settings, tmp_path / "archive.log", "archive")
     try:
@@ -95,14 +96,15 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
         deployment.wait_until(
             lambda: all("is ready" in worker.said for worker in deployment.workers), "workers with the first model"
         )
-        with deployment.flowing(today, rate=600):
-            time.sleep(len(today) / 600 * 0.6)
-            retraining = start(settings, log, "retrain")
-        assert retraining.wait(60) == 0, log.read_text()
-        deployment.wait_until(
-            lambda: all(worker.said.count("INFO worker.models: model ") == 2 for worker in deployment.workers),
-            "workers with the second",
-        )
+        with deployment.flowing(today, rate=len(today) / 30):
+            schedule = start(settings, log, "schedule", "--cron", "* * * * * */15")  # the sixth field: seconds
+            deployment.wait_until(
+                lambda: all(worker.said.count("INFO worker.models: model ") >= 2 for worker in deployment.workers),
+                "workers with a second model",
+                120,
+            )
+            schedule.terminate()
+            assert schedule.wait(30) == 0, log.read_text()
 
         deployment.wait_until_all_answered()
         assert all(worker.alive for worker in deployment.workers)
@@ -110,11 +112,13 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
         deployment.wait_until(lambda: sum(ends(archive.files()).values()) == len(frame), "all clicks archived", 30)
         assert archiver.poll() is None
     finally:
-        archiver.kill()
-        archiver.wait()
+        for process in (archiver, schedule):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                process.wait(60)
         deployment.close()
 
-    first, second = asyncio.run(decisions(settings))
+    first, second, *_ = [d for d in asyncio.run(decisions(settings)) if d.outcome == "published"]
     assert (first.outcome, first.serving) == ("published", None)
     assert (second.outcome, second.serving, second.kind) == ("published", first.candidate, "warm")
     live = recall_by_version(deployment)
