@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -140,9 +141,8 @@ def test_what_the_image_copies_is_there_and_is_what_the_package_needs() -> None:
     copied = re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     sources = [source for line in copied for source in line.split()[:-1]]
     assert all((ROOT / source).exists() for source in sources)
-    packages = re.search(r"^packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert packages is not None
-    assert set(re.findall(r'"(\w+)"', packages[1])) <= set(sources)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= set(sources)
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert all(f"!{source}" in allowed for source in sources)
 
