@@ -87,9 +87,11 @@ async def prepare(version: str, settings: Settings) -> ModelAnnouncement:
 
 
 async def announce(announcement: ModelAnnouncement, settings: Settings) -> None:
-    """Have the workers serve a version."""
+    """Have the workers serve a version; what served before is kept from compaction, to roll back to."""
+    history = await announcements(settings)
+    if history and history[-1].version != announcement.version:
+        await _say(settings, f"{settings.model_name}{ANNOUNCED}{history[-1].version}", history[-1])
     await _say(settings, settings.model_name, announcement)
-    await _say(settings, f"{settings.model_name}{ANNOUNCED}{announcement.version}", announcement)
 
 
 async def rollback(settings: Settings) -> ModelAnnouncement:

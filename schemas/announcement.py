@@ -27,8 +27,8 @@ SHADOW = "/shadow"
 without publishing its answers. A message without a value under that key ends it."""
 
 ANNOUNCED = "/announced/"
-"""Each announcement is kept once more under the model's name, this, and its version: compaction leaves only the last
-one under the name itself, and what served before is needed to roll back."""
+"""An announcement that is replaced is kept under the model's name, this, and its version: compaction leaves only the
+last one under the name itself, and what served before is needed to roll back."""
 
 
 class ModelAnnouncement(BaseModel):

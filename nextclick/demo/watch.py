@@ -48,5 +48,5 @@ async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[Mode
                         scoreboard.answer(
                             answer.id, answer.session_id, answer.items, answer.model_version, record.timestamp
                         )
-                    else:
+                    elif record.key == settings.model_name.encode():
                         announced.append(ModelAnnouncement.model_validate_json(record.value))

@@ -44,6 +44,8 @@ def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 0, errors + output
     assert re.search(r"answered +[\d,]+, missing 0, twice 0", output), output
+    assert "model 2" in output
+    assert "model 3" not in output
     popular, best = recall(output, "top 20 of the first day +same"), recall(output, "best possible")
     first, second = (recall(output, rf"model {number} \(\w+\) +[\d,]+") for number in (1, 2))
     assert popular < min(first, second) - 0.1
