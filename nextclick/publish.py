@@ -1,6 +1,7 @@
 """Model bundles at the models URI, and their announcements on the models topic."""
 
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -112,24 +113,33 @@ async def rollback(settings: Settings) -> ModelAnnouncement:
 
 async def announcements(settings: Settings) -> list[ModelAnnouncement]:
     """What was announced under this model's name, oldest first; the last one serves."""
-    name = settings.model_name.encode()
-    kept = name + ANNOUNCED.encode()
-    found: list[ModelAnnouncement] = []
-    for key, value in await models_messages(settings):
-        if key == name or key.startswith(kept):
+    return (await models_now(settings))[0]
+
+
+async def models_now(settings: Settings) -> tuple[list[ModelAnnouncement], ModelAnnouncement | None]:
+    """What was announced, oldest first (the last one serves), and the shadow that is scored beside it, if there is one.
+
+    Raises:
+        BrokerError, TopicError: there is nobody to ask.
+    """
+    return models_of(await models_messages(settings), settings.model_name)
+
+
+def models_of(
+    messages: Sequence[tuple[bytes, bytes | None]], name: str
+) -> tuple[list[ModelAnnouncement], ModelAnnouncement | None]:
+    """`models_now`, from messages of the models topic."""
+    serve, replaced, score = name.encode(), f"{name}{ANNOUNCED}".encode(), f"{name}{SHADOW}".encode()
+    history: list[ModelAnnouncement] = []
+    shadow: ModelAnnouncement | None = None
+    for key, value in messages:
+        if key == score:
+            shadow = _read(value)
+        elif key == serve or key.startswith(replaced):
             announcement = _read(value)
-            if announcement is not None and announcement not in found[-1:]:
-                found.append(announcement)
-    return found
-
-
-async def shadow_model(settings: Settings) -> ModelAnnouncement | None:
-    """The shadow that the workers score now, if there is one."""
-    last: bytes | None = None
-    for key, value in await models_messages(settings):
-        if key == (settings.model_name + SHADOW).encode():
-            last = value
-    return _read(last)
+            if announcement is not None and announcement not in history[-1:]:
+                history.append(announcement)
+    return history, shadow
 
 
 def _read(value: bytes | None) -> ModelAnnouncement | None:

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from schemas.names import NAME
+
 
 class ClickSpan(BaseModel):
     """The stretch of the click log that a model was trained on."""
@@ -36,8 +38,8 @@ class ModelAnnouncement(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
-    version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    name: str = Field(pattern=NAME)
+    version: str = Field(pattern=NAME)
     uri: str = Field(min_length=1, description="where the bundle is: a path or an fsspec URI below the models URI")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle, as `gru4rec.bundle` computes it")
     metrics: dict[str, float] = Field(

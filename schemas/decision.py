@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from schemas.announcement import ClickSpan
+from schemas.names import NAME
 
 DECISION = "/decision/"
 """A decision's key is the model's name, this, and the decision's id. Workers read the model's own key alone."""
@@ -59,8 +60,8 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$", description="the model's name")
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    name: str = Field(pattern=NAME, description="the model's name")
+    id: str = Field(pattern=NAME)
     outcome: Literal["published", "kept", "failed", "shadowed", "promoted", "dropped", "rolled-back", "confirmed"]
     reason: str = Field(description="one line")
     began_at: AwareDatetime

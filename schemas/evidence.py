@@ -8,13 +8,13 @@ from zlib import crc32
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
+from schemas.names import NAME
+
 EVIDENCE = "/live/"
 """A record's key is the model's name, this, champion, shadow and the worker's process."""
 
 GROUPS = 64
 """Sessions are counted in so many groups, by a checksum of their key: clicks of a session are alike, groups are not."""
-
-VERSION = r"^[A-Za-z0-9._-]{1,120}$"
 
 
 def group_of(session_key: bytes) -> int:
@@ -27,10 +27,10 @@ class LiveEvidence(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(pattern=VERSION, description="the model's name")
-    worker: str = Field(pattern=VERSION, description="one process of a worker")
-    champion: str = Field(pattern=VERSION, description="version whose answers were published")
-    shadow: str = Field(pattern=VERSION)
+    name: str = Field(pattern=NAME, description="the model's name")
+    worker: str = Field(pattern=NAME, description="one process of a worker")
+    champion: str = Field(pattern=NAME, description="version whose answers were published")
+    shadow: str = Field(pattern=NAME)
     counted_at: AwareDatetime
     events: list[NonNegativeInt] = Field(description="per group: clicks that followed answers of both")
     champion_hits: list[NonNegativeInt] = Field(description="per group: of those, among the champion's 20 items")

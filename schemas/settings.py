@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.durations import Duration
 from schemas.errors import SettingsError
+from schemas.names import NAME
 
 PREFIX = "NEXTCLICK_"
 ENV_FILE = ".env"
@@ -27,9 +28,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated")
-    app_id: str = Field(
-        "nextclick", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="consumer group and prefix of the changelog topic"
-    )
+    app_id: str = Field("nextclick", pattern=NAME, description="consumer group and prefix of the changelog topic")
     data_dir: Path = Field(
         Path(".nextclick"), description="RocksDB state and model cache of a worker; one per worker process"
     )
@@ -62,9 +61,7 @@ class Settings(BaseSettings):
     )
     models_uri: str = Field(".nextclick/models", description="where model bundles are put: a path or an fsspec URI")
     fetch_timeout: Duration = Field(timedelta(seconds=60), description="how long fetching an announced bundle may take")
-    model_name: str = Field(
-        "gru4rec", pattern=r"^[A-Za-z0-9._-]{1,120}$", description="key of this model's announcements"
-    )
+    model_name: str = Field("gru4rec", pattern=NAME, description="key of this model's announcements")
     models_kept: int = Field(
         5, ge=1, description="versions before the serving one that `nextclick models gc` keeps, to roll back to"
     )

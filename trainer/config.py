@@ -1,9 +1,12 @@
 """What a training run can be told, with the defaults. Light to import: the command line shows them in its help."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
+
+if TYPE_CHECKING:
+    from gru4rec.network import NetworkConfig
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,3 +51,9 @@ class TrainConfig:
     min_support: Count = 5
     min_length: Annotated[int, Field(ge=2)] = 2
     device: str = "auto"
+
+    def shape(self, items: int) -> "NetworkConfig":
+        """Of the network for so many items."""
+        from gru4rec.network import NetworkConfig
+
+        return NetworkConfig(items, self.hidden, self.layers, self.input, self.reset)

@@ -9,7 +9,7 @@ import torch
 
 from gru4rec.bundle import Bundle, new_version
 from gru4rec.metrics import Ties
-from gru4rec.network import GRU4Rec, NetworkConfig
+from gru4rec.network import GRU4Rec
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
 from trainer.checkpoint import Checkpoint, fingerprint
@@ -64,7 +64,7 @@ def train(
     )
     del frame  # hours of training need it no longer
     torch.manual_seed(config.fit.seed)
-    network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input, config.reset)).to(device)
+    network = GRU4Rec(config.shape(len(index))).to(device)
     kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network, process))
     result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept, process=process)
     bundle = Bundle(

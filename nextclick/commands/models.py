@@ -22,14 +22,13 @@ def list_models(context: typer.Context) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nextclick.publish import announcements, registered, shadow_model
+    from nextclick.publish import models_now, registered
     from schemas.settings import load_settings
 
     settings = load_settings()
-    history = asyncio.run(announcements(settings))
+    history, shadow = asyncio.run(models_now(settings))
     latest = {announcement.version: announcement for announcement in history}
     serving = history[-1].version if history else None
-    shadow = asyncio.run(shadow_model(settings))
     table = Table(
         "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
     )
@@ -54,8 +53,9 @@ def publish(
     from schemas.settings import load_settings
 
     settings = load_settings()
-    announcement = asyncio.run(publish_bundle(bundle, settings, shadow=shadow))
-    _say(announcement, None if shadow else settings)
+    _say(asyncio.run(publish_bundle(bundle, settings, shadow=shadow)))
+    if not shadow:
+        _end_shadow(settings)
 
 
 @models.command()
@@ -79,7 +79,8 @@ def promote(version: Annotated[str, typer.Argument(help="A version at the models
     from schemas.settings import load_settings
 
     settings = load_settings()
-    _say(asyncio.run(promote(version, settings)), settings)
+    _say(asyncio.run(promote(version, settings)))
+    _end_shadow(settings)
 
 
 @models.command()
@@ -91,18 +92,22 @@ def rollback() -> None:
     from schemas.settings import load_settings
 
     settings = load_settings()
-    _say(asyncio.run(rollback(settings)), settings)
+    _say(asyncio.run(rollback(settings)))
+    _end_shadow(settings)
 
 
-def _say(announcement: "ModelAnnouncement", settings: "Settings | None") -> None:
-    """Tell what was announced. With settings: somebody chose what serves, and a shadow is not to overrule that."""
+def _end_shadow(settings: "Settings") -> None:
+    """Somebody chose what serves: a shadow is not to overrule that."""
     import asyncio
 
-    from nextclick.publish import end_shadow, shadow_model
+    from nextclick.publish import end_shadow, models_now
 
-    if settings is not None and asyncio.run(shadow_model(settings)) is not None:
+    if asyncio.run(models_now(settings))[1] is not None:
         asyncio.run(end_shadow(settings))
         typer.echo("the shadow model is no longer scored")
+
+
+def _say(announcement: "ModelAnnouncement") -> None:
     typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {announcement.sha256[:12]}…)")
 
 

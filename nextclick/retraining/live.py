@@ -16,21 +16,12 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from nextclick.publish import (
-    announce,
-    announcements,
-    end_shadow,
-    models_messages,
-    prepare,
-    score_shadow,
-    shadow_model,
-)
+from nextclick.publish import announce, end_shadow, models_messages, models_of, prepare, score_shadow
 from nextclick.retraining.lease import Lease
 from nextclick.retraining.story import record
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision, Difference, Figures, Judgement
 from schemas.evidence import EVIDENCE, LiveEvidence
-from schemas.kafka import check_topics
 from schemas.settings import Settings
 
 DEVIATIONS = 3.0
@@ -145,21 +136,22 @@ def decide(settings: Settings) -> Decision | None:
 
 @dataclass(frozen=True)
 class _Pending:
-    serving: ModelAnnouncement
+    """What is to be done. No decision: the shadow serves already, and what follows a decision was not done yet."""
+
+    history: list[ModelAnnouncement]
     shadow: ModelAnnouncement
-    decision: Decision
+    decision: Decision | None
 
 
 async def _pending(settings: Settings) -> _Pending | None:
-    await check_topics(settings, [settings.models_topic])
-    history, shadow = await announcements(settings), await shadow_model(settings)
+    messages = await models_messages(settings)
+    history, shadow = models_of(messages, settings.model_name)
     if not history or shadow is None:
         return None
     serving, role = history[-1], shadow.role or "challenger"
     if shadow.version == serving.version:
-        await _end_half_way(history, shadow, settings)
-        return None
-    result = sum_up(await _evidence(settings, serving, shadow))
+        return _Pending(history, shadow, None)
+    result = sum_up(_evidence(messages, serving, shadow))
     now = datetime.now(UTC)
     found = verdict(role, result, (now - shadow.announced_at).total_seconds(), settings)
     if found is None:
@@ -180,7 +172,7 @@ async def _pending(settings: Settings) -> _Pending | None:
         cpu_seconds=0,
         package=importlib.metadata.version("nextclick"),
     )
-    return _Pending(serving, shadow, decision)
+    return _Pending(history, shadow, decision)
 
 
 async def _end_half_way(history: list[ModelAnnouncement], shadow: ModelAnnouncement, settings: Settings) -> None:
@@ -192,11 +184,13 @@ async def _end_half_way(history: list[ModelAnnouncement], shadow: ModelAnnouncem
         await end_shadow(settings)
 
 
-async def _evidence(settings: Settings, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
+def _evidence(
+    messages: Sequence[tuple[bytes, bytes | None]], serving: ModelAnnouncement, shadow: ModelAnnouncement
+) -> list[LiveEvidence]:
     """What workers counted of these two since both are side by side."""
-    prefix = f"{settings.model_name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
+    prefix = f"{serving.name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
     since = max(serving.announced_at, shadow.announced_at)
-    newest = {key: value for key, value in await models_messages(settings) if key.startswith(prefix)}
+    newest = {key: value for key, value in messages if key.startswith(prefix)}
     found = []
     for value in newest.values():
         try:
@@ -228,6 +222,9 @@ def _judgement(role: Literal["challenger", "former"], result: LiveResult, settin
 async def _carry_out(pending: _Pending, settings: Settings) -> None:
     """Once it is sure that it can be done, the record goes first: whoever is killed before the announcement decides the
     same again, under the same key; who is killed after it has the rest done by `_end_half_way`."""
+    if pending.decision is None:
+        await _end_half_way(pending.history, pending.shadow, settings)
+        return
     outcome = pending.decision.outcome
     promoting = outcome in {"promoted", "rolled-back"}
     prepared = await prepare(pending.shadow.version, settings) if promoting else None
@@ -235,6 +232,6 @@ async def _carry_out(pending: _Pending, settings: Settings) -> None:
     if prepared is not None:
         await announce(prepared, settings)
     if outcome == "promoted":
-        await score_shadow(pending.serving, "former", settings)
+        await score_shadow(pending.history[-1], "former", settings)
     else:
         await end_shadow(settings)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from gru4rec.bundle import DIGEST, FILES
-from nextclick.publish import announcements, make_room, open_registry, registered, shadow_model
+from nextclick.publish import make_room, models_now, open_registry, registered
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from trainer.retrain import memory
@@ -97,7 +97,7 @@ async def verdicts(settings: Settings, now: datetime | None = None) -> list[Verd
         BundleError: the registry cannot be read.
         BrokerError, TopicError: nobody can say what serves; then nothing may be deleted.
     """
-    history, shadow = await announcements(settings), await shadow_model(settings)
+    history, shadow = await models_now(settings)
     order = list(dict.fromkeys(announcement.version for announcement in reversed(history)))
     filesystem, root = open_registry(settings)
     moment = now or datetime.now(UTC)

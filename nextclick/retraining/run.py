@@ -21,7 +21,7 @@ import polars as pl
 import torch
 
 from gru4rec.bundle import Bundle, read_bundle, write_bundle
-from nextclick.publish import announcements, publish_bundle, score_shadow, shadow_model
+from nextclick.publish import announcements, models_now, publish_bundle, score_shadow
 from nextclick.retraining import registry
 from nextclick.retraining.lease import Lease
 from nextclick.retraining.story import record
@@ -163,9 +163,8 @@ class _Run:
         )
         device = choose_device(config.device)
         torch.set_num_threads(settings.torch_threads)
-        history = asyncio.run(announcements(settings))
+        history, scored = asyncio.run(models_now(settings))
         self.serving = history[-1] if history else None
-        scored = asyncio.run(shadow_model(settings))
         if settings.retrain_release == "shadow" and self.serving and scored and scored.version != self.serving.version:
             return self.decision("kept", f"{scored.version} is still scored beside {self.serving.version}")
         parent = self._fetch(self.serving) if self.serving else None
@@ -294,8 +293,7 @@ class _Run:
         warm = None
         if parent is not None and settings.retrain_mode == "warm":
             shape = parent.network.config
-            wanted = (config.hidden, config.layers, config.input, config.reset)
-            if (shape.hidden, shape.layers, shape.input, shape.reset) == wanted:
+            if shape == config.shape(shape.items):
                 warm = WarmStart(
                     parent,
                     registry.get_memory(parent.version, settings),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gru4rec.bundle import Bundle, new_version
-from gru4rec.network import GRU4Rec, NetworkConfig
+from gru4rec.network import GRU4Rec
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
 from trainer.checkpoint import fingerprint
@@ -88,9 +88,7 @@ def train_candidate(
     torch.manual_seed(config.fit.seed)
     begin = None
     if warm is None:
-        network = GRU4Rec(NetworkConfig(len(index), config.hidden, config.layers, config.input, config.reset)).to(
-            device
-        )
+        network = GRU4Rec(config.shape(len(index))).to(device)
         fitted, sessions = config.fit, sessions_of(kept, index)
     else:
         # Other random numbers than the parent's training: the same negatives again and again would be pushed out.

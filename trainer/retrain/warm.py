@@ -1,9 +1,11 @@
 """Warm start: a network for the items of now, with what the serving one has learnt."""
 
+from dataclasses import replace
+
 import torch
 
 from gru4rec.bundle import Bundle
-from gru4rec.network import GRU4Rec, NetworkConfig
+from gru4rec.network import GRU4Rec
 from trainer.items import ItemIndex
 
 
@@ -21,7 +23,7 @@ def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> GRU4Rec:
     shape = parent.network.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = GRU4Rec(NetworkConfig(len(index), shape.hidden, shape.layers, shape.input, shape.reset))
+        network = GRU4Rec(replace(shape, items=len(index)))
     known = torch.tensor([parent.rows.get(item, -1) for item in index.ids])  # (I,)
     now = torch.nonzero(known >= 0).flatten()  # (K,) rows of items that both know
     before = known[now]  # (K,)

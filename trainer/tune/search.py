@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from gru4rec.network import GRU4Rec, NetworkConfig
+from gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
 from trainer.clicks import Clicks
 from trainer.config import FitConfig, TrainConfig
@@ -170,8 +170,7 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    shape = NetworkConfig(len(task.index), chosen.hidden, chosen.layers, chosen.input, chosen.reset)
-    network = GRU4Rec(shape).to(task.device)
+    network = GRU4Rec(chosen.shape(len(task.index))).to(task.device)
     best = -1.0
     try:
         for epoch in _epochs(network, task, chosen.fit, lambda now: progress and progress(trial.number, now)):

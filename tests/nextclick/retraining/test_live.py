@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from nextclick.publish import announcements, promote, publish_bundle, score_shadow, shadow_model
+from nextclick.publish import announcements, models_now, promote, publish_bundle, score_shadow
 from nextclick.retraining.live import LiveResult, decide, sum_up, verdict
 from nextclick.retraining.registry import verdicts
 from nextclick.retraining.run import retrain
@@ -126,8 +126,8 @@ def test_the_margin_of_the_settings_counts() -> None:
 
 def state(settings: Settings) -> tuple[str, tuple[str, str | None] | None]:
     """What serves, and the shadow with its role."""
-    shadow: ModelAnnouncement | None = asyncio.run(shadow_model(settings))
-    return asyncio.run(announcements(settings))[-1].version, (shadow.version, shadow.role) if shadow else None
+    history, shadow = asyncio.run(models_now(settings))
+    return history[-1].version, (shadow.version, shadow.role) if shadow else None
 
 
 def published(settings: Settings, directory: Path, version: str, *, shadow: bool = False) -> ModelAnnouncement:
