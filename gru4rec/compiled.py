@@ -25,8 +25,17 @@ def compiled_for_numbers(function: Function) -> Function:
     return _compile(function, FAST | {"nnan"})
 
 
-def _compile(function: Function, fastmath: set[str]) -> Function:
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+def compiled_into_callers(function: Function) -> Function:
+    """`compiled`, for what a larger compiled function is made of: it becomes part of that one's machine code.
+
+    Without this a process that compiles could run another copy of it than one that finds the machine code in the cache,
+    with sums in another order.
+    """
+    return _compile(function, FAST, forceinline=True)
+
+
+def _compile(function: Function, fastmath: set[str], forceinline: bool = False) -> Function:
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "forceinline": forceinline}
     try:
         return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:  # numba found no place for its cache

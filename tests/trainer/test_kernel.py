@@ -2,13 +2,18 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from gru4rec.compiled import compiled
 from gru4rec.network import GRU4Rec, NetworkConfig
@@ -133,6 +138,53 @@ def test_blocks_of_steps_of_any_size_train_the_same() -> None:
     assert np.array_equal(weights[0], weights[2])
 
 
+@pytest.mark.parametrize("lanes", [32, 70])
+def test_any_number_of_threads_trains_the_same(lanes: int) -> None:
+    config = replace(PLAIN, batch_size=lanes, samples=700, dropout_hidden=0.3, dropout_embedding=0.2)
+    schedule, support = random_schedule(lanes, sessions=84)
+    assert np.diff(schedule.steps).min() == 1, "some steps have fewer lanes than parts"
+    weights = []
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads, "blas"):
+            kernel = path_of(random_network(), support, config)
+        assert isinstance(kernel, KernelPath)
+        assert kernel.threads == min(threads, lanes // 16)
+        for _ in range(2):
+            kernel.begin_epoch()
+            kernel.run(schedule, 0, len(schedule))
+        weights.append((kernel.loss, kernel.model.rows.tobytes(), kernel.model.dense.tobytes()))
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_lanes_in_parts_end_like_autograd_s() -> None:
+    kernel, plain, schedule = both(replace(PLAIN, batch_size=70, samples=700))
+    for path in (kernel, plain):
+        path.begin_epoch()
+        path.run(schedule, 0, len(schedule))
+    assert kernel.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert_equal_weights(kernel, plain, tolerance=1e-3)
+
+
+TRAIN = """
+import hashlib
+from tests.trainer.test_kernel import PLAIN, random_network, random_schedule
+from trainer.path import path_of
+schedule, support = random_schedule(PLAIN.batch_size, sessions=2000)
+kernel = path_of(random_network(), support, PLAIN)
+kernel.begin_epoch()
+kernel.run(schedule, 0, len(schedule))
+print(hashlib.sha256(kernel.model.rows.tobytes()).hexdigest())
+"""
+
+
+def test_a_process_that_compiles_trains_the_same_as_one_that_finds_it_compiled(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TRAIN]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert any(tmp_path.rglob("*.nbc"))
+    assert runs[0].stdout == runs[1].stdout
+
+
 def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(cache: bool = False, **options: object) -> object:
         if cache:
@@ -204,7 +256,7 @@ def test_everything_else_goes_by_autograd(shape: dict[str, object], change: dict
 def options(loss: str) -> Options:
     one, zero = np.float32(1), np.float32(0)
     key = np.uint64(0)
-    return Options(NAMES.index(loss), np.float32(0.7), np.float32(0.5), one, zero, zero, zero, 1, 0, key, key)
+    return Options(NAMES.index(loss), np.float32(0.7), np.float32(0.5), one, zero, zero, zero, 1, 0, 1, key, key)
 
 
 @pytest.mark.parametrize("loss", NAMES)

@@ -9,8 +9,8 @@ One step, with the module that does it:
     losses    one lane's scores to its loss and the gradient of the scores
     rows      the table: one row per item with weight, accumulator and velocity; Adagrad
 
-`step` puts them together and walks a schedule. `arithmetic` has the fast functions of numbers that they are made of,
-and `path` is the way in from Python.
+`step` puts them together and walks a schedule, on one or more `threads`. `arithmetic` has the fast functions of numbers
+that they are made of, and `path` is the way in from Python.
 
 One click through it: lane 3 has its session's click on item 7, and item 9 is clicked next. `columns` gives 9 a slot,
 as it does every other target and negative. `gru` reads row 7 and lane 3's hidden state and makes the output.
@@ -19,6 +19,6 @@ into what each should change by. `output` takes that back to the output and to t
 once, but those of clicked items: `gru` first takes the output's gradient back to row 7.
 
 Sizes in the comments: b live lanes, h hidden units, U unique items scored, V ≥ U with the items that are only clicked,
-w = h + 1 rounded up to a multiple of 8. A row's element h is the item's bias: every output has a 1 there. The rest is
-0 and stays 0, and whole vectors fit. Everything is float32.
+w = h + 1 rounded up to a multiple of 8, P parts that threads share. A row's element h is the item's bias: every output
+has a 1 there. The rest is 0 and stays 0, and whole vectors fit. Everything is float32.
 """

@@ -9,7 +9,7 @@ from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled_into_callers
 from trainer.sampler import GOLDEN
 
 ZERO = np.float32(0)
@@ -60,7 +60,7 @@ def prefetch(typing, rows, row, offset):  # type: ignore[no-untyped-def]  # noqa
     return types.void(rows, types.intp, types.intp), generate
 
 
-@compiled
+@compiled_into_callers
 def exp(x: np.float32) -> np.float32:
     """e^x to 2 units in the last place: 2^n · e^f with a whole n and |f| ≤ ln 2 / 2, e^f by its series."""
     x = min(max(x, _LOWEST), _HIGHEST)
@@ -71,20 +71,20 @@ def exp(x: np.float32) -> np.float32:
     return series * float_of_bits(np.int32(exponent << np.int32(23)))  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_into_callers
 def sigmoid(x: np.float32) -> np.float32:
     """1 / (1 + e^−x)."""
     return ONE / (ONE + exp(-x))
 
 
-@compiled
+@compiled_into_callers
 def tanh(x: np.float32) -> np.float32:
     """The hyperbolic tangent."""
     e = exp(-TWO * x)
     return (ONE - e) / (ONE + e)
 
 
-@compiled
+@compiled_into_callers
 def softplus(x: np.float32) -> np.float32:
     """log(1 + e^x), by log(1 + y) = 2 artanh(y / (2 + y)) and its series."""
     y = exp(-abs(x))
@@ -94,7 +94,7 @@ def softplus(x: np.float32) -> np.float32:
     return max(x, ZERO) + TWO * u * series
 
 
-@compiled
+@compiled_into_callers
 def random_word(key: np.uint64, number: int) -> np.uint64:
     """As `trainer.sampler.random_words`."""
     word = key + np.uint64(number + 1) * _STEP
@@ -103,13 +103,13 @@ def random_word(key: np.uint64, number: int) -> np.uint64:
     return word ^ (word >> np.uint64(31))
 
 
-@compiled
+@compiled_into_callers
 def uniform_double(word: np.uint64) -> float:
     """In [0, 1), of 53 bits."""
     return np.float64(np.int64(word >> np.uint64(11))) * _DOUBLE
 
 
-@compiled
+@compiled_into_callers
 def uniform_single(word: np.uint64) -> np.float32:
     """In [0, 1), of 24 bits."""
     return np.float32(np.int32(word >> np.uint64(40))) * _SINGLE

@@ -8,12 +8,12 @@ no row is moved twice.
 import numpy as np
 from numpy.typing import NDArray
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled_into_callers
 from trainer.kernel.arithmetic import random_word, uniform_double
 from trainer.kernel.layout import Columns, Items, Whole
 
 
-@compiled
+@compiled_into_callers
 def draw(drawn: Whole, items: Items, key: np.uint64, first: int) -> None:
     """Draw negatives number `first` and on, as `trainer.sampler.NegativeSampler` does, without a branch."""
     for number in range(len(drawn)):
@@ -22,7 +22,7 @@ def draw(drawn: Whole, items: Items, key: np.uint64, first: int) -> None:
         drawn[number] = items.choice[slot, np.int64(place - slot >= items.keep[slot])]
 
 
-@compiled
+@compiled_into_callers
 def collect(
     columns: Columns,
     items: Items,
@@ -31,8 +31,8 @@ def collect(
     samples: int,
     key: np.uint64,
     drawn: int,
-) -> tuple[int, int]:
-    """Fill `columns` for a step; returns U, how many items are scored, and V, with those that are only clicked."""
+) -> None:
+    """Fill `columns` for a step."""
     count = 0
     for lane in range(len(targets)):
         count = _add(columns, items, targets[lane], count)
@@ -55,10 +55,10 @@ def collect(
             waiting += 1
     for slot in range(count):
         items.slot[columns.item[slot]] = -1
-    return scored, count
+    columns.sizes[0], columns.sizes[1] = scored, count
 
 
-@compiled
+@compiled_into_callers
 def _add(columns: Columns, items: Items, item: int, count: int) -> int:
     """Give an item a slot if it has none yet; returns how many have one."""
     if items.slot[item] >= 0:

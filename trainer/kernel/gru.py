@@ -15,15 +15,16 @@ dW = xᵀ [da_r da_z da_c]             dU = hᵀ [da_r da_z dq]          dx = [d
 import numpy as np
 from numpy.typing import NDArray
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled_into_callers
 from trainer.kernel.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
-from trainer.kernel.layout import Columns, Floats, Layer, Model, Options
+from trainer.kernel.layout import Columns, Floats, Layer, Model, Options, Output
+from trainer.kernel.rows import add, move
 
 SMALL = 1_000_000
 """As `trainer.kernel.output.SMALL`."""
 
 
-@compiled
+@compiled_into_callers
 def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> None:
     """Which units of a row stay: 1 / (1 − rate) for them, 0 for the others; `first` numbers the random words."""
     scale = ONE / (ONE - rate)
@@ -31,43 +32,45 @@ def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> No
         kept[unit] = scale if uniform_single(random_word(key, first + unit)) >= rate else ZERO
 
 
-@compiled
+@compiled_into_callers
 def forward(
     model: Model,
     layer: Layer,
     columns: Columns,
-    weight: Floats,  # (V, w), rows of the step's items
+    out: Output,
     lanes: NDArray[np.int32],  # (b,)
     reset: NDArray[np.bool_],  # (b,)
     options: Options,
     event: int,
+    first: int,
+    last: int,
 ) -> None:
-    """Fill `layer` up to its output, and advance the lanes' states."""
-    b, h = len(lanes), layer.x.shape[1]
+    """Fill `layer` up to its output, and advance the states, of lanes `first` to `last`."""
+    h, w = layer.x.shape[1], layer.output.shape[1]
     dense = model.dense[0]
     w_matrix = dense[: 3 * h * h].reshape(h, 3 * h)
     u_matrix = dense[3 * h * h : 6 * h * h].reshape(h, 3 * h)
     bias = dense[6 * h * h : 6 * h * h + 3 * h]
     q_bias = dense[6 * h * h + 3 * h :]
-    for i in range(b):
-        row = weight[columns.clicked[i]]
+    for i in range(first, last):
+        row = out.weight[columns.clicked[i] * w : columns.clicked[i] * w + h]
         x, before = layer.x[i], layer.before[i]
         if options.dropout_embedding > 0:
             keep_units(layer.x_kept[i], options.dropout_embedding, options.dropout_key, 2 * h * (event + i))
             for j in range(h):
                 x[j] = row[j] * layer.x_kept[i, j]
         else:
-            x[:] = row[:h]
+            x[:] = row
         if reset[i]:
             before[:] = ZERO
         else:
             before[:] = model.hidden[lanes[i]]
     size = max(8, SMALL // (3 * h * h) // 8 * 8)
-    for first in range(0, b, size):
-        last = min(first + size, b)
-        np.dot(layer.x[first:last], w_matrix, layer.wx[first:last])
-        np.dot(layer.before[first:last], u_matrix, layer.uh[first:last])
-    for i in range(b):
+    for begin in range(first, last, size):
+        end = min(begin + size, last)
+        np.dot(layer.x[begin:end], w_matrix, layer.wx[begin:end])
+        np.dot(layer.before[begin:end], u_matrix, layer.uh[begin:end])
+    for i in range(first, last):
         wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
         for j in range(2 * h):
             gates[j] = sigmoid(wx[j] + bias[j] + uh[j])
@@ -86,18 +89,23 @@ def forward(
         model.hidden[lanes[i]] = output[:h]
 
 
-@compiled
-def backward(model: Model, layer: Layer, b: int, options: Options) -> None:
-    """From `d_output` to the gradients of the layer's parameters and of its input."""
+@compiled_into_callers
+def backward(model: Model, layer: Layer, out: Output, options: Options, part: int, first: int, last: int) -> None:
+    """From `out.d_output` to the gradients of the layer's parameters and input, by lanes `first` to `last`."""
     h = layer.x.shape[1]
     w_matrix = model.dense[0, : 3 * h * h].reshape(h, 3 * h)
-    d_bias = layer.d_dense[6 * h * h : 6 * h * h + 3 * h]
-    d_q_bias = layer.d_dense[6 * h * h + 3 * h :]
+    d_dense = layer.d_dense[part]
+    d_bias = d_dense[6 * h * h : 6 * h * h + 3 * h]
+    d_q_bias = d_dense[6 * h * h + 3 * h :]
     d_bias[:] = ZERO
     d_q_bias[:] = ZERO
-    for i in range(b):
+    for i in range(first, last):
         wx, uh, gates = layer.wx[i], layer.uh[i], layer.gates[i]
-        before, d_output = layer.before[i], layer.d_output[i]
+        before, d_output = layer.before[i], out.d_output[0, i]
+        for other in range(1, options.parts):
+            more = out.d_output[other, i]
+            for j in range(h):
+                d_output[j] += more[j]
         if options.dropout_hidden > 0:
             for j in range(h):
                 d_output[j] *= layer.output_kept[i, j]
@@ -114,10 +122,21 @@ def backward(model: Model, layer: Layer, b: int, options: Options) -> None:
             uh[j] = wx[j]
         for j in range(3 * h):
             d_bias[j] += wx[j]
-    np.dot(layer.x[:b].T, layer.wx[:b], layer.d_dense[: 3 * h * h].reshape(h, 3 * h))
-    np.dot(layer.before[:b].T, layer.uh[:b], layer.d_dense[3 * h * h : 6 * h * h].reshape(h, 3 * h))
-    np.dot(layer.wx[:b], w_matrix.T, layer.d_x[:b])
+    d_wx, d_uh = layer.wx[first:last], layer.uh[first:last]
+    np.dot(layer.x[first:last].T, d_wx, d_dense[: 3 * h * h].reshape(h, 3 * h))
+    np.dot(layer.before[first:last].T, d_uh, d_dense[3 * h * h : 6 * h * h].reshape(h, 3 * h))
+    np.dot(d_wx, w_matrix.T, layer.d_x[first:last])
     if options.dropout_embedding > 0:
-        for i in range(b):
+        for i in range(first, last):
             for j in range(h):
                 layer.d_x[i, j] *= layer.x_kept[i, j]
+
+
+@compiled_into_callers
+def learn(model: Model, layer: Layer, options: Options, first: int, last: int) -> None:
+    """Move the layer's parameters `first` to `last` by the sum of the parts' gradients."""
+    d_dense = layer.d_dense[0, first:last]
+    for part in range(1, options.parts):
+        add(layer.d_dense[part, first:last], d_dense)
+    p, accumulator, velocity = model.dense[0, first:last], model.dense[1, first:last], model.dense[2, first:last]
+    move(p, accumulator, velocity, d_dense, options.learning_rate, options.momentum)

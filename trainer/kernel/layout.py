@@ -39,6 +39,7 @@ class Options(NamedTuple):
     dropout_hidden: np.float32
     lanes: int  # B, the nominal batch size
     samples: int
+    parts: int  # P, that a step's work is cut into
     negatives_key: np.uint64
     dropout_key: np.uint64
 
@@ -53,9 +54,19 @@ class Plan(NamedTuple):
     steps: Whole
 
 
+class Team(NamedTuple):
+    """The threads that walk together; each does every size-th part, and the first what is not cut into parts."""
+
+    number: int  # of this thread, from 0
+    size: int
+    meetings: Whole  # (1,), of this thread in this walk,
+    arrived: Whole  # (1,), and of all its threads together
+
+
 class Columns(NamedTuple):
     """The step's items, each once."""
 
+    sizes: Whole  # (2,): U and V
     drawn: Whole  # (n_sample,)
     item: Whole  # (V,), the scored ones first
     weight: Floats  # (U,), sum over the item's columns
@@ -75,9 +86,8 @@ class Layer(NamedTuple):
     gates: Floats  # (b, 3h): r, z, h̃
     output: Floats  # (b, w): state after, a 1, zeros
     output_kept: Floats  # (b, h)
-    d_output: Floats  # (b, w)
     d_x: Floats  # (b, h)
-    d_dense: Floats  # (D,)
+    d_dense: Floats  # (P, D), each part's sum over its lanes
 
 
 class Output(NamedTuple):
@@ -85,7 +95,9 @@ class Output(NamedTuple):
 
     weight: Floats  # (V·w,), the rows of the step's items
     scores: Floats  # (U·b,), block by block (b, n) each; later their gradients
-    row: Floats  # (U,), one lane's scores
-    d_weight: Floats  # (n·w,), a block's gradient of its rows
-    d_output: Floats  # (b, w), a block's part
+    loss: NDArray[np.float64]  # (P,), summed over a part's lanes
+    row: Floats  # (P, U), one lane's scores
+    d_weight: Floats  # (P, n·w), a block's gradient of its rows
+    d_block: Floats  # (P, b, w), a block's share of the outputs' gradients,
+    d_output: Floats  # (P, b, w), and the sum over a part's blocks
     d_clicked: Floats  # (b, w), gradients of the rows that wait

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled_into_callers
 from trainer.kernel.arithmetic import ONE, TWO, ZERO, exp, float_of_bits, sigmoid, softplus
 from trainer.kernel.layout import Floats, Options
 
@@ -24,7 +24,7 @@ SIGN, REST = np.int32(31), np.int32(0x7FFFFFFF)
 HIDDEN = np.float32(100)  # so far below the highest score e^r is 0 beside it
 
 
-@compiled
+@compiled_into_callers
 def loss_and_gradient(r: Floats, w: Floats, t: int, n: int, options: Options) -> float:
     """The configured loss."""
     if options.loss == 0:
@@ -41,7 +41,7 @@ def loss_and_gradient(r: Floats, w: Floats, t: int, n: int, options: Options) ->
     return top1_max(r, w, t)
 
 
-@compiled
+@compiled_into_callers
 def cross_entropy(r: Floats, w: Floats, t: int) -> float:
     """L = log Σ w e^r − r_t        dL/dr = w e^r / Σ w e^r − [target]; the target's own correction is the caller's."""
     own, highest = r[t], _highest(r)
@@ -57,7 +57,7 @@ def cross_entropy(r: Floats, w: Floats, t: int) -> float:
     return math.log(total) + (highest - own)  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_into_callers
 def bpr(r: Floats, w: Floats, t: int, n: int) -> float:
     """L = Σ w softplus(r − r_t) / n        dL/dr = w σ(r − r_t) / n        dL/dr_t = −Σ over the others of that."""
     own, scale = r[t], ONE / np.float32(n)
@@ -70,7 +70,7 @@ def bpr(r: Floats, w: Floats, t: int, n: int) -> float:
     return np.float64(loss * scale)
 
 
-@compiled
+@compiled_into_callers
 def top1(r: Floats, w: Floats, t: int, n: int) -> float:
     """L = (Σ w [σ(r − r_t) + σ(r²)] − σ(r_t²)) / n        dL/dr = w [σ'(r − r_t) + 2r σ'(r²)] / n.
 
@@ -89,7 +89,7 @@ def top1(r: Floats, w: Floats, t: int, n: int) -> float:
     return np.float64((loss - large) * scale)
 
 
-@compiled
+@compiled_into_callers
 def bpr_max(r: Floats, w: Floats, t: int, bpreg: np.float32, elu: np.float32) -> float:
     """L = −log(A / Z) + bpreg·R / Z,  e = w e^r,  σ = σ(r_t − r),  Z = Σ e,  A = Σ e σ,  R = Σ e r².
 
@@ -127,7 +127,7 @@ def bpr_max(r: Floats, w: Floats, t: int, bpreg: np.float32, elu: np.float32) ->
     return math.log(z) - math.log(a) + np.float64(bpreg * square / z)
 
 
-@compiled
+@compiled_into_callers
 def top1_max(r: Floats, w: Floats, t: int) -> float:
     """L = Σ e f / Z,  f = σ(r − r_t) + σ(r²),  e = w e^r,  Z = Σ e.
 
@@ -159,7 +159,7 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
     return np.float64(loss)
 
 
-@compiled
+@compiled_into_callers
 def _highest(r: Floats) -> np.float32:
     """The maximum, by whole numbers: those run in vectors, and NaN stands above all."""
     bits = r.view(np.int32)
@@ -169,7 +169,7 @@ def _highest(r: Floats) -> np.float32:
     return float_of_bits(np.int32(highest ^ ((highest >> SIGN) & REST)))  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_into_callers
 def _hide(r: Floats, t: int, others: np.float32) -> np.float32:
     """Put the target's score far below the highest of the negatives, and return that one.
 

@@ -1,17 +1,19 @@
 """The way into the compiled kernel: a network's weights to its layout and back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, it would miss the limit below
+import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, they would miss the limit below
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from gru4rec.network import GRU4Rec, Layer
 from trainer.config import FitConfig
-from trainer.kernel.layout import Floats, Items, Model, Options, Plan
+from trainer.kernel.layout import Floats, Items, Model, Options, Plan, Team
 from trainer.kernel.losses import NAMES
-from trainer.kernel.step import walk
+from trainer.kernel.step import PARTS, parts_of, walk, workspace
 from trainer.sampler import NegativeSampler, stream_key
 from trainer.schedule import Schedule
 
@@ -46,9 +48,15 @@ class KernelPath:
             dropout_hidden=np.float32(config.dropout_hidden),
             lanes=config.batch_size,
             samples=config.samples,
+            parts=parts_of(config.batch_size),
             negatives_key=np.uint64(self.sampler.key),
             dropout_key=np.uint64(stream_key(config.seed, "dropout")),
         )
+        h, width = self.model.hidden.shape[1], self.model.rows.shape[2]
+        self.workspace = workspace(config.batch_size, config.samples, h, width)
+        self.blas = ThreadpoolController().select(user_api="blas")
+        self.threads = min(self.options.parts, *(library.num_threads for library in self.blas.lib_controllers))
+        self.pool = ThreadPoolExecutor(PARTS)  # it starts a thread when one is needed
         self.drawn = 0  # negatives, before this epoch
         self.events = 0  # trained before this epoch
         self.steps_done = 0  # of this epoch
@@ -66,8 +74,18 @@ class KernelPath:
     def run(self, schedule: Schedule, first: int, last: int) -> None:
         """As `Path`."""
         plan = Plan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
-        with threadpool_limits(1, "blas"):
-            self.summed += walk(self.model, self.items, plan, self.options, first, last, self.drawn, self.events)
+        arrived = np.zeros(1, dtype=np.int64)
+
+        def run(thread: int) -> float:
+            team = Team(thread, self.threads, np.zeros(1, dtype=np.int64), arrived)
+            model, items, options, room = self.model, self.items, self.options, self.workspace
+            return walk(model, items, plan, options, *room, team, first, last, self.drawn, self.events)
+
+        with self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
+            others = [self.pool.submit(run, thread) for thread in range(1, self.threads)]
+            self.summed += run(0)
+            for other in others:
+                other.result()
         self.steps_done, self.events_done = last, int(schedule.steps[last])
 
     @property

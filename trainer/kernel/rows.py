@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled_into_callers
 from trainer.kernel.arithmetic import ONE, prefetch
 from trainer.kernel.layout import Floats
 
@@ -18,7 +18,7 @@ LINE = 64  # bytes of a cache line
 AHEAD = 6  # rows; 4 to 8 measure alike
 
 
-@compiled
+@compiled_into_callers
 def move(p: Floats, accumulator: Floats, velocity: Floats, gradient: Floats, rate: np.float32, m: np.float32) -> None:
     """One update; all of one length."""
     for j in range(len(gradient)):
@@ -30,7 +30,14 @@ def move(p: Floats, accumulator: Floats, velocity: Floats, gradient: Floats, rat
         p[j] += v
 
 
-@compiled
+@compiled_into_callers
+def add(more: Floats, total: Floats) -> None:
+    """total += more; both of one length."""
+    for place in range(len(total)):
+        total[place] += more[place]
+
+
+@compiled_into_callers
 def ask_for_row(rows: Floats, item: int, bytes_: int) -> None:
     """Prefetch the first so many bytes of an item's row."""
     for line in range(0, bytes_, LINE):

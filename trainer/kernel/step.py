@@ -1,89 +1,79 @@
-"""One training step, and the walk over a schedule."""
+"""One training step, and the walk over a schedule.
+
+A step is a row of phases. Most are cut into P parts, by lanes or by blocks of items, which threads share; between two
+phases they meet. Parts are cut by the step's sizes alone and summed in their order, so the result is the same to the
+last bit with however many threads.
+"""
 
 import math
 
 import numpy as np
 
-from gru4rec.compiled import compiled
+from gru4rec.compiled import compiled, compiled_into_callers
 from trainer.kernel import gru
 from trainer.kernel.columns import collect
-from trainer.kernel.layout import Columns, Items, Layer, Model, Options, Output, Plan
-from trainer.kernel.output import MOST, gather, learn, losses, score
+from trainer.kernel.layout import Columns, Floats, Items, Layer, Model, Options, Output, Plan, Team
+from trainer.kernel.output import MOST, block_size, gather, learn, losses, score
 from trainer.kernel.rows import move
+from trainer.kernel.threads import meet
+
+PARTS = 4
+"""The most parts, and so threads, of a step."""
+
+LANES = 16
+"""Fewer than so many to a part would make its products slow."""
+
+
+def workspace(lanes: int, samples: int, hidden: int, width: int) -> tuple[Columns, Layer, Output]:
+    """Room for what a step computes: B lanes, so many samples, h hidden units, rows of w numbers."""
+    slots = 2 * lanes + samples
+    parts = parts_of(lanes)
+    layer_size = 6 * hidden * hidden + 4 * hidden
+    columns = Columns(
+        sizes=np.zeros(2, np.int64),
+        drawn=np.zeros(samples, np.int64),
+        item=np.zeros(slots, np.int64),
+        weight=_floats(slots),
+        target=np.zeros(lanes, np.int64),
+        clicked=np.zeros(lanes, np.int64),
+        waits=np.zeros(slots, np.int32),
+    )
+    layer = Layer(
+        x=_floats(lanes, hidden),
+        x_kept=_floats(lanes, hidden),
+        before=_floats(lanes, hidden),
+        wx=_floats(lanes, 3 * hidden),
+        uh=_floats(lanes, 3 * hidden),
+        gates=_floats(lanes, 3 * hidden),
+        output=_floats(lanes, width),
+        output_kept=_floats(lanes, hidden),
+        d_x=_floats(lanes, hidden),
+        d_dense=_floats(parts, layer_size),
+    )
+    out = Output(
+        weight=_floats(slots * width),
+        scores=_floats(slots * lanes),
+        loss=np.zeros(parts),
+        row=_floats(parts, slots),
+        d_weight=_floats(parts, MOST * width),
+        d_block=_floats(parts, lanes, width),
+        d_output=_floats(parts, lanes, width),
+        d_clicked=_floats(lanes, width),
+    )
+    return columns, layer, out
+
+
+def parts_of(lanes: int) -> int:
+    """P, for B lanes."""
+    return max(1, min(PARTS, lanes // LANES))
+
+
+def _floats(*shape: int) -> Floats:
+    return np.zeros(shape, np.float32)
 
 
 @compiled
 def walk(
-    model: Model, items: Items, plan: Plan, options: Options, first: int, last: int, drawn: int, events: int
-) -> float:
-    """Train steps `first` to `last` (exclusive).
-
-    Args:
-        model: trained in place.
-        items: see there.
-        plan: the schedule of the epoch.
-        options: see there.
-        first: step to begin with.
-        last: step to end before.
-        drawn: negatives drawn before step 0 of this epoch.
-        events: events trained before step 0 of this epoch; they number the dropped units.
-
-    Returns:
-        The summed loss of the steps' events.
-    """
-    most = options.lanes
-    h, w = model.hidden.shape[1], model.rows.shape[2]
-    slots = 2 * most + options.samples
-    columns = Columns(
-        np.empty(options.samples, np.int64),
-        np.empty(slots, np.int64),
-        np.empty(slots, np.float32),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(slots, np.int32),
-    )
-    layer = Layer(
-        np.empty((most, h), np.float32),
-        np.empty((most, h), np.float32),
-        np.empty((most, h), np.float32),
-        np.empty((most, 3 * h), np.float32),
-        np.empty((most, 3 * h), np.float32),
-        np.empty((most, 3 * h), np.float32),
-        np.zeros((most, w), np.float32),
-        np.empty((most, h), np.float32),
-        np.empty((most, w), np.float32),
-        np.empty((most, h), np.float32),
-        np.empty(model.dense.shape[1], np.float32),
-    )
-    out = Output(
-        np.empty(slots * w, np.float32),
-        np.empty(slots * most, np.float32),
-        np.empty(slots, np.float32),
-        np.empty(MOST * w, np.float32),
-        np.empty((most, w), np.float32),
-        np.empty((most, w), np.float32),
-    )
-    total = 0.0
-    for number in range(first, last):
-        begin = plan.steps[number]
-        total += step(
-            model,
-            items,
-            plan,
-            options,
-            columns,
-            layer,
-            out,
-            begin,
-            plan.steps[number + 1],
-            drawn + number * options.samples,
-            events + begin,
-        )
-    return total
-
-
-@compiled
-def step(
     model: Model,
     items: Items,
     plan: Plan,
@@ -91,28 +81,106 @@ def step(
     columns: Columns,
     layer: Layer,
     out: Output,
-    begin: int,
-    end: int,
+    team: Team,
+    first: int,
+    last: int,
+    drawn: int,
+    events: int,
+) -> float:
+    """Train steps `first` to `last` (exclusive), together with the other threads of the team.
+
+    Args:
+        model: trained in place.
+        items: see there.
+        plan: the schedule of the epoch.
+        options: see there.
+        columns: see `workspace`,
+        layer: as well,
+        out: and this.
+        team: this thread and the others, which call this with the same arguments but their own number.
+        first: step to begin with.
+        last: step to end before.
+        drawn: negatives drawn before step 0 of this epoch.
+        events: events trained before step 0 of this epoch; they number the dropped units.
+
+    Returns:
+        The summed loss of the steps' events, to the first thread.
+    """
+    total = 0.0
+    for number in range(first, last):
+        begin, end = plan.steps[number], plan.steps[number + 1]
+        now = Plan(
+            plan.input[begin:end], plan.target[begin:end], plan.lane[begin:end], plan.reset[begin:end], plan.steps
+        )
+        total += step(
+            model, items, now, options, columns, layer, out, team, drawn + number * options.samples, events + begin
+        )
+    return total
+
+
+@compiled_into_callers
+def step(
+    model: Model,
+    items: Items,
+    now: Plan,  # the step's events alone
+    options: Options,
+    columns: Columns,
+    layer: Layer,
+    out: Output,
+    team: Team,
     drawn: int,
     event: int,
 ) -> float:
-    """Train events `begin` to `end` of the plan; returns their summed loss."""
-    b = end - begin
-    h, w = model.hidden.shape[1], model.rows.shape[2]
-    inputs, targets = plan.input[begin:end], plan.target[begin:end]
-    scored, count = collect(columns, items, inputs, targets, options.samples, options.negatives_key, drawn)
-    weight = out.weight[: count * w].reshape(count, w)
-    gather(model, columns, weight)
-    gru.forward(model, layer, columns, weight, plan.lane[begin:end], plan.reset[begin:end], options, event)
-    score(weight, layer.output[:b], out.scores, scored)
-    loss = losses(out, columns, b, scored, options)
+    """Train one step; returns the summed loss of its events to the first thread."""
+    b, parts, w = len(now.target), options.parts, layer.output.shape[1]
+    if team.number == 0:
+        collect(columns, items, now.input, now.target, options.samples, options.negatives_key, drawn)
+    meet(team)
+    scored, count = columns.sizes
+    blocks = -(-scored // block_size(b, w))
+    for part in range(team.number, parts, team.size):
+        gather(model, columns, out, w, *share(count, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        gru.forward(model, layer, columns, out, now.lane, now.reset, options, event, *share(b, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        score(layer, out, b, scored, *share(blocks, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        losses(out, columns, b, scored, options, part, *share(b, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        learn(model, out, layer, columns, b, scored, options, part, *share(blocks, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        gru.backward(model, layer, out, options, part, *share(b, part, parts))
+    meet(team)
+    for part in range(team.number, parts, team.size):
+        gru.learn(model, layer, options, *share(model.dense.shape[1], part, parts))
+    if team.number > 0:
+        return 0.0
+    learn_clicked(model, out, layer, columns, b, options)
+    loss = out.loss.sum()
     if options.loss == 0:  # the target's own correction
         for lane in range(b):
-            loss -= math.log(items.target_weight[targets[lane]])
+            loss -= math.log(items.target_weight[now.target[lane]])
+    return loss  # type: ignore[no-any-return]
+
+
+@compiled_into_callers
+def share(count: int, part: int, parts: int) -> tuple[int, int]:
+    """The first of a part's share of so many things, and the first of the next part's."""
+    return count * part // parts, count * (part + 1) // parts
+
+
+@compiled_into_callers
+def learn_clicked(model: Model, out: Output, layer: Layer, columns: Columns, b: int, options: Options) -> None:
+    """Move the rows of clicked items, whose gradients come from both ends."""
+    h, w = layer.d_x.shape[1], layer.output.shape[1]
+    scored, count = columns.sizes
     for slot in range(scored, count):
         out.d_clicked[columns.waits[slot]] = 0
-    learn(model, out, layer, columns, b, scored, options)
-    gru.backward(model, layer, b, options)
     for lane in range(b):
         out.d_clicked[columns.waits[columns.clicked[lane]], :h] += layer.d_x[lane]
     for lane in range(b):
@@ -123,6 +191,3 @@ def step(
         row, gradient = model.rows[columns.item[slot]], out.d_clicked[columns.waits[slot]]
         move(row[0, :used], row[1, :used], row[2, :used], gradient[:used], options.learning_rate, options.momentum)
         columns.waits[slot] = -1
-    dense = model.dense
-    move(dense[0], dense[1], dense[2], layer.d_dense, options.learning_rate, options.momentum)
-    return loss
