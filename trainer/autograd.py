@@ -1,6 +1,6 @@
 """The plain way to train: one readable step by autograd, for every configuration and device.
 
-It is the reference that the compiled kernel is checked against, and what trains on a GPU and on several processes.
+It is the reference that the compiled kernel and the GPU's path are checked against, and what several processes use.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch.nn import functional
 from gru4rec.network import GRU4Rec
 from trainer.config import FitConfig
 from trainer.distributed import Process
-from trainer.losses import cross_entropy, logq_correction, pairwise_loss
+from trainer.losses import loss_of
 from trainer.optimiser import optimiser_of
 from trainer.sampler import NegativeSampler
 from trainer.schedule import Schedule
@@ -35,21 +35,29 @@ class AutogradPath:
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
         self.optimiser = optimiser_of(config)
         self.device = network.output_weight.device
-        self.support = torch.from_numpy(support).to(self.device, network.output_weight.dtype)  # (I,)
+        of_items = torch.from_numpy(support).to(self.device, network.output_weight.dtype)  # (I,)
+        self.loss_of = loss_of(config, of_items)
         self.dense = dict(network.layers.named_parameters())
-        self.pairwise = None if config.loss == "cross-entropy" else pairwise_loss(config)
         self.hidden = network.initial_state(config.batch_size)  # (B, L, h)
         self.summed = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.events = 0  # of this epoch
 
     def begin_epoch(self) -> None:
         """As `Path`."""
         self.hidden.zero_()
         self.summed.zero_()
+        self.events = 0
 
     def run(self, schedule: Schedule, first: int, last: int) -> None:
         """As `Path`."""
+        self.events = int(schedule.steps[last])
         for number in range(first, last):
             self.summed += self._step(schedule, slice(schedule.steps[number], schedule.steps[number + 1]))
+
+    @property
+    def known(self) -> tuple[int, float]:
+        """As `Path`."""
+        return self.events, self.loss
 
     @property
     def loss(self) -> float:
@@ -117,7 +125,7 @@ class AutogradPath:
         )  # (o, L, h)
         of_column = output_place[: len(columns)]  # (C,)
         scores = torch.addmm(bias, after[:, -1], weight.t()).index_select(1, of_column)  # (o, C)
-        loss = self._loss(scores, output_rows[of_column], live).sum()  # ()
+        loss = self.loss_of(scores, output_rows[of_column], live, None).sum()  # ()
         own_gradients = torch.autograd.grad(loss / self.config.batch_size, [*leaves, *self.dense.values()])
         loss, *gradients = self.process.sum([loss.detach(), *own_gradients])
 
@@ -133,15 +141,6 @@ class AutogradPath:
             self.optimiser.update(name, parameter, gradient)
         self.hidden.index_copy_(0, lanes, after.detach())
         return loss
-
-    def _loss(self, scores: Tensor, items: Tensor, live: int) -> Tensor:
-        """Scores (o, C) of the columns' items (C,), `live` of them targets, to one loss per row (o,)."""
-        if self.pairwise is not None:
-            return self.pairwise(scores)
-        if not self.config.logq:
-            return cross_entropy(scores)
-        correction = logq_correction(self.support[items], live, self.config.logq, self.config.sample_alpha)  # (C,)
-        return cross_entropy(scores, correction)
 
     def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
         wide = values if values.dtype == np.bool_ else values.astype(np.int64)

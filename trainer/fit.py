@@ -1,7 +1,7 @@
 """Fitting a network to sessions: session-parallel mini-batches, one step of back-propagation, sampled negatives."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,7 +68,7 @@ def fit(
     sessions: Sessions,
     support: NDArray[np.int64],
     config: FitConfig,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
     *,
     plain: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -89,13 +89,34 @@ def fit(
         support: (I,) int64, training clicks of each item, at least 1.
         config: see there.
         progress: called every few steps and at the end of each epoch.
-        plain: train by autograd where the compiled kernel could.
+        plain: train by autograd where a faster path could.
         checkpoint: go on from it where there is one, and keep it after every epoch.
         process: of those that train together, where there are several: all of them call this with the same arguments.
 
     Raises:
         TrainingError: there is nothing to train on, or too little for all processes, the loss is no longer a number,
             or the checkpoint is another training's.
+    """
+    *_, result = epochs(
+        network, sessions, support, config, progress, plain=plain, checkpoint=checkpoint, process=process
+    )
+    return result
+
+
+def epochs(
+    network: GRU4Rec,
+    sessions: Sessions,
+    support: NDArray[np.int64],
+    config: FitConfig,
+    progress: Callable[[Progress], object] | None = None,
+    *,
+    plain: bool = False,
+    checkpoint: Checkpoint | None = None,
+    process: Process = ALONE,
+) -> Iterator[FitResult]:
+    """`fit`, epoch by epoch: yields what it has come to so far, with the weights in the network.
+
+    Where a checkpoint is gone on from, its epochs come first, all at once.
     """
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
@@ -113,6 +134,16 @@ def fit(
     if checkpoint is not None and (kept := process.by_leader(checkpoint.load)) is not None:
         losses, path.state = kept
     resumed = len(losses) * sessions.pairs
+
+    def so_far() -> FitResult:
+        path.write()
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            rate = config.learning_rate
+            raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
+        return FitResult(list(losses), len(losses) * sessions.pairs - resumed, time.perf_counter() - began)
+
+    if losses:
+        yield so_far()
     schedule = None
     for epoch in range(len(losses) + 1, config.epochs + 1):
         if schedule is None or config.order == "random":
@@ -123,20 +154,20 @@ def fit(
             last = min(first + REPORT_EVERY, len(schedule))
             path.run(schedule, first, last)
             done = int(schedule.steps[last])
-            mean = path.loss / done
+            epoch_done = last == len(schedule)
+            known, summed = (done, path.loss) if epoch_done else path.known
+            mean = summed / max(known, 1)
             if not np.isfinite(mean):
                 raise TrainingError(
-                    f"the loss is {mean} in epoch {epoch} after {done} events: lower --learning-rate "
+                    f"the loss is {mean} in epoch {epoch} after {known} events: lower --learning-rate "
                     f"(it is {config.learning_rate}) or --momentum ({config.momentum})"
                 )
             if progress is not None:
                 trained = (epoch - 1) * sessions.pairs + done
                 seconds = time.perf_counter() - began
-                progress(Progress(epoch, last == len(schedule), trained, total, mean, seconds, resumed))
+                progress(Progress(epoch, epoch_done, trained, total, mean, seconds, resumed))
         losses.append(path.loss / sessions.pairs)
+        result = so_far()
         if checkpoint is not None:
             process.by_leader(partial(checkpoint.save, losses, path.state))
-    path.write()
-    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-        raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {config.learning_rate})")
-    return FitResult(losses, total - resumed, time.perf_counter() - began)
+        yield result

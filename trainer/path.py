@@ -1,7 +1,7 @@
-"""Two ways to train a network to the same result: plain autograd for everything, and a compiled kernel.
+"""Three ways to train a network to the same result: plain autograd, a compiled kernel, and the steps of a GPU.
 
-Both walk the same schedule and draw the same negatives. Dropped units are the one difference: autograd takes them
-from torch's generator, the kernel from its own.
+All walk the same schedule and draw the same negatives. Dropped units are the one difference: the kernel takes them from
+a generator of its own, the others from torch's.
 """
 
 from typing import Protocol
@@ -14,6 +14,7 @@ from gru4rec.network import GRU4Rec
 from trainer.autograd import AutogradPath
 from trainer.config import FitConfig
 from trainer.distributed import ALONE, Process
+from trainer.gpu.path import GpuPath
 from trainer.schedule import Schedule
 
 
@@ -25,6 +26,10 @@ class Path(Protocol):
 
     def run(self, schedule: Schedule, first: int, last: int) -> None:
         """Train steps `first` to `last` (exclusive) of the schedule."""
+
+    @property
+    def known(self) -> tuple[int, float]:
+        """Of how many of the epoch's events the loss is known without waiting for a GPU, and their summed loss."""
 
     @property
     def loss(self) -> float:
@@ -60,9 +65,11 @@ def path_of(
     plain: bool = False,
     process: Process = ALONE,
 ) -> Path:
-    """The kernel where it can, autograd elsewhere and where `plain` asks for it."""
-    if plain or not kernel_can(network, config, process):
-        return AutogradPath(network, support, config, process)
-    from trainer.kernel.path import KernelPath  # numba takes a second to import
+    """The kernel where it can, the GPU's path on one GPU; autograd elsewhere, and where `plain` asks for it."""
+    if not plain and kernel_can(network, config, process):
+        from trainer.kernel.path import KernelPath  # numba takes a second to import
 
-    return KernelPath(network, support, config)
+        return KernelPath(network, support, config)
+    if not plain and process.size == 1 and network.output_weight.device.type == "cuda":
+        return GpuPath(network, support, config)
+    return AutogradPath(network, support, config, process)

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 GOLDEN = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: the step of splitmix64."""
 
+FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""Its two multipliers."""
+
 WORD = (1 << 64) - 1
 
 
@@ -55,8 +58,8 @@ def random_words(key: int, first: int, count: int) -> NDArray[np.uint64]:
     """Random numbers `first` to `first + count` of a stream, (count,) uint64: splitmix64 (Steele et al. 2014)."""
     numbers = np.arange(count, dtype=np.uint64) + np.uint64((first + 1) & WORD)
     word = np.uint64(key) + numbers * np.uint64(GOLDEN)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(FIRST)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(SECOND)
     return word ^ (word >> np.uint64(31))
 
 

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from gru4rec.compiled import compiled_into_callers
-from trainer.sampler import GOLDEN
+from trainer.sampler import FIRST, GOLDEN, SECOND
 
 ZERO = np.float32(0)
 HALF = np.float32(0.5)
@@ -24,7 +24,7 @@ _LN2_LOW = np.float32(math.log(2) - 0.693359375)  # and the rest of it
 _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
 _L3, _L5, _L7, _L9, _L11, _L13 = (np.float32(1 / n) for n in (3, 5, 7, 9, 11, 13))
 _STEP = np.uint64(GOLDEN)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_FIRST, _SECOND = np.uint64(FIRST), np.uint64(SECOND)
 _DOUBLE = 1 / 2.0**53
 _SINGLE = np.float32(1 / 2.0**24)
 

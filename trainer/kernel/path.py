@@ -89,6 +89,11 @@ class KernelPath:
         self.steps_done, self.events_done = last, int(schedule.steps[last])
 
     @property
+    def known(self) -> tuple[int, float]:
+        """As `Path`."""
+        return self.events_done, self.summed
+
+    @property
     def loss(self) -> float:
         """As `Path`."""
         return self.summed

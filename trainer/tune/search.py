@@ -7,9 +7,7 @@ file: a search that was stopped goes on, and several processes may search togeth
 
 import hashlib
 import json
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +17,11 @@ import torch
 from gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
 from trainer.clicks import Clicks
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.evaluate import evaluate
 from trainer.filters import filter_clicks
-from trainer.fit import REPORT_EVERY, Progress
+from trainer.fit import Progress, epochs
 from trainer.items import ItemIndex
-from trainer.path import path_of
-from trainer.schedule import session_order, session_parallel
 from trainer.sessions import Sessions, sessions_of
 from trainer.settings_file import train_options, with_options
 from trainer.split import newest_share
@@ -173,7 +169,10 @@ def _run(
     network = GRU4Rec(chosen.shape(len(task.index))).to(task.device)
     best = -1.0
     try:
-        for epoch in _epochs(network, task, chosen.fit, lambda now: progress and progress(trial.number, now)):
+        fitting = epochs(
+            network, task.train, task.index.support, chosen.fit, lambda now: progress and progress(trial.number, now)
+        )
+        for epoch, _ in enumerate(fitting, 1):
             value = task.judge(network)
             trial.report(value, epoch)
             if value > best:
@@ -186,28 +185,6 @@ def _run(
         trial.set_user_attr("error", str(error))
         return None, TrialState.PRUNED
     return best, TrialState.COMPLETE
-
-
-def _epochs(network: GRU4Rec, task: _Task, config: FitConfig, progress: Callable[[Progress], object]) -> Iterator[int]:
-    """Train as `trainer.fit` does, and stop after every epoch with the weights written to the network."""
-    path = path_of(network, task.index.support, config)
-    total = task.train.pairs * config.epochs
-    began = time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
-        order = session_order(task.train, config.order, config.seed, epoch)
-        schedule = session_parallel(task.train, config.batch_size, order)
-        path.begin_epoch()
-        for first in range(0, len(schedule), REPORT_EVERY):
-            last = min(first + REPORT_EVERY, len(schedule))
-            path.run(schedule, first, last)
-            done = int(schedule.steps[last])
-            mean = path.loss / done
-            if not math.isfinite(mean):
-                raise TrainingError(f"the loss is {mean} in epoch {epoch}")
-            trained = (epoch - 1) * task.train.pairs + done
-            progress(Progress(epoch, last == len(schedule), trained, total, mean, time.perf_counter() - began))
-        path.write()
-        yield epoch
 
 
 def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":

@@ -110,14 +110,14 @@ def test_a_stopped_search_goes_on(tune: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_trial_that_diverges_is_no_end(tune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs = module._epochs
+    epochs = module.epochs
 
-    def diverging(network, task, config, progress):  # type: ignore[no-untyped-def]
+    def diverging(network, sessions, support, config, progress):  # type: ignore[no-untyped-def]
         if config.learning_rate != 0.1:
             raise module.TrainingError("the loss is nan")
-        yield from epochs(network, task, config, progress)
+        yield from epochs(network, sessions, support, config, progress)
 
-    monkeypatch.setattr(module, "_epochs", diverging)
+    monkeypatch.setattr(module, "epochs", diverging)
     code, output, errors = tune("--trials", 3)
     assert code == 0, errors
     assert "trial 1: diverged, given up" in errors
