@@ -72,22 +72,15 @@ class AutogradPath:
         """As `Path`."""
         kept = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
         kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        kept |= {"drawn": torch.tensor(self.sampler.drawn), "torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            kept["cuda"] = torch.cuda.get_rng_state(self.device)
-        return kept
+        return kept | {"drawn": torch.tensor(self.sampler.drawn)} | random_state(self.device)
 
     @state.setter
     def state(self, state: dict[str, Tensor]) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-        self.network.load_state_dict(part("network."))
-        self.optimiser.state = {name: tensor.to(self.device) for name, tensor in part("optimiser.").items()}
+        self.network.load_state_dict(part_of(state, "network."))
+        optimiser = part_of(state, "optimiser.")
+        self.optimiser.state = {name: tensor.to(self.device) for name, tensor in optimiser.items()}
         self.sampler.drawn = int(state["drawn"])
-        torch.set_rng_state(state["torch"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        set_random_state(state, self.device)
 
     def _step(self, schedule: Schedule, now: slice) -> Tensor:
         """Train the events `now`; returns the summed loss of their rows."""
@@ -145,6 +138,26 @@ class AutogradPath:
     def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
         wide = values if values.dtype == np.bool_ else values.astype(np.int64)
         return torch.from_numpy(wide).to(self.device)
+
+
+def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What a state has under names that begin so, by the rest of the name."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where torch's random numbers are, for a checkpoint."""
+    state = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Go on from `random_state`; a GPU that goes on from a CPU's checkpoint keeps the random numbers it has."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:

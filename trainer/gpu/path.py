@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gru4rec.network import GRU4Rec
+from trainer.autograd import part_of, random_state, set_random_state
 from trainer.config import FitConfig
 from trainer.gpu.replay import Replay
 from trainer.gpu.sampler import DeviceSampler
@@ -98,29 +99,21 @@ class GpuPath:
         self.write()
         kept = {f"optimiser.{name}": self._without_spare(name, kept) for name, kept in self.optimiser.state.items()}
         kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        kept |= {"drawn": self.sampler.drawn.cpu(), "torch": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            kept["cuda"] = torch.cuda.get_rng_state(self.device)
-        return kept
+        return kept | {"drawn": self.sampler.drawn.cpu()} | random_state(self.device)
 
     @state.setter
     def state(self, state: dict[str, Tensor]) -> None:
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
         with self._in_order(), torch.no_grad():
-            self.network.load_state_dict(part("network."))
+            self.network.load_state_dict(part_of(state, "network."))
             for name, table in self.tables.items():
                 table[:-1] = self.network.get_parameter(name)
             self.optimiser.state = {
                 name: _with_spare(tensor.to(self.device)) if self._of_items(name) else tensor.to(self.device)
-                for name, tensor in part("optimiser.").items()
+                for name, tensor in part_of(state, "optimiser.").items()
             }
             self.sampler.drawn.copy_(state["drawn"])
         self.replay = Replay(self._step, self.device)  # recordings know the tensors of before
-        torch.set_rng_state(state["torch"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        set_random_state(state, self.device)
 
     def _step(self) -> None:
         """Train the plan's next step."""

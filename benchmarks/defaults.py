@@ -1,0 +1,82 @@
+"""Why the defaults of `nextclick train` are what they are: settings side by side on validation parts of all data sets.
+
+    python -m benchmarks.defaults --data DIRECTORY [--json FILE] [--only TEXT]
+
+DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. The newest tenth of the training
+sessions is what is judged on; the test split has no part. One seed, 10 epochs, all of whose results are looked at, as
+the number of epochs is a setting as well: printed is the best one of Recall@20, its MRR@20 and its epoch.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from gru4rec.network import GRU4Rec
+from trainer.clicks import read_click_file
+from trainer.config import FitConfig, TrainConfig
+from trainer.evaluate import evaluate
+from trainer.filters import filter_clicks
+from trainer.fit import epochs
+from trainer.items import ItemIndex
+from trainer.sessions import sessions_of
+from trainer.split import newest_share
+
+SHARE = 0.1
+DATA = {"rsc15_100k": ["train", "valid"], "rsc15_apr_2days": ["train"], "diginetica": ["train"]}
+PAIRWISE = FitConfig(loss="bpr-max", sample_alpha=0.3, bpreg=0.9, elu=1.0, momentum=0.15, dropout_hidden=0.3)
+SETTINGS = {
+    "published for RSC15": TrainConfig(FitConfig(batch_size=32, learning_rate=0.2)),
+    "the defaults": TrainConfig(),
+    "learning rate .1": TrainConfig(FitConfig(learning_rate=0.1)),
+    "512 samples": TrainConfig(FitConfig(samples=512)),
+    "embedding dropout .1": TrainConfig(FitConfig(dropout_embedding=0.1)),
+    "200 units": TrainConfig(hidden=200),
+    "200 units, embedding dropout .25": TrainConfig(FitConfig(dropout_embedding=0.25), hidden=200),
+    "bpr-max, 100 units, embedding dropout .25": TrainConfig(replace(PAIRWISE, dropout_embedding=0.25)),
+    "bpr-max, 200 units, embedding dropout .5": TrainConfig(replace(PAIRWISE, dropout_embedding=0.5), hidden=200),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="directory of the click files")
+    parser.add_argument("--json", type=Path, help="write every epoch's figures to this file")
+    parser.add_argument("--only", default="", help="settings whose name contains this")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{'Recall@20 / MRR@20 after so many epochs':44}" + "".join(f"{data:>22}" for data in DATA))
+    figures = []
+    for name, config in SETTINGS.items():
+        if arguments.only not in name:
+            continue
+        print(f"{name:44}", end="", flush=True)
+        for data, splits in DATA.items():
+            found = judge(arguments.data / f"{data}.parquet", splits, config)
+            epoch, (recall, mrr) = max(enumerate(found, 1), key=lambda pair: pair[1])
+            print(f"{recall:9.4f} / {mrr:.4f} {epoch:3}", end="", flush=True)
+            figures.append({"name": name, "data": data, "settings": asdict(config), "recall_mrr": found})
+        print()
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[float, float]]:
+    """Recall@20 and MRR@20 on the newest sessions after each epoch of training on the others."""
+    older, newer = newest_share(read_click_file(clicks, splits).frame, SHARE)
+    older = filter_clicks(older, config.min_support, config.min_length)
+    index = ItemIndex.of(older)
+    train, valid = sessions_of(older, index), sessions_of(newer, index)
+    torch.manual_seed(config.fit.seed)
+    network = GRU4Rec(config.shape(len(index)))
+    figures = []
+    for _ in epochs(network, train, index.support, config.fit):
+        evaluation = evaluate(network.eval(), valid)
+        figures.append((evaluation.recall[20], evaluation.mrr[20]))
+    return figures
+
+
+if __name__ == "__main__":
+    main()
