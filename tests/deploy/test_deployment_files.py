@@ -78,6 +78,8 @@ def named_settings() -> Iterator[tuple[str, str, str | None]]:
                 yield "config map", setting, value
     for container in containers():
         for entry in container.get("env", []):
+            if entry["name"] == "OMP_NUM_THREADS":  # OpenBLAS's own
+                continue
             yield f"container {container['name']}", entry["name"], entry.get("value")
     for setting, value in re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE.read_text()):
         yield "image", setting, value
