@@ -29,7 +29,8 @@ def compiled_into_callers(function: Function) -> Function:
     """`compiled`, for what a larger compiled function is made of: it becomes part of that one's machine code.
 
     Without this a process that compiles could run another copy of it than one that finds the machine code in the cache,
-    with sums in another order.
+    with sums in another order. Numba knows only by the caller's file whether the cache is stale: after a change here
+    remove the `*.nbi` files in `__pycache__` (the tests have a cache for each state of the sources).
     """
     return _compile(function, FAST, forceinline=True)
 

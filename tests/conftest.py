@@ -1,6 +1,7 @@
 """A real Kafka for the tests: NEXTCLICK_TEST_BROKER, else a container where a Docker engine answers, else our own."""
 
 import asyncio
+import hashlib
 import os
 import socket
 import uuid
@@ -15,6 +16,12 @@ from schemas.settings import Settings
 from schemas.topics import topic_contracts
 
 PARTITIONS = 4
+
+ROOT = Path(__file__).parent.parent
+COMPILED = sorted([*ROOT.glob("trainer/kernel/*.py"), *ROOT.glob("gru4rec/*.py"), ROOT / "trainer" / "sampler.py"])
+STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / STATE))
+"""Numba would not see that a function changed which is compiled into another file's; tests must not run the old one."""
 
 
 @pytest.fixture(scope="session")

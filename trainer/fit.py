@@ -163,7 +163,7 @@ def epochs(
                     f"(it is {config.learning_rate}) or --momentum ({config.momentum})"
                 )
             if progress is not None:
-                trained = (epoch - 1) * sessions.pairs + done
+                trained = (epoch - 1) * sessions.pairs + known
                 seconds = time.perf_counter() - began
                 progress(Progress(epoch, epoch_done, trained, total, mean, seconds, resumed))
         losses.append(path.loss / sessions.pairs)

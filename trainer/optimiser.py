@@ -13,6 +13,7 @@ the number of steps in its place, a rare item's first updates would come out far
 Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba, ICLR 2015.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -126,20 +127,27 @@ class Adam(_WithState):
     def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
         """As `Optimiser`."""
         first, second = self._of("first", name, parameter), self._of("second", name, parameter)
-        times = self._of("times", name, parameter.new_zeros(()).double()).add_(1)
+        times = self._times(name, (), parameter.device).add_(1)
         parameter.add_(self._step(first, second, times, gradient))
 
     @torch.no_grad()
     def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
         """As `Optimiser`."""
         first, second = self._of("first", name, table), self._of("second", name, table)
-        times = self._of("times", name, table.new_zeros(len(table)).double())
+        times = self._times(name, (len(table),), table.device)
         updates = times.index_select(0, rows).add_(1)  # (U,)
         moments = first.index_select(0, rows), second.index_select(0, rows)  # (U, …) each
         of_row = updates.view(-1, *[1] * (table.dim() - 1))  # (U, 1, …)
         table.index_add_(0, rows, self._step(*moments, of_row, gradient))
         for kept, now in zip((first, second, times), (*moments, updates), strict=True):
             kept.index_copy_(0, rows, now)
+
+    def _times(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Numbers of updates, float64."""
+        key = f"times.{name}"
+        if key not in self.state:
+            self.state[key] = torch.zeros(shape, dtype=torch.float64, device=device)
+        return self.state[key]
 
     def _step(self, first: Tensor, second: Tensor, times: Tensor, gradient: Tensor) -> Tensor:
         """Advance the moments in place and return what is to be added to the parameter."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +14,17 @@ import numba
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from gru4rec.compiled import compiled
 from gru4rec.network import GRU4Rec, NetworkConfig
 from trainer.autograd import AutogradPath
 from trainer.config import FitConfig
 from trainer.kernel import arithmetic
-from trainer.kernel.layout import Options
+from trainer.kernel.layout import Options, Team
 from trainer.kernel.losses import NAMES, loss_and_gradient
 from trainer.kernel.path import KernelPath
+from trainer.kernel.threads import meet
 from trainer.losses import cross_entropy, pairwise_loss
 from trainer.path import path_of
 from trainer.sampler import random_words, stream_key
@@ -144,7 +146,7 @@ def test_any_number_of_threads_trains_the_same(lanes: int) -> None:
     schedule, support = random_schedule(lanes, sessions=84)
     assert np.diff(schedule.steps).min() == 1, "some steps have fewer lanes than parts"
     weights = []
-    for threads in (1, 2, 4):
+    for threads in (1, 2, 3, 4):
         with threadpool_limits(threads, "blas"):
             kernel = path_of(random_network(), support, config)
         assert isinstance(kernel, KernelPath)
@@ -153,7 +155,72 @@ def test_any_number_of_threads_trains_the_same(lanes: int) -> None:
             kernel.begin_epoch()
             kernel.run(schedule, 0, len(schedule))
         weights.append((kernel.loss, kernel.model.rows.tobytes(), kernel.model.dense.tobytes()))
-    assert weights[0] == weights[1] == weights[2]
+    assert all(others == weights[0] for others in weights)
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_a_thread_that_cannot_start_leaves_none_waiting(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(PLAIN, batch_size=70)
+    schedule, support = random_schedule(70)
+    with threadpool_limits(4, "blas"):
+        kernel = path_of(random_network(), support, config)
+    assert isinstance(kernel, KernelPath)
+    submit, submitted = kernel.pool.submit, []
+
+    def failing(*arguments: object) -> object:
+        if len(submitted) == fails_at:
+            raise RuntimeError("can't start new thread")
+        submitted.append(submit(*arguments))  # type: ignore[arg-type]
+        return submitted[-1]
+
+    monkeypatch.setattr(kernel.pool, "submit", failing)
+    kernel.begin_epoch()
+    with pytest.raises(RuntimeError, match="can't start"):
+        kernel.run(schedule, 0, len(schedule))
+    assert all(future.done() for future in submitted)
+    monkeypatch.undo()
+    kernel.run(schedule, 0, len(schedule))
+    assert math.isfinite(kernel.loss)
+
+
+def test_paths_in_several_threads_leave_blas_as_it_was() -> None:
+    config = replace(PLAIN, batch_size=70)
+    schedule, support = random_schedule(70)
+
+    network = random_network()
+    paths = [KernelPath(copy.deepcopy(network), support, config) for _ in range(3)]
+
+    def walk(path: KernelPath) -> bytes:
+        path.begin_epoch()
+        for first in range(len(schedule)):
+            path.run(schedule, first, first + 1)
+        return path.model.rows.tobytes()
+
+    before = [library["num_threads"] for library in threadpool_info()]
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(walk, paths))) == 1
+    assert [library["num_threads"] for library in threadpool_info()] == before
+
+
+@compiled
+def add_in_turns(team: Team, turns: int, mine: np.ndarray, seen: np.ndarray) -> None:
+    for turn in range(1, turns + 1):
+        mine[team.number] = turn
+        meet(team)
+        for other in range(team.size):
+            seen[team.number] += mine[other] == turn
+        meet(team)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_whoever_leaves_a_meeting_sees_what_the_others_did_before(size: int) -> None:
+    turns, arrived = 20_000, np.zeros(1, dtype=np.int64)
+    mine, seen = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    teams = [Team(number, size, np.zeros(1, dtype=np.int64), arrived) for number in range(size)]
+    add_in_turns(Team(0, 1, np.zeros(1, dtype=np.int64), arrived), 0, mine, seen)  # compiles
+    with ThreadPoolExecutor(size) as pool:
+        list(pool.map(lambda team: add_in_turns(team, turns, mine, seen), teams))
+    assert seen.tolist() == [turns * size] * size
 
 
 def test_lanes_in_parts_end_like_autograd_s() -> None:

@@ -22,6 +22,9 @@ from trainer.schedule import Schedule
 STEPS = 50
 """Steps whose part of the schedule is on the device at a time."""
 
+AHEAD = 16
+"""So many blocks of steps may be under way: the host waits for the oldest, and the device never for the host."""
+
 
 class GpuPath:
     """Trains copies of a network's item tables, and its layers in place, until `write`: see `trainer.path.Path`.
@@ -72,6 +75,9 @@ class GpuPath:
                 self.number.zero_()
                 self.replay(end - begin)
             self._tell(int(schedule.steps[last]))
+        if len(self.told) > AHEAD and (oldest := self.told[0][2]) is not None:
+            oldest.synchronize()
+            _ = self.known
 
     @property
     def known(self) -> tuple[int, float]:
@@ -178,6 +184,7 @@ class GpuPath:
         laid = torch.zeros(last - first, 4, self.config.batch_size, dtype=torch.int64, pin_memory=self._pins)
         plan = laid.numpy()
         plan[:, :2] = self.spare
+        plan[:, 2] = 1  # a lane without a session starts from 0 at every step, so that nothing grows there
         plan[step, 0, lane] = schedule.input[events]
         plan[step, 1, lane] = schedule.target[events]
         plan[step, 2, lane] = schedule.reset[events]
@@ -202,9 +209,11 @@ class GpuPath:
             yield
             return
         stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            yield
-        torch.cuda.current_stream(self.device).wait_stream(stream)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(stream)
 
     @property
     def _pins(self) -> bool:

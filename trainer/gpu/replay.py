@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from schemas.errors import TrainingError
+
 BLOCK = 10
 """Steps of a graph; those that are left over are replayed singly."""
 
@@ -29,7 +31,11 @@ class Replay:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def __call__(self, times: int) -> None:
-        """Run the step `times` times; on a GPU they are under way when this returns."""
+        """Run the step `times` times; on a GPU they are under way when this returns.
+
+        Raises:
+            TrainingError: recording failed.
+        """
         while times > 0:
             if self.stream is None or self._warm < WARM_UP:
                 self._step()
@@ -44,8 +50,13 @@ class Replay:
         """The recording of so many steps; recording does not run them."""
         if steps not in self._graphs:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self.stream):
-                for _ in range(steps):
-                    self._step()
+            try:
+                with torch.cuda.graph(graph, stream=self.stream):
+                    for _ in range(steps):
+                        self._step()
+            except RuntimeError as error:
+                raise TrainingError(
+                    f"the training step cannot be recorded on the GPU ({error}): train with --device cpu"
+                ) from error
             self._graphs[steps] = graph
         return self._graphs[steps]

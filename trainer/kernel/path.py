@@ -1,6 +1,7 @@
 """The way into the compiled kernel: a network's weights to its layout and back."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Barrier, Lock
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, they would miss the limit below
@@ -13,12 +14,16 @@ from gru4rec.network import GRU4Rec, Layer
 from trainer.config import FitConfig
 from trainer.kernel.layout import Floats, Items, Model, Options, Plan, Team
 from trainer.kernel.losses import NAMES
-from trainer.kernel.step import PARTS, parts_of, walk, workspace
+from trainer.kernel.step import walk
+from trainer.kernel.workspace import PARTS, parts_of, workspace
 from trainer.sampler import NegativeSampler, stream_key
 from trainer.schedule import Schedule
 
 VECTOR = 8  # float32 numbers; rows are a multiple of it
 LINE = 16  # those of a cache line
+
+BLAS = Lock()
+"""Held while a kernel runs: how many threads a product takes is one number for the whole process."""
 
 
 class KernelPath:
@@ -55,7 +60,9 @@ class KernelPath:
         h, width = self.model.hidden.shape[1], self.model.rows.shape[2]
         self.workspace = workspace(config.batch_size, config.samples, h, width)
         self.blas = ThreadpoolController().select(user_api="blas")
-        self.threads = min(self.options.parts, *(library.num_threads for library in self.blas.lib_controllers))
+        with BLAS:
+            cores = [library.num_threads for library in self.blas.lib_controllers] or [1]
+        self.threads = min(self.options.parts, *cores)
         self.pool = ThreadPoolExecutor(PARTS)  # it starts a thread when one is needed
         self.drawn = 0  # negatives, before this epoch
         self.events = 0  # trained before this epoch
@@ -74,19 +81,37 @@ class KernelPath:
     def run(self, schedule: Schedule, first: int, last: int) -> None:
         """As `Path`."""
         plan = Plan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
-        arrived = np.zeros(1, dtype=np.int64)
-
-        def run(thread: int) -> float:
-            team = Team(thread, self.threads, np.zeros(1, dtype=np.int64), arrived)
-            model, items, options, room = self.model, self.items, self.options, self.workspace
-            return walk(model, items, plan, options, *room, team, first, last, self.drawn, self.events)
-
-        with self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
-            others = [self.pool.submit(run, thread) for thread in range(1, self.threads)]
-            self.summed += run(0)
-            for other in others:
-                other.result()
+        with BLAS, self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
+            self.summed += self._walk(plan, first, last)
         self.steps_done, self.events_done = last, int(schedule.steps[last])
+
+    def _walk(self, plan: Plan, first: int, last: int) -> float:
+        """Walk with all threads; returns the summed loss."""
+        arrived = np.zeros(1, dtype=np.int64)
+        everyone_there = Barrier(self.threads)
+
+        def walk_as(thread: int, size: int, to: int) -> float:
+            team = Team(thread, size, np.zeros(1, dtype=np.int64), arrived)
+            model, items, options, room = self.model, self.items, self.options, self.workspace
+            return walk(model, items, plan, options, *room, team, first, to, self.drawn, self.events)
+
+        def walk_with_others(thread: int) -> float:
+            everyone_there.wait()  # for whoever does not come, the others would wait in the kernel for ever
+            return walk_as(thread, self.threads, last)
+
+        if self.threads == 1:
+            return walk_as(0, 1, last)
+        walk_as(0, 1, first)  # no step: compiles in this thread, where it can be interrupted
+        started: list[Future[float]] = []
+        try:
+            for thread in range(self.threads):
+                started.append(self.pool.submit(walk_with_others, thread))  # noqa: PERF401, known also if the next fails
+            return started[0].result()
+        except BaseException:
+            everyone_there.abort()  # of no effect on those who have met
+            raise
+        finally:
+            wait(started)
 
     @property
     def known(self) -> tuple[int, float]:

@@ -7,69 +7,13 @@ last bit with however many threads.
 
 import math
 
-import numpy as np
-
 from gru4rec.compiled import compiled, compiled_into_callers
 from trainer.kernel import gru
 from trainer.kernel.columns import collect
-from trainer.kernel.layout import Columns, Floats, Items, Layer, Model, Options, Output, Plan, Team
-from trainer.kernel.output import MOST, block_size, gather, learn, losses, score
+from trainer.kernel.layout import Columns, Items, Layer, Model, Options, Output, Plan, Team
+from trainer.kernel.output import block_size, gather, learn, losses, score
 from trainer.kernel.rows import move
 from trainer.kernel.threads import meet
-
-PARTS = 4
-"""The most parts, and so threads, of a step."""
-
-LANES = 16
-"""Fewer than so many to a part would make its products slow."""
-
-
-def workspace(lanes: int, samples: int, hidden: int, width: int) -> tuple[Columns, Layer, Output]:
-    """Room for what a step computes: B lanes, so many samples, h hidden units, rows of w numbers."""
-    slots = 2 * lanes + samples
-    parts = parts_of(lanes)
-    layer_size = 6 * hidden * hidden + 4 * hidden
-    columns = Columns(
-        sizes=np.zeros(2, np.int64),
-        drawn=np.zeros(samples, np.int64),
-        item=np.zeros(slots, np.int64),
-        weight=_floats(slots),
-        target=np.zeros(lanes, np.int64),
-        clicked=np.zeros(lanes, np.int64),
-        waits=np.zeros(slots, np.int32),
-    )
-    layer = Layer(
-        x=_floats(lanes, hidden),
-        x_kept=_floats(lanes, hidden),
-        before=_floats(lanes, hidden),
-        wx=_floats(lanes, 3 * hidden),
-        uh=_floats(lanes, 3 * hidden),
-        gates=_floats(lanes, 3 * hidden),
-        output=_floats(lanes, width),
-        output_kept=_floats(lanes, hidden),
-        d_x=_floats(lanes, hidden),
-        d_dense=_floats(parts, layer_size),
-    )
-    out = Output(
-        weight=_floats(slots * width),
-        scores=_floats(slots * lanes),
-        loss=np.zeros(parts),
-        row=_floats(parts, slots),
-        d_weight=_floats(parts, MOST * width),
-        d_block=_floats(parts, lanes, width),
-        d_output=_floats(parts, lanes, width),
-        d_clicked=_floats(lanes, width),
-    )
-    return columns, layer, out
-
-
-def parts_of(lanes: int) -> int:
-    """P, for B lanes."""
-    return max(1, min(PARTS, lanes // LANES))
-
-
-def _floats(*shape: int) -> Floats:
-    return np.zeros(shape, np.float32)
 
 
 @compiled
@@ -94,7 +38,7 @@ def walk(
         items: see there.
         plan: the schedule of the epoch.
         options: see there.
-        columns: see `workspace`,
+        columns: see `trainer.kernel.workspace`,
         layer: as well,
         out: and this.
         team: this thread and the others, which call this with the same arguments but their own number.
@@ -159,7 +103,7 @@ def step(
     for part in range(team.number, parts, team.size):
         gru.learn(model, layer, options, *share(model.dense.shape[1], part, parts))
     if team.number > 0:
-        return 0.0
+        return 0.0  # to the next step's first meeting; until then only the first thread touches columns and rows
     learn_clicked(model, out, layer, columns, b, options)
     loss = out.loss.sum()
     if options.loss == 0:  # the target's own correction

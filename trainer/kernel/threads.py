@@ -1,4 +1,7 @@
-"""Threads that share a step's work, and wait for each other between its phases."""
+"""Threads that share a step's work, and wait for each other between its phases.
+
+Waiting is by a counter that all can see. Numba has no such thing for threads that it did not start itself.
+"""
 
 from numba import types
 from numba.core import cgutils

@@ -104,7 +104,8 @@ def test_steps_cut_into_any_blocks() -> None:
         for first, last in itertools.pairwise(cuts):
             path.run(schedule, first, last)
     assert_equal(gpu, plain)
-    torch.testing.assert_close(gpu.hidden, plain.hidden, check_device=False)
+    live = schedule.lane[schedule.steps[-2] :]
+    torch.testing.assert_close(gpu.hidden[live], plain.hidden[live])
 
 
 def test_either_goes_on_from_the_other_s_checkpoint() -> None:

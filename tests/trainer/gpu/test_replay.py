@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from schemas.errors import TrainingError
 from trainer.gpu.replay import BLOCK, WARM_UP, Replay
 
 
@@ -65,3 +66,13 @@ def test_every_step_runs_once_however_it_is_asked_for(device: Device) -> None:
 def test_without_a_gpu_the_steps_simply_run(device: Device) -> None:
     Replay(device.step, torch.device("cpu"))(25)
     assert (device.ran, device.recorded) == (25, 0)
+
+
+def test_a_step_that_cannot_be_recorded_is_told(device: Device) -> None:
+    def step() -> None:
+        device.step()
+        if device.recording is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(TrainingError, match=r"cannot be recorded on the GPU \(operation not permitted.*--device cpu"):
+        Replay(step, torch.device("cuda"))(WARM_UP + 1)
