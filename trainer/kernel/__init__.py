@@ -10,7 +10,7 @@ One step, with the module that does it:
     rows      the table: one row per item with weight, accumulator and velocity; Adagrad
 
 `step` puts them together and walks a schedule, on one or more `threads`. `arithmetic` has the fast functions of numbers
-that they are made of, and `path` is the way in from Python.
+that they are made of, `layout` and `workspace` the arrays, and `path` is the way in from Python.
 
 One click through it: lane 3 has its session's click on item 7, and item 9 is clicked next. `columns` gives 9 a slot,
 as it does every other target and negative. `gru` reads row 7 and lane 3's hidden state and makes the output.
