@@ -148,7 +148,7 @@ def train(
     """Train a model bundle on clicks.
 
     The defaults were chosen on validation parts of public data: docs/training.md. With a few thousand items,
-    --samples 512 is nearly as good and half as slow again; the paper's settings are --samples 0 --input one-hot
+    --samples 512 is nearly as good and half as fast again; the paper's settings are --samples 0 --input one-hot
     --reset before.
     """
     from schemas.settings import load_settings
