@@ -19,7 +19,7 @@ from trainer.clicks import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluate import evaluate
 from trainer.filters import filter_clicks
-from trainer.fit import epochs
+from trainer.fit import fit
 from trainer.items import ItemIndex
 from trainer.sessions import sessions_of
 from trainer.split import newest_share
@@ -72,9 +72,12 @@ def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[fl
     torch.manual_seed(config.fit.seed)
     network = GRU4Rec(config.shape(len(index)))
     figures = []
-    for _ in epochs(network, train, index.support, config.fit):
+
+    def after_epoch(_: int) -> None:
         evaluation = evaluate(network.eval(), valid)
         figures.append((evaluation.recall[20], evaluation.mrr[20]))
+
+    fit(network, train, index.support, config.fit, after_epoch=after_epoch)
     return figures
 
 

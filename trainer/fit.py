@@ -1,7 +1,7 @@
 """Fitting a network to sessions: session-parallel mini-batches, one step of back-propagation, sampled negatives."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -73,6 +73,7 @@ def fit(
     plain: bool = False,
     checkpoint: Checkpoint | None = None,
     process: Process = ALONE,
+    after_epoch: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
@@ -92,31 +93,12 @@ def fit(
         plain: train by autograd where a faster path could.
         checkpoint: go on from it where there is one, and keep it after every epoch.
         process: of those that train together, where there are several: all of them call this with the same arguments.
+        after_epoch: called with the number of each epoch that was trained, when its weights are in the network; what it
+            raises ends the fit.
 
     Raises:
         TrainingError: there is nothing to train on, or too little for all processes, the loss is no longer a number,
             or the checkpoint is another training's.
-    """
-    *_, result = epochs(
-        network, sessions, support, config, progress, plain=plain, checkpoint=checkpoint, process=process
-    )
-    return result
-
-
-def epochs(
-    network: GRU4Rec,
-    sessions: Sessions,
-    support: NDArray[np.int64],
-    config: FitConfig,
-    progress: Callable[[Progress], object] | None = None,
-    *,
-    plain: bool = False,
-    checkpoint: Checkpoint | None = None,
-    process: Process = ALONE,
-) -> Iterator[FitResult]:
-    """`fit`, epoch by epoch: yields what it has come to so far, with the weights in the network.
-
-    Where a checkpoint is gone on from, its epochs come first, all at once.
     """
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
@@ -134,16 +116,8 @@ def epochs(
     if checkpoint is not None and (kept := process.by_leader(checkpoint.load)) is not None:
         losses, path.state = kept
     resumed = len(losses) * sessions.pairs
-
-    def so_far() -> FitResult:
-        path.write()
-        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-            rate = config.learning_rate
-            raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
-        return FitResult(list(losses), len(losses) * sessions.pairs - resumed, time.perf_counter() - began)
-
     if losses:
-        yield so_far()
+        path.write()
     schedule = None
     for epoch in range(len(losses) + 1, config.epochs + 1):
         if schedule is None or config.order == "random":
@@ -167,7 +141,12 @@ def epochs(
                 seconds = time.perf_counter() - began
                 progress(Progress(epoch, epoch_done, trained, total, mean, seconds, resumed))
         losses.append(path.loss / sessions.pairs)
-        result = so_far()
+        path.write()
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            rate = config.learning_rate
+            raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
         if checkpoint is not None:
             process.by_leader(partial(checkpoint.save, losses, path.state))
-        yield result
+        if after_epoch is not None:
+            after_epoch(epoch)
+    return FitResult(losses, total - resumed, time.perf_counter() - began)

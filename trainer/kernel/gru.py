@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from gru4rec.compiled import compiled_into_callers
 from trainer.kernel.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
 from trainer.kernel.layout import Columns, Floats, Layer, Model, Options, Output
+from trainer.kernel.output import SMALL
 from trainer.kernel.rows import add, move
-
-SMALL = 1_000_000
-"""As `trainer.kernel.output.SMALL`."""
 
 
 @compiled_into_callers

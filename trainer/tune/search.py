@@ -20,7 +20,7 @@ from trainer.clicks import Clicks
 from trainer.config import TrainConfig
 from trainer.evaluate import evaluate
 from trainer.filters import filter_clicks
-from trainer.fit import Progress, epochs
+from trainer.fit import Progress, fit
 from trainer.items import ItemIndex
 from trainer.sessions import Sessions, sessions_of
 from trainer.settings_file import train_options, with_options
@@ -162,25 +162,36 @@ def _run(
     progress: Callable[[int, Progress], None] | None,
 ) -> "tuple[float | None, optuna.trial.TrialState]":
     """Fit and judge once; what to tell the study."""
+    from optuna import TrialPruned
     from optuna.trial import TrialState
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
     network = GRU4Rec(chosen.shape(len(task.index))).to(task.device)
     best = -1.0
+
+    def judge(epoch: int) -> None:
+        nonlocal best
+        value = task.judge(network)
+        trial.report(value, epoch)
+        if value > best:
+            best = value
+            trial.set_user_attr("epochs", epoch)
+            trial.set_user_attr("value", value)
+        if trial.should_prune():
+            raise TrialPruned
+
     try:
-        fitting = epochs(
-            network, task.train, task.index.support, chosen.fit, lambda now: progress and progress(trial.number, now)
+        fit(
+            network,
+            task.train,
+            task.index.support,
+            chosen.fit,
+            lambda now: progress and progress(trial.number, now),
+            after_epoch=judge,
         )
-        for epoch, _ in enumerate(fitting, 1):
-            value = task.judge(network)
-            trial.report(value, epoch)
-            if value > best:
-                best = value
-                trial.set_user_attr("epochs", epoch)
-                trial.set_user_attr("value", value)
-            if trial.should_prune():
-                return None, TrialState.PRUNED
+    except TrialPruned:
+        return None, TrialState.PRUNED
     except TrainingError as error:  # diverged: so do its neighbours in the space
         trial.set_user_attr("error", str(error))
         return None, TrialState.PRUNED

@@ -110,14 +110,14 @@ def test_a_stopped_search_goes_on(tune: Command, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_trial_that_diverges_is_no_end(tune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs = module.epochs
+    fit = module.fit
 
-    def diverging(network, sessions, support, config, progress):  # type: ignore[no-untyped-def]
+    def diverging(network, sessions, support, config, progress, after_epoch):  # type: ignore[no-untyped-def]
         if config.learning_rate != 0.1:
             raise module.TrainingError("the loss is nan")
-        yield from epochs(network, sessions, support, config, progress)
+        fit(network, sessions, support, config, progress, after_epoch=after_epoch)
 
-    monkeypatch.setattr(module, "epochs", diverging)
+    monkeypatch.setattr(module, "fit", diverging)
     code, output, errors = tune("--trials", 3)
     assert code == 0, errors
     assert "trial 1: diverged, given up" in errors
