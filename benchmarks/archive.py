@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from clicklog.archive.archiver import Archiver
+from clicklog.archive.files import Archive, ArchiveFile, resolve
 from schemas.settings import Settings
-from trainer.archive.files import Archive, ArchiveFile, resolve
-from trainer.archive.follow import Archiver
 
 PARTITIONS = 8
 GAP_MS = 30 * 60_000
@@ -39,7 +39,7 @@ FILE_CLICKS = 250_000
 def rate(clicks: int, runs: int) -> dict[str, float]:
     """Clicks per second of the archiver and of a consumer that throws everything away."""
     from benchmarks.stage import Stage
-    from nextclick.clickstream import send_clicks
+    from clicklog.topic_writer import send_clicks
 
     with Stage() as stage:
         settings = stage.settings(app_id="archive")
@@ -119,8 +119,8 @@ def write_archive(uri: str, clicks: int) -> None:
 
 def index(uri: str) -> dict[str, float]:
     """Sessions of an archive, ready to train on; run in a process of its own."""
-    from trainer.archive.index import index_log
-    from trainer.archive.log import ClickLog
+    from clicklog.index import index_log
+    from clicklog.log import ClickLog
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()

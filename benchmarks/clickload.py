@@ -15,7 +15,7 @@ def interleaved(frame: pl.DataFrame, clicks: int, open_sessions: int = OPEN_SESS
     Timestamps are a millisecond apart and end now, so that each click has its own.
 
     Args:
-        frame: columns session_id, item_id and timestamp, as `trainer.clicks` reads them.
+        frame: columns session_id, item_id and timestamp, as `clicklog.clicks` reads them.
         clicks: how many rows to make.
         open_sessions: once a session is over, the next one takes its place.
     """

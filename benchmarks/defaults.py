@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from gru4rec.network import GRU4Rec
-from trainer.clicks import read_click_file
+from clicklog.click_files import read_click_file
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.sessions import sessions_of
+from clicklog.splits import newest_share
+from rankers.gru4rec.network import GRU4Rec
 from trainer.config import FitConfig, TrainConfig
-from trainer.evaluate import evaluate
-from trainer.filters import filter_clicks
+from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
-from trainer.items import ItemIndex
-from trainer.sessions import sessions_of
-from trainer.split import newest_share
 
 SHARE = 0.1
 DATA = {"rsc15_100k": ["train", "valid"], "rsc15_apr_2days": ["train"], "diginetica": ["train"]}

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import torch
 
-from gru4rec.network import GRU4Rec, NetworkConfig
-from trainer.ranks import rank_network_events
-from trainer.schedule import session_parallel
-from trainer.sessions import Sessions
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from trainer.batches.session_parallel import session_parallel
+from trainer.evaluation.ranks import rank_network_events
 
 LANES = 128
 

@@ -28,11 +28,11 @@ import torch
 from nextclick.shop import ShopConfig, open_shop, visit
 from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
-from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
-from trainer.retrain.judge import Events, rank_by_bundle
-from worker.model import ServingModel
+from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
+from trainer.retraining.judge import Events, rank_by_bundle
 from worker.recommender import PendingClick, Recommender
-from worker.session import SessionState, new_session
+from worker.serving_model import ServingModel
+from worker.session_state import SessionState, new_session
 
 HOUR, DAY = 3_600_000, 86_400_000
 CONFIG = TrainConfig(

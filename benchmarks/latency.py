@@ -21,8 +21,9 @@ from benchmarks.clickload import interleaved
 from benchmarks.contestants import Contestant, machine
 from benchmarks.openloop import Load, LoadGenerator
 from benchmarks.stage import Stage, model_for, renamed
-from nextclick.publish import promote
-from trainer.clicks import Clicks, read_click_file
+from clicklog.click_files import read_click_file
+from clicklog.clicks import Clicks
+from modelregistry.publishing import promote
 
 RATES = (100, 300, 1000, 2000, 5000, 10_000, 20_000)
 SATURATED_MS = 1000.0

@@ -13,7 +13,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from nextclick.clickstream import EncodedClick
+from clicklog.topic_writer import EncodedClick
 from schemas.settings import Settings
 
 TICK_SECONDS = 0.001

@@ -15,11 +15,11 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks.stage import Stage, model_for
+from clicklog.clicks import Clicks
 from schemas.click import ItemId
 from schemas.settings import Settings
-from trainer.clicks import Clicks
 from worker.delivery.publisher import OutgoingRecord, Publisher
-from worker.session import ModelState, SessionState, pack
+from worker.session_state import ModelState, SessionState, pack
 
 ITEMS, HIDDEN, CLICKS = 2500, 100, 5
 CHUNK = 20_000

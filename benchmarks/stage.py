@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from benchmarks.contestants import Contestant, cpu_seconds, running
-from gru4rec.bundle import Bundle, new_version, read_bundle, write_bundle
-from gru4rec.network import GRU4Rec, NetworkConfig
+from clicklog.clicks import Clicks
+from messaging.clients import admin
+from messaging.contracts import topic_contracts
+from messaging.topics import create_topics
+from modelregistry.publishing import publish_bundle
 from nextclick.broker import LocalBroker
-from nextclick.publish import publish_bundle
+from rankers.bundle import Bundle, new_version, read_bundle, write_bundle
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.announcement import ModelAnnouncement
-from schemas.kafka import admin, create_topics
 from schemas.settings import Settings, load_settings
-from schemas.topics import topic_contracts
-from trainer.clicks import Clicks
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import train
 

@@ -20,11 +20,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.contestants import machine
 from benchmarks.stage import Stage
-from gru4rec.bundle import Bundle, read_bundle
-from nextclick.clickstream import send_clicks
+from clicklog.click_files import read_click_file
+from clicklog.topic_writer import send_clicks
+from rankers.bundle import Bundle, read_bundle
 from schemas.durations import milliseconds, parse_duration
 from schemas.settings import Settings
-from trainer.clicks import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import evaluate_bundle, train
 

@@ -22,9 +22,9 @@ import numpy as np, torch
 from threadpoolctl import threadpool_limits
 threads, items = int(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(threads); threadpool_limits(threads)
-from gru4rec.bundle import Bundle
-from gru4rec.network import GRU4Rec, NetworkConfig
-from worker.model import ServingModel
+from rankers.bundle import Bundle
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from worker.serving_model import ServingModel
 network = GRU4Rec(NetworkConfig(items=items)).eval().requires_grad_(False)
 model = ServingModel(Bundle("b", network, list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 rows, state = torch.randint(items, ({BATCH},)), model.initial_state({BATCH})

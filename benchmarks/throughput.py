@@ -20,9 +20,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.clickload import OPEN_SESSIONS, interleaved
 from benchmarks.contestants import COMMANDS, Contestant, machine
 from benchmarks.stage import Stage, model_for
-from nextclick.clickstream import send_clicks
+from clicklog.click_files import read_click_file
+from clicklog.topic_writer import send_clicks
 from schemas.settings import Settings
-from trainer.clicks import read_click_file
 
 POLL_SECONDS = 0.02
 FIRST_ANSWER_SECONDS = 90.0

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmarks.contestants import machine
-from gru4rec.scoring import DeviceScorer, PanelScorer, QuantisedScorer, exact_scorer
+from rankers.scoring.scorers import DeviceScorer, PanelScorer, QuantisedScorer, exact_scorer
 
 K = 20
 ROUND_SECONDS = 0.2

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from trainer.clicks import read_click_file
+from clicklog.click_files import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.fit import Progress
 from trainer.train import train

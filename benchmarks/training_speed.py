@@ -19,17 +19,16 @@ from statistics import median
 import torch
 from threadpoolctl import threadpool_limits
 
-from gru4rec.network import GRU4Rec, NetworkConfig
-from trainer.clicks import read_click_file
+from clicklog.click_files import read_click_file
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions, sessions_of
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from trainer.backends.backend import TrainingBackend, choose_backend
+from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
-from trainer.evaluate import evaluate
-from trainer.filters import filter_clicks
+from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
-from trainer.items import ItemIndex
-from trainer.path import Path as TrainingPath
-from trainer.path import path_of
-from trainer.schedule import Schedule, session_parallel
-from trainer.sessions import Sessions, sessions_of
 
 TURNS = 5
 
@@ -64,11 +63,11 @@ def read(clicks: Path) -> tuple[Sessions, ItemIndex]:
 def compare(sessions: Sessions, index: ItemIndex, config: FitConfig, events: int) -> tuple[float, float, float]:
     """Median rates of autograd and the kernel on one thread, and of the kernel on two."""
     schedule = session_parallel(sessions, config.batch_size)
-    contestants: list[tuple[TrainingPath, int, Callable[[], float]]] = []
+    contestants: list[tuple[TrainingBackend, int, Callable[[], float]]] = []
     for plain, threads in ((True, 1), (False, 1), (False, 2)):
         torch.manual_seed(0)
         with threadpool_limits(threads, "blas"):
-            path = path_of(GRU4Rec(NetworkConfig(len(index))), index.support, config, plain=plain)
+            path = choose_backend(GRU4Rec(NetworkConfig(len(index))), index.support, config, plain=plain)
         path.begin_epoch()
         path.run(schedule, 0, 5)  # compile, and wake the caches
         share = events // 5 if plain else events
@@ -95,7 +94,7 @@ def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
     print(f"mean: autograd {means[True]:.4f}, kernel {means[False]:.4f}, apart by {means[False] - means[True]:+.4f}\n")
 
 
-def rate(path: TrainingPath, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
+def rate(path: TrainingBackend, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
     """Events per second of a clock."""
     steps = min(steps, len(schedule) - 5)
     begin = clock()

@@ -18,11 +18,11 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from trainer.clicks import read_click_file
+from clicklog.click_files import read_click_file
+from clicklog.sessions import sessions_of
 from trainer.config import FitConfig, TrainConfig
-from trainer.evaluate import Evaluation, evaluate
-from trainer.retrain.candidate import Candidate, WarmStart, train_candidate
-from trainer.sessions import sessions_of
+from trainer.evaluation.full_ranking import Evaluation, evaluate
+from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
 
 CONFIG = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05), device="cpu")
 EPOCHS, REPLAY = 2, 0.85

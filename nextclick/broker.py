@@ -26,8 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from messaging.ports import why_port_is_taken
 from schemas.errors import BrokerError
-from schemas.ports import why_port_is_taken
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 KAFKA_LOG = "org.slf4j:slf4j-simple:1.7.36"

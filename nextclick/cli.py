@@ -13,6 +13,7 @@ from nextclick.commands import (
     demo,
     evaluate,
     import_,
+    model_history,
     models,
     produce,
     recommendations,
@@ -21,7 +22,6 @@ from nextclick.commands import (
     settings,
     simulate,
     split,
-    story,
     topics,
     train,
     tune,
@@ -56,8 +56,8 @@ app.command("breakdown")(breakdown.breakdown)
 app.command("split")(split.split)
 app.add_typer(import_.import_, name="import")
 app.add_typer(models.models, name="models")
-models.models.command("story")(story.story)
-models.models.command("gc")(story.gc)
+models.models.command("story")(model_history.story)
+models.models.command("gc")(model_history.gc)
 
 DEBUG = "--debug"
 

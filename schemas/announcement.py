@@ -41,7 +41,7 @@ class ModelAnnouncement(BaseModel):
     name: str = Field(pattern=NAME)
     version: str = Field(pattern=NAME)
     uri: str = Field(min_length=1, description="where the bundle is: a path or an fsspec URI below the models URI")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle, as `gru4rec.bundle` computes it")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the bundle, as `rankers.bundle` computes it")
     metrics: dict[str, float] = Field(
         default_factory=dict, description="offline, by full ranking: recall@20, mrr@20, …"
     )

@@ -10,15 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from messaging.clients import admin
+from messaging.contracts import topic_contracts
+from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
-from schemas.kafka import admin, create_topics
 from schemas.settings import Settings
-from schemas.topics import topic_contracts
+
+pytest_plugins = ["tests.command_line", "tests.s3_server"]
 
 PARTITIONS = 4
 
 ROOT = Path(__file__).parent.parent
-COMPILED = sorted([*ROOT.glob("trainer/kernel/*.py"), *ROOT.glob("gru4rec/*.py"), ROOT / "trainer" / "sampler.py"])
+COMPILED = sorted(
+    [
+        *ROOT.glob("trainer/backends/compiled_cpu/*.py"),
+        *ROOT.glob("rankers/scoring/*.py"),
+        ROOT / "rankers" / "compiled.py",
+        ROOT / "trainer" / "batches" / "session_parallel.py",
+        ROOT / "trainer" / "objective" / "negatives.py",
+    ]
+)
 STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / STATE))
 """Numba would not see that a function changed which is compiled into another file's; tests must not run the old one."""

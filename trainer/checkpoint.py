@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from clicklog.sessions import Sessions
 from schemas.errors import TrainingError
-from trainer.sessions import Sessions
 
 FILE = "checkpoint.safetensors"
 
@@ -41,7 +41,7 @@ class Checkpoint:
 
         Args:
             losses: of the epochs done.
-            state: see `trainer.path.Path.state`.
+            state: see `trainer.backends.backend.TrainingBackend.state`.
 
         Raises:
             TrainingError: the directory cannot be written.

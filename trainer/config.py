@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from gru4rec.network import NetworkConfig
+    from rankers.gru4rec.network import NetworkConfig
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -54,6 +54,6 @@ class TrainConfig:
 
     def shape(self, items: int) -> "NetworkConfig":
         """Of the network for so many items."""
-        from gru4rec.network import NetworkConfig
+        from rankers.gru4rec.network import NetworkConfig
 
         return NetworkConfig(items, self.hidden, self.layers, self.input, self.reset)

@@ -67,12 +67,12 @@ class Process:
         """Tensors of one type, each summed over all processes. They may be changed by it."""
         return tensors
 
-    def by_leader(self, work: Callable[[], T]) -> T:
+    def on_rank_zero(self, work: Callable[[], T]) -> T:
         """Have the leader alone do something; its result, or its error, is everybody's."""
         return work()
 
 
-ALONE = Process()
+SINGLE_PROCESS = Process()
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Member(Process):
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
-    def by_leader(self, work: Callable[[], T]) -> T:
+    def on_rank_zero(self, work: Callable[[], T]) -> T:
         """As `Process`."""
         import torch
         from torch import distributed
@@ -122,7 +122,7 @@ class Member(Process):
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Process]:
+def process_group() -> Iterator[Process]:
     """Train together with the processes that torchrun started; alone where it did not start this one.
 
     All but the leader are silent. Where one fails, all exit with an error, and the leader says which.
@@ -131,7 +131,7 @@ def joined() -> Iterator[Process]:
         TrainingError: another process failed, or torchrun began anew in a way that cannot work.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     import torch
     from torch import distributed

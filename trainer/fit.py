@@ -8,14 +8,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from gru4rec.network import GRU4Rec
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
+from trainer.backends.backend import choose_backend
+from trainer.batches.session_parallel import session_order, session_parallel
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
-from trainer.distributed import ALONE, Process
-from trainer.path import path_of
-from trainer.schedule import session_order, session_parallel
-from trainer.sessions import Sessions
+from trainer.distributed import SINGLE_PROCESS, Process
 
 REPORT_EVERY = 50  # steps between two reports of progress
 
@@ -72,7 +72,7 @@ def fit(
     *,
     plain: bool = False,
     checkpoint: Checkpoint | None = None,
-    process: Process = ALONE,
+    process: Process = SINGLE_PROCESS,
     after_epoch: Callable[[int], object] | None = None,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
@@ -109,11 +109,11 @@ def fit(
             f"--batch-size {config.batch_size} leaves some of {process.size} processes without a lane: raise it, or "
             "start fewer"
         )
-    path = path_of(network, support, config, plain, process)
+    path = choose_backend(network, support, config, plain, process)
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
     losses: list[float] = []
-    if checkpoint is not None and (kept := process.by_leader(checkpoint.load)) is not None:
+    if checkpoint is not None and (kept := process.on_rank_zero(checkpoint.load)) is not None:
         losses, path.state = kept
     resumed = len(losses) * sessions.pairs
     if losses:
@@ -146,7 +146,7 @@ def fit(
             rate = config.learning_rate
             raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
         if checkpoint is not None:
-            process.by_leader(partial(checkpoint.save, losses, path.state))
+            process.on_rank_zero(partial(checkpoint.save, losses, path.state))
         if after_epoch is not None:
             after_epoch(epoch)
     return FitResult(losses, total - resumed, time.perf_counter() - began)

@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 
-from gru4rec.bundle import Bundle, new_version
-from gru4rec.metrics import Ties
-from gru4rec.network import GRU4Rec
+from clicklog.clicks import Clicks
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions, sessions_of
+from rankers.bundle import Bundle, new_version
+from rankers.gru4rec.network import GRU4Rec
+from rankers.metrics import Ties
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
+from trainer.backends.backend import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
-from trainer.clicks import Clicks
 from trainer.config import TrainConfig
-from trainer.distributed import ALONE, Process
-from trainer.evaluate import CUTOFFS, Evaluation, evaluate
-from trainer.filters import filter_clicks
+from trainer.distributed import SINGLE_PROCESS, Process
+from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
-from trainer.items import ItemIndex
-from trainer.path import kernel_can
-from trainer.sessions import Sessions, sessions_of
 
 
 def train(
@@ -30,7 +30,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
-    process: Process = ALONE,
+    process: Process = SINGLE_PROCESS,
 ) -> tuple[Bundle, FitResult]:
     """Filter clicks, build a network for their items and fit it.
 
@@ -83,7 +83,7 @@ def _training(config: TrainConfig, sessions: Sessions, network: GRU4Rec, process
     options = asdict(config)
     options |= options.pop("fit")
     del options["device"], options["min_support"], options["min_length"]  # the clicks say what they came to
-    way = "kernel" if kernel_can(network, config.fit, process) else "autograd"
+    way = "kernel" if compiled_cpu_supports(network, config.fit, process) else "autograd"
     return options | {"clicks": fingerprint(sessions, network.config.items), "path": way}
 
 

@@ -11,7 +11,7 @@ from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.recommender import Outcome, PendingClick
-from worker.session import SessionState, new_session
+from worker.session_state import SessionState, new_session
 
 
 @dataclass

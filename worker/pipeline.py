@@ -28,11 +28,11 @@ from schemas.errors import StateError
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
-from worker.live import Contest, LiveEvaluation
+from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
-from worker.model import ServingModel
 from worker.recommender import Outcome, Recommender
-from worker.session import SessionState, new_session, unpack
+from worker.serving_model import ServingModel
+from worker.session_state import SessionState, new_session, unpack
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Pipeline:
     def __init__(self, app: DeliveryApp, settings: Settings, recommender: Recommender) -> None:
         self.counts: Counter[str] = Counter()
         self.live = LiveEvaluation()
-        self.contest = Contest()
+        self.comparison = ShadowComparison()
         self.latency = Histogram(
             "nextclick_latency_seconds", "Click to acknowledged answer", registry=None, buckets=LATENCY_BUCKETS
         )
@@ -109,18 +109,18 @@ class Pipeline:
         self._return: asyncio.Task[None] | None = None
         app.finish_deliveries = self.finish
 
-    def exchange_model(self, model: ServingModel) -> None:
+    def swap_champion(self, model: ServingModel) -> None:
         """Serve with another model from the next micro-batch on; sessions follow at their next click."""
         self._exchange("model", model)
 
-    def exchange_shadow(self, model: ServingModel | None) -> None:
+    def swap_shadow(self, model: ServingModel | None) -> None:
         """Score another shadow model, or none, from the next micro-batch on."""
         self._exchange("shadow", model)
 
     def _exchange(self, role: str, model: ServingModel | None) -> None:
         def exchange() -> None:
             setattr(self._recommender, role, model)
-            self.contest.begin()
+            self.comparison.begin()
 
         self._exchanges.append(exchange)
 
@@ -171,7 +171,7 @@ class Pipeline:
         settings, told = self._settings, 0
         while True:
             await asyncio.sleep(settings.evidence_interval.total_seconds())
-            evidence = self.contest.evidence(settings.model_name)
+            evidence = self.comparison.evidence(settings.model_name)
             if evidence is not None and sum(evidence.events) != told:
                 told = sum(evidence.events)
                 record = (evidence.key, evidence.model_dump_json().encode(), None)
@@ -233,7 +233,7 @@ class Pipeline:
 
         def may_go_on() -> bool:
             if batch.epoch == self._epoch and not self._app.consumer.is_member():
-                self._drop_all()
+                self._abandon_in_flight()
             return batch.epoch == self._epoch
 
         try:
@@ -274,7 +274,7 @@ class Pipeline:
         self._set_busy(self._busy)
         self._app.fail_with(task)
 
-    def _drop_all(self) -> None:
+    def _abandon_in_flight(self) -> None:
         """The group may have given our partitions to others: forget what is under way, go back to what is stored."""
         self.counts["clicks_dropped"] += len(self._in_flight)
         log.warning(
@@ -283,10 +283,10 @@ class Pipeline:
         self._epoch += 1
         self._in_flight.clear()
         self._app.source.halt()
-        self._return = asyncio.create_task(self._go_back())
+        self._return = asyncio.create_task(self._rewind_to_committed())
         self._return.add_done_callback(self._app.fail_with)
 
-    async def _go_back(self) -> None:
+    async def _rewind_to_committed(self) -> None:
         """Read on from what is committed, once the group counts on this worker again without a rebalance between."""
         generation = self._app.consumer_generation_id
         while not self._app.consumer.is_member():
@@ -309,4 +309,4 @@ class Pipeline:
         self.counts["clicks_redelivered"] += len(outcome.answers) - answered
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
-        self.contest.add(outcome.duels)
+        self.comparison.add(outcome.duels)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gru4rec.sessions import starts_anew
+from clicklog.sessions import starts_anew
 from schemas.click import ItemId
 from schemas.recommendation import Source
-from worker.model import ServingModel
 from worker.popular import PopularItems
-from worker.session import ModelState, SessionState, pack, untouched
+from worker.serving_model import ServingModel
+from worker.session_state import ModelState, SessionState, pack, untouched
 
 
 class PendingClick(msgspec.Struct, gc=False):
@@ -53,7 +53,7 @@ class Label(msgspec.Struct, gc=False):
     rank: int
 
 
-class Duel(msgspec.Struct, gc=False):
+class PairedLabel(msgspec.Struct, gc=False):
     """A click that both the model and its shadow had ranked the items for: evidence of which is better."""
 
     key: bytes
@@ -75,11 +75,11 @@ class Outcome:
     answers: list[Answer | None]
     states: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
-    duels: list[Duel] = field(default_factory=list)
+    duels: list[PairedLabel] = field(default_factory=list)
 
 
 @dataclass
-class _Plan:
+class _BatchPlan:
     """A batch laid out for the device: S sessions, N clicks to apply."""
 
     items: list[ItemId] = field(default_factory=list)  # N
@@ -141,8 +141,8 @@ class Recommender:
         packed = {key: pack(state) for key, state in zip(plan.keys, plan.states, strict=True)}
         return Outcome(answers, packed, [label for label in labels if label is not None], duels)
 
-    def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _Plan:
-        plan = _Plan()
+    def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _BatchPlan:
+        plan = _BatchPlan()
         slot_of: dict[int, int] = {}
         depth: list[int] = []
         for place, click in enumerate(batch):
@@ -181,16 +181,16 @@ class Recommender:
             return False
         return state.served.version == (self.model.version if self.model else None)
 
-    def _duels(self, plan: _Plan, champion: list[Label | None], shadow: list[Label | None]) -> list[Duel]:
+    def _duels(self, plan: _BatchPlan, champion: list[Label | None], shadow: list[Label | None]) -> list[PairedLabel]:
         versions = (self.model.version if self.model else None, self.shadow.version if self.shadow else None)
         return [
-            Duel(plan.keys[slot][1], mine, its)
+            PairedLabel(plan.keys[slot][1], mine, its)
             for slot, mine, its in zip(plan.slots, champion, shadow, strict=True)
             if mine is not None and its is not None and (mine.model_version, its.model_version) == versions
         ]
 
     def _advance(
-        self, model: ServingModel | None, plan: _Plan, states: list[ModelState]
+        self, model: ServingModel | None, plan: _BatchPlan, states: list[ModelState]
     ) -> tuple[list[Answer], list[Label | None]]:
         """Bring one model's side of the sessions up to date.
 
@@ -209,14 +209,14 @@ class Recommender:
             state.top, state.source = top, source
         return answers, labels
 
-    def _answers_by_popularity(self, plan: _Plan, states: list[ModelState]) -> list[Answer]:
+    def _answers_by_popularity(self, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         self._popular.add(plan.items)
         for state in states:
             state.version, state.hidden = None, b""
         items, scores = self._popular.top()
         return [Answer(items, scores, None, "popular")] * len(plan.items)
 
-    def _answers_by(self, model: ServingModel, plan: _Plan, states: list[ModelState]) -> list[Answer]:
+    def _answers_by(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         hidden, alive = self._load(model, plan, states)  # (S, L, h), (S,)
         outputs, by_model = _forward(model, plan, hidden, alive)  # (N, h), (N,)
         stored = hidden.cpu().numpy().astype(self._storage, copy=False)
@@ -232,7 +232,7 @@ class Recommender:
         ranked = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
         return [next(ranked) if by else popular for by in by_model.tolist()]
 
-    def _load(self, model: ServingModel, plan: _Plan, states: list[ModelState]) -> tuple[Tensor, np.ndarray]:
+    def _load(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> tuple[Tensor, np.ndarray]:
         """The sessions' hidden states (S, L, h) float32 on the device, and whether each has seen a known item (S,).
 
         Sessions that another model was at are replayed, all of them at once: their k-th items in one step.
@@ -258,7 +258,7 @@ class Recommender:
         return device_hidden, alive
 
 
-def _forward(model: ServingModel, plan: _Plan, hidden: Tensor, alive: np.ndarray) -> tuple[Tensor, np.ndarray]:
+def _forward(model: ServingModel, plan: _BatchPlan, hidden: Tensor, alive: np.ndarray) -> tuple[Tensor, np.ndarray]:
     """Step round after round; `hidden` (S, L, h) and `alive` (S,) are brought up to date.
 
     Returns:

@@ -11,16 +11,16 @@ import faust
 import torch
 from threadpoolctl import threadpool_limits
 
+from messaging.ports import why_port_is_taken
+from messaging.topics import check_topics
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
-from schemas.kafka import check_topics
-from schemas.ports import why_port_is_taken
 from schemas.settings import load_settings
 from worker.delivery.app import DeliveryApp
-from worker.model import choose_device
-from worker.models import ModelFollower
+from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
+from worker.serving_model import choose_device
 from worker.status import WorkerMetrics, add_pages
 
 
@@ -45,7 +45,7 @@ def create_app() -> DeliveryApp:
         storage=settings.state_precision,
     )
     pipeline = Pipeline(app, settings, recommender)
-    follower = ModelFollower(settings, device, pipeline.exchange_model, pipeline.exchange_shadow)
+    follower = ModelFollower(settings, device, pipeline.swap_champion, pipeline.swap_shadow)
     add_pages(app, WorkerMetrics(app, pipeline, recommender, follower), pipeline)
     clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
 

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from worker.delivery.app import DeliveryApp
-from worker.models import ModelFollower
+from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trainer.archive.follow import Archived
+    from clicklog.archive.archiver import Archived
 
 
 def archive(
@@ -29,8 +29,8 @@ async def _archive(once: bool) -> None:
     import asyncio
     import signal
 
+    from clicklog.archive.archiver import Archiver
     from schemas.settings import load_settings
-    from trainer.archive.follow import Archiver
 
     settings = load_settings()
     stop = asyncio.Event()

@@ -9,8 +9,8 @@ import typer
 from schemas.errors import ClicksError
 
 if TYPE_CHECKING:
-    from trainer.breakdown import Intervals
-    from trainer.evaluate import Evaluation
+    from trainer.evaluation.breakdown import Intervals
+    from trainer.evaluation.full_ranking import Evaluation
 
 
 def breakdown(
@@ -42,13 +42,13 @@ def breakdown(
     from rich.console import Console
     from rich.progress import Progress
 
-    from gru4rec.bundle import read_bundle
+    from clicklog.click_files import read_click_file
+    from clicklog.items import ItemIndex
+    from clicklog.sessions import sessions_of
+    from rankers.bundle import read_bundle
     from schemas.settings import load_settings
-    from trainer.breakdown import by_popularity, by_position, evaluation_of, session_bootstrap
-    from trainer.clicks import read_click_file
-    from trainer.items import ItemIndex
-    from trainer.ranks import rank_network_events
-    from trainer.sessions import sessions_of
+    from trainer.evaluation.breakdown import by_popularity, by_position, evaluation_of, session_bootstrap
+    from trainer.evaluation.ranks import rank_network_events
     from trainer.train import choose_device
 
     chosen = read_cutoffs(cutoffs)

@@ -10,9 +10,9 @@ import typer
 from schemas.errors import ClicksError, TrainingError
 
 if TYPE_CHECKING:
-    from trainer.compare.contestants import Contest, Contestant, Outcome
-    from trainer.compare.results import Results
-    from trainer.compare.table import Row
+    from trainer.studies.compare.contestants import Contest, Contestant, Outcome
+    from trainer.studies.compare.results import Results
+    from trainer.studies.compare.table import Row
 
 WIDTH = 132
 """Columns of the printed table: narrower terminals wrap its lines, which keeps the figures whole."""
@@ -49,12 +49,12 @@ def compare(
     """
     import torch
 
+    from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
-    from trainer.clicks import read_click_file
-    from trainer.compare.contestants import Contest, contestants
-    from trainer.compare.files import write_files
-    from trainer.compare.results import Results, file_digest
-    from trainer.compare.table import table
+    from trainer.studies.compare.contestants import Contest, contestants
+    from trainer.studies.compare.files import write_files
+    from trainer.studies.compare.results import Results, file_digest
+    from trainer.studies.compare.table import table
 
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)
@@ -89,7 +89,7 @@ def run_all(
     contest: "Contest", chosen: "Sequence[Contestant]", seeds: int, data: "Mapping[str, object]", results: "Results"
 ) -> "dict[str, list[Outcome]]":
     """Make every run that `results` does not have yet, showing the progress on standard error."""
-    from trainer.compare.results import run_key
+    from trainer.studies.compare.results import run_key
 
     runs = [(method, seed) for method in chosen for seed in range(1, (seeds if method.seeded else 1) + 1)]
     outcomes: dict[str, list[Outcome]] = {method.name: [] for method in chosen}
@@ -122,7 +122,7 @@ def show(rows: "Sequence[Row]", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from trainer.compare.table import HEADINGS
+    from trainer.studies.compare.table import HEADINGS
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in HEADINGS:

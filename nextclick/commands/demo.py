@@ -25,10 +25,10 @@ def demo(
     try:
         from rich.console import Console
 
-        from nextclick.demo.plan import QUICK, Plan
+        from nextclick.demo.plan import QUICK, DemoPlan
         from nextclick.demo.run import run_demo
 
-        run_demo(QUICK if quick else Plan(), keep, Console())
+        run_demo(QUICK if quick else DemoPlan(), keep, Console())
     except KeyboardInterrupt:
         typer.echo("nextclick demo: interrupted; all that it had started has ended", err=True)
         raise typer.Exit(INTERRUPTED) from None

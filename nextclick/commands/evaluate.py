@@ -9,7 +9,7 @@ from nextclick.commands.train import read_duration
 from schemas.errors import ClicksError
 
 if TYPE_CHECKING:
-    from trainer.evaluate import Evaluation
+    from trainer.evaluation.full_ranking import Evaluation
 
 
 def evaluate(
@@ -38,11 +38,11 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from gru4rec.bundle import read_bundle
+    from clicklog.click_files import read_click_file
+    from clicklog.sessions import cut_file_by_silence
+    from rankers.bundle import read_bundle
     from schemas.durations import milliseconds
     from schemas.settings import load_settings
-    from trainer.clicks import read_click_file
-    from trainer.sessions import cut_file_by_silence
     from trainer.train import evaluate_bundle
 
     wanted, gap = read_cutoffs(cutoffs), read_duration(session_gap, "--session-gap")

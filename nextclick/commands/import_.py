@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from trainer.importers.raw import RawLog
+    from clicklog.importers.raw import RawLog
 
 import_ = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +23,7 @@ Gap = Annotated[str, typer.Option(help="Silence of a visitor after which a sessi
 @import_.command("rsc15")
 def rsc15(file: Log, out: Out) -> None:
     """RecSys Challenge 2015: yoochoose-clicks.dat (session, time, item, category; no header)."""
-    from trainer.importers import logs
+    from clicklog.importers import logs
 
     write(logs.rsc15(file), out)
 
@@ -31,7 +31,7 @@ def rsc15(file: Log, out: Out) -> None:
 @import_.command("diginetica")
 def diginetica(file: Log, out: Out) -> None:
     """CIKM Cup 2016: train-item-views.csv (sessionId;userId;itemId;timeframe;eventdate)."""
-    from trainer.importers import logs
+    from clicklog.importers import logs
 
     write(logs.diginetica(file), out)
 
@@ -39,7 +39,7 @@ def diginetica(file: Log, out: Out) -> None:
 @import_.command("retailrocket")
 def retailrocket(file: Log, out: Out, gap: Gap = "30m") -> None:
     """RetailRocket: the views of events.csv (timestamp,visitorid,event,itemid,transactionid), cut into sessions."""
-    from trainer.importers import logs
+    from clicklog.importers import logs
 
     write(logs.retailrocket(file, _duration(gap)), out)
 
@@ -62,7 +62,7 @@ def csv(
     ] = None,
 ) -> None:
     """Any delimited file with a header, by the names of its columns."""
-    from trainer.importers import logs
+    from clicklog.importers import logs
 
     parted = "\t" if separator == r"\t" else separator
     cut = _duration(gap) if gap is not None else None
@@ -73,7 +73,7 @@ def write(log: "RawLog", out: Path) -> None:
     """Check and write a log, and say what it holds."""
     from datetime import UTC, datetime
 
-    from trainer.importers.writing import import_log
+    from clicklog.importers.writing import import_log
 
     imported = import_log(log, out)
     span = ""

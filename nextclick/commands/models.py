@@ -22,7 +22,7 @@ def list_models(context: typer.Context) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nextclick.publish import models_now, registered
+    from modelregistry.publishing import models_now, registered
     from schemas.settings import load_settings
 
     settings = load_settings()
@@ -49,7 +49,7 @@ def publish(
     """Put a bundle at the models URI and announce it: the workers serve it from then on."""
     import asyncio
 
-    from nextclick.publish import publish_bundle
+    from modelregistry.publishing import publish_bundle
     from schemas.settings import load_settings
 
     settings = load_settings()
@@ -63,7 +63,7 @@ def unshadow() -> None:
     """Have no shadow model scored any more."""
     import asyncio
 
-    from nextclick.publish import end_shadow
+    from modelregistry.publishing import end_shadow
     from schemas.settings import load_settings
 
     asyncio.run(end_shadow(load_settings()))
@@ -75,7 +75,7 @@ def promote(version: Annotated[str, typer.Argument(help="A version at the models
     """Announce a version that is at the models URI already."""
     import asyncio
 
-    from nextclick.publish import promote
+    from modelregistry.publishing import promote
     from schemas.settings import load_settings
 
     settings = load_settings()
@@ -88,7 +88,7 @@ def rollback() -> None:
     """Announce the version that was announced before the one that serves."""
     import asyncio
 
-    from nextclick.publish import rollback
+    from modelregistry.publishing import rollback
     from schemas.settings import load_settings
 
     settings = load_settings()
@@ -100,7 +100,7 @@ def _end_shadow(settings: "Settings") -> None:
     """Somebody chose what serves: a shadow is not to overrule that."""
     import asyncio
 
-    from nextclick.publish import end_shadow, models_now
+    from modelregistry.publishing import end_shadow, models_now
 
     if asyncio.run(models_now(settings))[1] is not None:
         asyncio.run(end_shadow(settings))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from trainer.clicks import Clicks
+    from clicklog.clicks import Clicks
 
 INTERRUPTED = 130
 
@@ -23,8 +23,8 @@ def produce(
     """Send the clicks of a file in time order; without timestamps in row order, stamped with the time of sending."""
     import asyncio
 
+    from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
-    from trainer.clicks import read_click_file
 
     settings = load_settings()
     clicks = read_click_file(file, [name.strip() for name in split.split(",")] if split else ())
@@ -46,7 +46,7 @@ async def _send(clicks: "Clicks", rate: float | None) -> tuple[int, float]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from nextclick.clickstream import send_clicks
+    from clicklog.topic_writer import send_clicks
     from schemas.settings import load_settings
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

@@ -37,8 +37,9 @@ async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from pydantic import ValidationError
 
+    from messaging.clients import admin, connected
+    from messaging.topics import existing_topics, missing_topics
     from schemas.errors import TopicError
-    from schemas.kafka import admin, connected, existing_topics, missing_topics
     from schemas.recommendation import Recommendation
     from schemas.settings import load_settings
 

@@ -16,8 +16,8 @@ def retrain() -> None:
     2 wrong usage. The NEXTCLICK_RETRAIN_… settings say how.
     """
     from nextclick.commands.train import progress_bar
-    from nextclick.retraining.run import retrain as retrain_once
     from schemas.settings import load_settings
+    from trainer.retraining.run import retrain as retrain_once
 
     settings = load_settings()
     with progress_bar() as advance:

@@ -15,10 +15,10 @@ def schedule(
     import signal
     import threading
 
-    from nextclick.retraining.timetable import follow, looking
     from schemas.settings import load_settings
+    from trainer.retraining.schedule import looking, run_on_schedule
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    follow(cron, stop, typer.echo, looking(load_settings(), typer.echo))
+    run_on_schedule(cron, stop, typer.echo, looking(load_settings(), typer.echo))

@@ -28,10 +28,10 @@ def split(
     """
     import polars as pl
 
+    from clicklog.click_files import read_click_file
+    from clicklog.importers.writing import check_out
+    from clicklog.splits import with_splits
     from schemas.errors import ClicksError
-    from trainer.clicks import read_click_file
-    from trainer.importers.writing import check_out
-    from trainer.split import with_splits
 
     check_out(out)
     table = read_click_file(clicks)

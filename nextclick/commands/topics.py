@@ -12,10 +12,11 @@ async def _topics() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from messaging.clients import admin
+    from messaging.contracts import topic_contracts
+    from messaging.topics import create_topics, different_topics, existing_topics, topic_differences
     from schemas.errors import TopicError
-    from schemas.kafka import admin, create_topics, different_topics, existing_topics, topic_differences
     from schemas.settings import load_settings
-    from schemas.topics import topic_contracts
 
     settings = load_settings()
     contracts = topic_contracts(settings)

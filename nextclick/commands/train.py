@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
-    from gru4rec.bundle import Bundle
+    from clicklog.clicks import Clicks
+    from rankers.bundle import Bundle
     from schemas.settings import Settings
-    from trainer.clicks import Clicks
     from trainer.fit import FitResult, Progress
 
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
@@ -231,11 +231,11 @@ def run(
     checkpoint: Path | None,
 ) -> None:
     """Read, train, write and publish; everything but the options. Where torchrun started several, all train."""
-    from trainer.distributed import joined
+    from trainer.distributed import process_group
 
-    with joined() as process:
+    with process_group() as process:
         # One for all: what another read of the topic would find, or another machine was told, could differ.
-        clicks, config = process.by_leader(lambda: (read(source, out, publish, settings), config))
+        clicks, config = process.on_rank_zero(lambda: (read(source, out, publish, settings), config))
 
         import torch  # only now: whoever misspelt a file need not wait for it
 
@@ -247,7 +247,7 @@ def run(
             options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
             options |= options.pop("fit")
             bundle, result = train_bundle(clicks, config, options, advance, checkpoint, process)
-        process.by_leader(lambda: deliver(bundle, result, out, publish, settings, checkpoint))
+        process.on_rank_zero(lambda: deliver(bundle, result, out, publish, settings, checkpoint))
 
 
 def read(source: Source, out: Path | None, publish: bool, settings: "Settings") -> "Clicks":
@@ -255,7 +255,7 @@ def read(source: Source, out: Path | None, publish: bool, settings: "Settings") 
     if publish:
         import asyncio
 
-        from schemas.kafka import check_topics
+        from messaging.topics import check_topics
 
         asyncio.run(check_topics(settings, [settings.models_topic]))
     if out is not None:
@@ -272,7 +272,7 @@ def deliver(
     checkpoint: Path | None,
 ) -> None:
     """Write the bundle, forget the checkpoint, and publish where asked to."""
-    from gru4rec.bundle import write_bundle
+    from rankers.bundle import write_bundle
     from trainer.checkpoint import Checkpoint
 
     directory = out or default_directory(settings) / bundle.version
@@ -289,7 +289,7 @@ def deliver(
     if publish:
         import asyncio
 
-        from nextclick.publish import publish_bundle
+        from modelregistry.publishing import publish_bundle
 
         announcement = asyncio.run(publish_bundle(directory, settings))
         typer.echo(f"announced {announcement.version} at {announcement.uri}")
@@ -352,8 +352,8 @@ def read_clicks(source: Source, settings: "Settings") -> "Clicks":
                 raise ClicksError(
                     f"{option} chooses clicks of the topic, and they come from {source.clicks}: use --split"
                 )
-        from trainer.clicks import read_click_file
-        from trainer.sessions import cut_file_by_silence
+        from clicklog.click_files import read_click_file
+        from clicklog.sessions import cut_file_by_silence
 
         clicks = read_click_file(Path(source.clicks), source.splits)
         return clicks if source.gap is None else cut_file_by_silence(clicks, milliseconds(source.gap))
@@ -361,8 +361,8 @@ def read_clicks(source: Source, settings: "Settings") -> "Clicks":
         raise ClicksError(f"--split {','.join(source.splits)} chooses rows of a file, and the clicks come from Kafka")
     import time
 
-    from trainer.kafka_log import read_click_topic
-    from trainer.sessions import cut_by_silence
+    from clicklog.sessions import cut_by_silence
+    from clicklog.topic_reader import read_click_topic
 
     now = time.time_ns() // 1_000_000
     since, until = (None if age is None else now - milliseconds(age) for age in (source.since, source.until))
@@ -382,8 +382,8 @@ def read_log(settings: "Settings", since: int | None, until: int | None) -> "Cli
     Raises:
         ClicksError: there is no archive, or no click of that time.
     """
-    from trainer.archive.files import Archive
-    from trainer.archive.log import open_log
+    from clicklog.archive.files import Archive
+    from clicklog.log import open_log
 
     if not Archive(settings.archive_uri, settings.clicks_topic).files():
         raise ClicksError(

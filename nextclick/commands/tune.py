@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from trainer.fit import Progress
-    from trainer.tune.search import Trial
+    from trainer.studies.tune.search import Trial
 
 
 def tune(
@@ -52,12 +52,12 @@ def tune(
     """
     import torch
 
+    from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
-    from trainer.clicks import read_click_file
     from trainer.config import TrainConfig
     from trainer.settings_file import read_train_config, train_options, with_options, write_train_config
-    from trainer.tune.search import search as find
-    from trainer.tune.space import default_space, read_space
+    from trainer.studies.tune.search import search as find
+    from trainer.studies.tune.space import default_space, read_space
 
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)

@@ -18,9 +18,9 @@ def watch(
     import signal
     import threading
 
-    from nextclick.retraining.live import decide
-    from nextclick.retraining.timetable import LOOK_SECONDS, looking
     from schemas.settings import load_settings
+    from trainer.retraining.schedule import LOOK_SECONDS, looking
+    from trainer.retraining.shadow_trial import decide
 
     settings = load_settings()
     if once:

@@ -4,7 +4,7 @@ import asyncio
 
 import polars as pl
 
-from nextclick.clickstream import send_clicks
+from clicklog.topic_writer import send_clicks
 from schemas.settings import Settings
 
 TRICKLE_SECONDS = 0.5

@@ -6,7 +6,7 @@ from nextclick.shop import ShopConfig
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """The sizes of one run; the defaults take about two minutes on 2 cores, `QUICK` less than one."""
 
     shop: ShopConfig = field(default_factory=ShopConfig)
@@ -24,7 +24,7 @@ class Plan:
     seed: int = 0
 
 
-QUICK = Plan(
+QUICK = DemoPlan(
     shop=ShopConfig(items=200, values=8),  # few items are learnt from few clicks
     sessions=3_000,
     rate=500.0,

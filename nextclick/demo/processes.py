@@ -55,7 +55,7 @@ class Child:
         lines = self.log.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
         return lines[-1].strip() if lines else "it wrote no log"
 
-    def give_way(self) -> None:
+    def lower_priority(self) -> None:
         """Leave the processor to the other processes where they want it."""
         os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
 

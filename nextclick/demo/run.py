@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from nextclick.broker import LocalBroker
-from nextclick.demo.plan import Plan
+from nextclick.demo.plan import DemoPlan
 from nextclick.demo.processes import Child, DemoError, undisturbed
+from nextclick.demo.scenario import Scenario
 from nextclick.demo.screen import Screen, score_table
-from nextclick.demo.story import Story
 from nextclick.demo.traffic import Traffic, simulate
 from schemas.settings import Settings
 
 
-def run_demo(plan: Plan, keep: bool, console: Console) -> None:
+def run_demo(plan: DemoPlan, keep: bool, console: Console) -> None:
     """Play the demo and print what came of it.
 
     Args:
@@ -41,7 +41,7 @@ def run_demo(plan: Plan, keep: bool, console: Console) -> None:
             screen.step("Apache Kafka", "fetched at the first run: 44 MB")
             broker.start()
             screen.done(broker.address)
-            story = Story(plan, _settings(plan, broker, directory), traffic, screen, directory, children)
+            story = Scenario(plan, _settings(plan, broker, directory), traffic, screen, directory, children)
             asyncio.run(story.play())
             screen.figures = None
             seconds = screen.seconds
@@ -63,14 +63,14 @@ def run_demo(plan: Plan, keep: bool, console: Console) -> None:
         )
 
 
-def _open_shop(plan: Plan, screen: Screen) -> Traffic:
+def _open_shop(plan: DemoPlan, screen: Screen) -> Traffic:
     screen.step("Synthetic shop")
     traffic = simulate(plan)
     screen.done(f"{plan.shop.items:,} items, two days of {plan.sessions:,} visitors each")
     return traffic
 
 
-def _settings(plan: Plan, broker: LocalBroker, directory: Path) -> Settings:
+def _settings(plan: DemoPlan, broker: LocalBroker, directory: Path) -> Settings:
     """Of every process of the demo; nothing is taken from the environment or a .env file."""
     return Settings.model_construct(
         broker=broker.address,
@@ -81,7 +81,7 @@ def _settings(plan: Plan, broker: LocalBroker, directory: Path) -> Settings:
     )
 
 
-def _print_summary(console: Console, story: Story, traffic: Traffic, seconds: float) -> None:
+def _print_summary(console: Console, story: Scenario, traffic: Traffic, seconds: float) -> None:
     figures, board = story.figures, story.figures.scoreboard
     best = traffic.best(clicks=story.flow.sent)
     figures.best_recall, figures.best_mrr = best.recall(), best.mrr()

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from nextclick.demo.plan import Plan
+from nextclick.demo.plan import DemoPlan
 from nextclick.shop import Catalogue, Clicks, Ranking, best_ranking, open_shop, visit
 from nextclick.shop.visitors import DAY
 from schemas.recommendation import TOP
@@ -50,7 +50,7 @@ class Traffic:
         return best_ranking(self.shop, _rows(self.second_day, slice(clicks)), sessions)
 
 
-def simulate(plan: Plan) -> Traffic:
+def simulate(plan: DemoPlan) -> Traffic:
     """Clicks of two days, the second of which ended an hour ago: the worker refuses clicks from the future."""
     start = time.time_ns() // 1_000_000 - DAYS * DAY - HOUR
     shop = open_shop(replace(plan.shop, start=start), DAYS, plan.seed)

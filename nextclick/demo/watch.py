@@ -3,10 +3,10 @@
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from messaging.clients import connected
 from nextclick.demo.scoreboard import Scoreboard
 from schemas.announcement import ModelAnnouncement
 from schemas.click import decode_click
-from schemas.kafka import connected
 from schemas.recommendation import EncodedRecommendation
 from schemas.settings import Settings
 

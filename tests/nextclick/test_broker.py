@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from messaging.clients import admin
+from messaging.contracts import TopicContract
+from messaging.topics import create_topics
 from nextclick.broker import LocalBroker, java_runtime, kafka_jars
 from schemas.errors import BrokerError
-from schemas.kafka import admin, create_topics
 from schemas.settings import Settings
-from schemas.topics import TopicContract
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 

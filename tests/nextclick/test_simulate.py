@@ -1,8 +1,6 @@
 """The synthetic shop: what its clicks promise, and that the claimed optimum is one."""
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,6 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from nextclick.cli import main
 from nextclick.shop import (
     Catalogue,
     Clicks,
@@ -22,6 +19,7 @@ from nextclick.shop import (
     visit,
 )
 from nextclick.shop.visitors import DAY
+from tests.command_line import Command
 
 CONFIG = ShopConfig()
 SMALL = ShopConfig(items=40, attributes=2, values=5, launched=0.05, retired=0.05, stray=0.1, change=0.15)
@@ -35,30 +33,6 @@ def shop() -> Catalogue:
 @pytest.fixture(scope="module")
 def clicks(shop: Catalogue) -> Clicks:
     return visit(shop, sessions=60_000, seed=7)
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def nextclick(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line, run in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["nextclick", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        said = capsys.readouterr()
-        return Done(int(exit_.value.code or 0), said.out, said.err)
-
-    return run
 
 
 # The clicks

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 import torch
 
-from gru4rec.network import GRU4Rec, NetworkConfig
+from clicklog.clicks import Clicks
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.errors import TrainingError
 from trainer.checkpoint import FILE, Checkpoint
-from trainer.clicks import Clicks
 from trainer.config import FitConfig, TrainConfig
 from trainer.fit import Progress, fit
-from trainer.sessions import Sessions
 from trainer.train import train
 
 CONFIG = TrainConfig(

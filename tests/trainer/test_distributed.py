@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import torch
 
-from gru4rec.bundle import read_bundle
+from clicklog.click_files import read_click_file
+from rankers.bundle import read_bundle
 from trainer.checkpoint import FILE
-from trainer.clicks import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.distributed import Process
 from trainer.fit import Progress
@@ -122,15 +122,15 @@ def test_an_error_of_one_process_is_the_leader_s(tmp_path: Path) -> None:
 import sys
 import torch
 from schemas.errors import ClicksError, TrainingError
-from trainer.distributed import joined
+from trainer.distributed import process_group
 
 def fail():
     raise ClicksError(f"read by {process.rank}")
 
 try:
-    with joined() as process:
+    with process_group() as process:
         try:
-            process.by_leader(fail)
+            process.on_rank_zero(fail)
         except ClicksError as error:
             assert str(error) == "read by 0"
         if process.rank == 1:

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from gru4rec.network import GRU4Rec, NetworkConfig
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.errors import TrainingError
+from trainer.batches.session_parallel import session_parallel
 from trainer.config import FitConfig
-from trainer.evaluate import evaluate
+from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
-from trainer.sampler import NegativeSampler
-from trainer.schedule import session_parallel
-from trainer.sessions import Sessions
+from trainer.objective.negatives import NegativeSampler
 
 ITEMS = 12
 PLAIN = FitConfig(batch_size=4, samples=6, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, epochs=2, seed=5)

@@ -1,16 +1,13 @@
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from gru4rec.bundle import read_bundle
-from nextclick.cli import main
-from trainer.clicks import read_click_file
+from clicklog.click_files import read_click_file
+from rankers.bundle import read_bundle
+from tests.command_line import Command
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import evaluate_bundle, train
 
@@ -32,34 +29,10 @@ def clicks_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Result:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def nextclick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in a directory of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["nextclick", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Result(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
-
-
 def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
     (tmp_path / "quick.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 9\nhidden = 16\nsplit = 'train'\n")
     trained = nextclick("train", "--clicks", clicks_file, "--config", "quick.toml", "--epochs", 4, "--out", "bundle")
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.stderr
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.version in trained.stdout
     assert "epoch 4" in trained.stderr
@@ -74,16 +47,16 @@ def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Pa
 
     arguments = ["evaluate", "--model", "bundle", "--clicks", clicks_file, "--split", "test", "--json", "figures.json"]
     evaluated = nextclick(*arguments)
-    assert evaluated.returncode == 0, evaluated.stderr
+    assert evaluated.code == 0, evaluated.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["events"] == 240
     assert list(figures["recall"]) == list(figures["mrr"]) == ["1", "5", "10", "20"]
     assert figures["recall"]["5"] > 0.8
     assert f"{figures['recall']['20']:.4f}" in evaluated.stdout
-    assert nextclick(*arguments, "--cutoffs", "2,3").returncode == 0
+    assert nextclick(*arguments, "--cutoffs", "2,3").code == 0
     assert list(json.loads((tmp_path / "figures.json").read_text())["recall"]) == ["2", "3"]
     refused = nextclick(*arguments, "--cutoffs", "2,x")
-    assert refused.returncode == 2
+    assert refused.code == 2
     assert "--cutoffs" in refused.stderr
 
 
@@ -91,7 +64,7 @@ def test_without_out_the_bundle_goes_below_the_models_uri(
     nextclick: Command, clicks_file: Path, tmp_path: Path
 ) -> None:
     arguments = ["--clicks", clicks_file, "--epochs", 1, "--samples", 8, "--hidden", 4]
-    assert nextclick("train", *arguments).returncode == 0
+    assert nextclick("train", *arguments).code == 0
     (directory,) = (tmp_path / ".nextclick" / "models").iterdir()
     assert read_bundle(directory).version == directory.name
 
@@ -101,7 +74,7 @@ def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_pat
     trained = nextclick(
         "train", "--clicks", clicks_file, *paper, "--epochs", 1, "--hidden", 4, "--batch-size", 8, "--out", "bundle"
     )
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.stderr
     config = read_bundle(tmp_path / "bundle").network.config
     assert (config.input, config.reset, config.layers) == ("one-hot", "before", 2)
 
@@ -136,7 +109,7 @@ def test_a_failure_is_one_line(
 ) -> None:
     (tmp_path / "something").touch()
     result = nextclick("train", "--clicks", clicks_file, *arguments)
-    assert result.returncode == code, result.stderr
+    assert result.code == code, result.stderr
     assert message in result.stderr
     if code == 1:
         assert result.stderr.strip().splitlines()[-1].startswith("nextclick: ")
@@ -151,7 +124,7 @@ def test_sessions_of_a_file_are_cut_where_asked_for(nextclick: Command, clicks_f
     later.write_parquet(tmp_path / "one.parquet")
     arguments = "train --clicks one.parquet --epochs 1 --samples 8 --hidden 4 --out bundle"
     for options, sessions in (([], 1), (["--session-gap", "30m"], 300), (["--session-gap", "2h"], 1)):
-        assert nextclick(*arguments.split(), *options).returncode == 0
+        assert nextclick(*arguments.split(), *options).code == 0
         span = read_bundle(tmp_path / "bundle").trained_on
         assert span is not None
         assert span.sessions == sessions
@@ -159,7 +132,7 @@ def test_sessions_of_a_file_are_cut_where_asked_for(nextclick: Command, clicks_f
 
 def test_the_checkpoint_goes_once_the_bundle_is_written(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
     arguments = ["--clicks", clicks_file, "--epochs", 1, "--samples", 8, "--hidden", 4, "--checkpoint", "kept"]
-    assert nextclick("train", *arguments, "--out", "bundle").returncode == 0
+    assert nextclick("train", *arguments, "--out", "bundle").code == 0
     assert list((tmp_path / "kept").iterdir()) == []
 
 
@@ -177,14 +150,14 @@ def test_clicks_that_cannot_be_learnt_from(
         **{name: pl.Series(values) for name, values in columns.items()}
     ).write_parquet(tmp_path / "c.parquet")
     result = nextclick("train", "--clicks", "c.parquet")
-    assert result.returncode == 1
+    assert result.code == 1
     assert message in result.stderr.strip().splitlines()[-1]
 
 
 def test_a_misspelt_option_in_the_config_file_is_named(nextclick: Command, tmp_path: Path, clicks_file: Path) -> None:
     (tmp_path / "c.toml").write_text("learning-rat = 0.1\n")
     result = nextclick("train", "--clicks", clicks_file, "--config", "c.toml")
-    assert result.returncode == 1
+    assert result.code == 1
     assert "learning-rat is no option of train: it takes " in result.stderr
 
 

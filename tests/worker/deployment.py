@@ -21,15 +21,15 @@ import torch
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from threadpoolctl import threadpool_limits
 
-from gru4rec.bundle import Bundle, read_bundle, write_bundle
-from gru4rec.network import GRU4Rec, NetworkConfig
-from nextclick.publish import publish_bundle
+from modelregistry.publishing import publish_bundle
+from rankers.bundle import Bundle, read_bundle, write_bundle
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.click import InvalidClickError, decode_click
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
-from worker.model import ServingModel
 from worker.recommender import PendingClick, Recommender
-from worker.session import SessionState, new_session, unpack
+from worker.serving_model import ServingModel
+from worker.session_state import SessionState, new_session, unpack
 
 torch.set_num_threads(1)  # the workers under test are busy on the other cores
 threadpool_limits(1)

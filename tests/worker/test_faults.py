@@ -17,12 +17,13 @@ from aiokafka import AIOKafkaProducer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gru4rec.bundle import DIGEST, FILES, read_digest
+from messaging.clients import admin
+from messaging.contracts import topic_contracts
+from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
+from rankers.bundle import DIGEST, FILES, read_digest
 from schemas.announcement import ModelAnnouncement
-from schemas.kafka import admin, create_topics
 from schemas.settings import Settings
-from schemas.topics import topic_contracts
 from tests.worker.deployment import START, Deployment, bundle, clicks_of
 from tests.worker.proxy import Proxy
 from tests.worker.test_delivery import RATE, assert_undisturbed
@@ -204,7 +205,7 @@ def of_wrong_dimensions(path: Path) -> None:
 
 def rewrite(path: Path, change: object) -> None:
     """Change bundle.json and make the digest fit: only its content is wrong then."""
-    from gru4rec.bundle import _digest
+    from rankers.bundle import _digest
 
     about = path / "bundle.json"
     about.write_text(json.dumps(change(json.loads(about.read_text()))))  # type: ignore[operator]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from gru4rec.bundle import Bundle, read_bundle
-from gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.bundle import Bundle, read_bundle
+from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from tests.worker.deployment import ITEMS, bundle
-from worker.model import ServingModel
 from worker.recommender import Answer, Outcome, PendingClick, Recommender
-from worker.session import SessionState, new_session, unpack
+from worker.serving_model import ServingModel
+from worker.session_state import SessionState, new_session, unpack
 
 GAP = 1_800_000
 NOW = 1_700_000_000_000

@@ -10,7 +10,7 @@ from faust.types import TP
 
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
-from worker.session import ModelState, SessionState, pack
+from worker.session_state import ModelState, SessionState, pack
 
 CLICKS = 3000
 

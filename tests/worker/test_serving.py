@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gru4rec.bundle import read_bundle
+from clicklog.clicks import Clicks
+from rankers.bundle import read_bundle
 from schemas.evidence import LiveEvidence
 from schemas.settings import Settings
 from tests.worker.deployment import ITEMS, Deployment, clicks_of
-from trainer.clicks import Clicks
 from trainer.train import evaluate_bundle
 
 
@@ -200,7 +200,7 @@ def test_a_web_port_that_is_taken(deployment: Deployment, free_port: int) -> Non
 
 def test_importing_the_package_needs_neither_settings_nor_a_broker() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import worker.recommender, worker.session; print('fine')"],
+        [sys.executable, "-c", "import worker.recommender, worker.session_state; print('fine')"],
         env={"NEXTCLICK_BROKR": "x", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,

@@ -91,7 +91,7 @@ class ClickSource:
                 if taken:
                     self._waiting.appendleft(to_come)
                     break
-                await self._go_back(to_come)
+                await self._rewind_to_committed(to_come)
                 continue
             if len(to_come.records) > room:
                 to_come, rest = to_come.split(room)
@@ -123,7 +123,7 @@ class ClickSource:
             return False
         return True
 
-    async def _go_back(self, batch: RecordBatch) -> None:
+    async def _rewind_to_committed(self, batch: RecordBatch) -> None:
         """Refuse a batch and fetch from the expected offset; what was fetched after it needs no seek of its own."""
         refused, sought = self._refused.get(batch.tp, (batch.first + 1, 0.0))
         if batch.first < refused or monotonic() - sought > SEEK_AGAIN_SECONDS:

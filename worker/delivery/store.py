@@ -13,7 +13,7 @@ from faust.types import TP
 
 from schemas.errors import StateError
 from worker.delivery.publisher import OutgoingRecord
-from worker.session import newer_of, stored_at
+from worker.session_state import newer_of, stored_at
 
 CACHE_BYTES = 64 << 20
 """Block cache, shared by all partitions of the worker."""

@@ -1,0 +1,298 @@
+"""Following the clicks topic into archive files, exactly once.
+
+The next file of a partition begins at the offset where its archive ends, and appears whole or not at all. So a kill at
+any point loses nothing (what had no file yet is read again) and doubles nothing. Archivers of one group share the
+partitions; one that was thought dead and writes on leaves files that overlap, and readers count each offset once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from clicklog.archive.compaction import compact
+from clicklog.archive.files import Archive, ArchiveFile, day_of, ends
+from clicklog.columns import ClickColumns
+from messaging.clients import admin, connected
+from messaging.topics import existing_topics, missing_topics
+from schemas.durations import milliseconds
+from schemas.errors import ClicksError, TopicError
+from schemas.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FILE_CLICKS = 250_000
+"""Messages of one partition that make a file before its time: 60 MB of Python objects while they wait."""
+
+POLL_MILLISECONDS = 200
+GROUP_TIMEOUT_MS = 10_000
+COMPACT_SECONDS = 300.0
+DAY_MS = 86_400_000
+
+
+@dataclass
+class Archived:
+    """What an archiver has done so far.
+
+    Attributes:
+        clicks: valid clicks written.
+        skipped: messages that are no valid click.
+        files: files written.
+        lag: messages of its partitions that are not in a file yet.
+    """
+
+    clicks: int = 0
+    skipped: int = 0
+    files: int = 0
+    lag: int = 0
+
+
+@dataclass
+class _Filling:
+    """The file of one partition that is being gathered."""
+
+    first: int  # offset
+    end: int
+    day: str = ""
+    day_ends: int = 0  # ms since 1970
+    since: float = 0.0  # monotonic time of the first message
+    columns: ClickColumns = field(default_factory=ClickColumns)
+
+
+class Archiver:
+    """Writes the clicks topic into the archive.
+
+    Args:
+        settings: broker, topic, archive and how long a click may wait for its file.
+        report: called after files were written.
+    """
+
+    def __init__(self, settings: Settings, report: Callable[[Archived], None] | None = None) -> None:
+        self.done = Archived()
+        self._settings = settings
+        self._report = report
+        self._archive = Archive(settings.archive_uri, settings.clicks_topic)
+        self._interval = settings.archive_interval.total_seconds()
+        self._filling: dict[TopicPartition, _Filling] = {}
+        self._tidied = 0.0
+        self._in_group = False
+        self._failure: ClicksError | None = None
+
+    async def run(self, stop: asyncio.Event, once: bool = False) -> None:
+        """Follow the topic until `stop` is set; what was gathered is written then.
+
+        Args:
+            stop: ends the run.
+            once: end at the offsets the topic has now, as a group of one's own: for a job rather than a service.
+
+        Raises:
+            BrokerError: no broker answers.
+            TopicError: the topic does not exist.
+            ClicksError: the archive takes no files, or is of another topic of the same name.
+        """
+        topic = self._settings.clicks_topic
+        async with admin(self._settings) as client:
+            existing = await existing_topics(client, [topic])
+        if topic not in existing:
+            raise TopicError(missing_topics([topic], self._settings))
+        self._archive.files()  # now, and not after the first interval: is there an archive to write to?
+        self._archive.sweep(time.time() - 3600)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.brokers,
+            client_id=f"{self._settings.app_id}-archive",
+            group_id=None if once else f"{self._settings.app_id}-archive",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=GROUP_TIMEOUT_MS,
+            max_partition_fetch_bytes=4 << 20,
+        )
+        async with connected(consumer, self._settings):
+            if once:
+                partitions = [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
+                consumer.assign(partitions)
+                await self._take_over(consumer, partitions)
+                await self._follow(consumer, stop, await consumer.end_offsets(partitions))
+            else:
+                self._in_group = True
+                consumer.subscribe([topic], listener=_Listener(self, consumer))
+                await self._follow(consumer, stop, None)
+
+    async def _follow(
+        self, consumer: AIOKafkaConsumer, stop: asyncio.Event, until: dict[TopicPartition, int] | None
+    ) -> None:
+        while not stop.is_set():
+            fetched = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+            expecting = dict(self._filling)
+            for partition, records in fetched.items():
+                expected = expecting.get(partition)
+                # Not the same any more: the group gave the partition away, or back, while others were written.
+                if self._filling.get(partition) is expected and expected is not None:
+                    await self._gather(consumer, partition, expected, records)
+            if self._failure is not None:
+                raise self._failure
+            now = time.monotonic()
+            due = [
+                partition
+                for partition, filling in self._filling.items()
+                if filling.end > filling.first and now - filling.since >= self._interval
+            ]
+            await self._write(consumer, due)
+            if until is not None and all(self._filling[partition].end >= end for partition, end in until.items()):
+                break
+            if until is None and now - self._tidied > COMPACT_SECONDS:
+                self._tidied = now
+                await self._compact()
+        await self._write(consumer, list(self._filling))
+        await self._compact()
+
+    async def _gather(
+        self,
+        consumer: AIOKafkaConsumer,
+        partition: TopicPartition,
+        filling: _Filling,
+        records: list["ConsumerRecord[bytes, bytes]"],
+    ) -> None:
+        if records[0].offset > filling.end:
+            begin = (await consumer.beginning_offsets([partition]))[partition]
+            if begin > filling.end:  # else it is a transaction's marker that is not there, and nothing is missing
+                _say_lost(partition, filling.end, begin)
+                following = _Filling(begin, begin)
+                await self._write(consumer, [partition], following)
+                if self._filling.get(partition) is not following:
+                    return
+                filling = following
+        while records:
+            if filling.end == filling.first:
+                filling.day = day_of(_taken_in(records[0]))
+                filling.day_ends = (_taken_in(records[0]) // DAY_MS + 1) * DAY_MS
+                filling.since = time.monotonic()
+            room = FILE_CLICKS - (filling.end - filling.first)
+            part = records[:room]
+            if _taken_in(part[-1]) >= filling.day_ends:  # the file ends with its day
+                late = next(place for place, record in enumerate(part) if _taken_in(record) >= filling.day_ends)
+                part = part[:late]
+            filling.columns.add(part)
+            records = records[len(part) :]
+            if part:
+                filling.end = part[-1].offset + 1
+            if records or filling.end - filling.first >= FILE_CLICKS:
+                following = _Filling(filling.end, filling.end)
+                await self._write(consumer, [partition], following)
+                if self._filling.get(partition) is not following:
+                    return
+                filling = following
+            elif (end := await consumer.position(partition)) > filling.end:
+                filling.end = end
+
+    async def _write(
+        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], following: _Filling | None = None
+    ) -> None:
+        """Write what these partitions have gathered, and begin their next files (`following`, for a single one)."""
+        written = False
+        for partition in partitions:
+            filling = self._filling.get(partition)
+            if filling is None:
+                continue
+            self._filling[partition] = following or _Filling(filling.end, filling.end)
+            if filling.end == filling.first:
+                continue
+            clicks = filling.columns.frame()
+            oldest, newest = clicks["timestamp"].min(), clicks["timestamp"].max()
+            file = ArchiveFile(
+                partition.partition, filling.first, filling.end, filling.day or day_of(_now()), oldest, newest  # type: ignore[arg-type]
+            )  # fmt: skip
+            await asyncio.to_thread(self._archive.write, file, clicks, filling.columns.skipped)
+            self.done.clicks += len(clicks)
+            self.done.skipped += filling.columns.skipped
+            self.done.files += 1
+            written = True
+            if self._in_group:
+                await _commit(consumer, partition, filling.end)
+        if written:
+            self.done.lag = sum(
+                max((consumer.highwater(partition) or 0) - filling.first, 0)
+                for partition, filling in self._filling.items()
+            )
+            if self._report is not None:
+                self._report(self.done)
+
+    async def _take_over(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        """Begin each partition where its archive ends."""
+        archived = ends(await asyncio.to_thread(self._archive.files))
+        begin = await consumer.beginning_offsets(partitions)
+        end = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            start = archived.get(partition.partition, begin[partition])
+            if start > end[partition]:
+                raise ClicksError(
+                    f"the archive at {self._archive.uri} holds partition {partition.partition} of topic "
+                    f"{partition.topic!r} up to offset {start}, and the topic ends at {end[partition]}: it was created "
+                    "anew; name another NEXTCLICK_ARCHIVE_URI"
+                )
+            if start < begin[partition]:
+                _say_lost(partition, start, begin[partition])
+                start = begin[partition]
+            self._filling[partition] = _Filling(start, start)
+            consumer.seek(partition, start)
+
+    def _give_up(self, partitions: list[TopicPartition]) -> None:
+        """Forget what these have gathered: whoever takes them over reads it again."""
+        for partition in partitions:
+            self._filling.pop(partition, None)
+
+    async def _compact(self) -> None:
+        days = milliseconds(self._settings.archive_retention) // DAY_MS
+        await asyncio.to_thread(
+            compact,
+            self._archive,
+            {partition.partition for partition in self._filling},
+            day_of(_now()),
+            day_of(max(_now() - days * DAY_MS, 0)),
+        )
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, archiver: Archiver, consumer: AIOKafkaConsumer) -> None:
+        self._archiver, self._consumer = archiver, consumer
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._archiver._give_up(list(revoked))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        try:
+            await self._archiver._take_over(self._consumer, sorted(assigned))
+        except ClicksError as error:  # aiokafka would log it and go on
+            self._archiver._failure = error
+
+
+async def _commit(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
+    """Tell Kafka's tools how far the archive is; nothing here reads it."""
+    try:
+        await consumer.commit({partition: end})
+    except KafkaError as error:
+        log.debug("commit of %s: %r", partition, error)
+
+
+def _say_lost(partition: TopicPartition, first: int, end: int) -> None:
+    log.warning(
+        "topic %r, partition %d: %d messages (offsets %d to %d) were deleted by the topic's retention before they were "
+        "archived; run the archiver more often, or raise NEXTCLICK_CLICKS_RETENTION",
+        partition.topic,
+        partition.partition,
+        end - first,
+        first,
+        end - 1,
+    )
+
+
+def _taken_in(record: "ConsumerRecord[bytes, bytes]") -> int:
+    """When Kafka took a message in, ms since 1970, by the producer's clock or the broker's; never in the future."""
+    return min(max(int(record.timestamp), 0), _now())
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

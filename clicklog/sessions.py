@@ -1,0 +1,116 @@
+"""Sessions: the clicks of one visitor in order, as rows of the network's tables."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clicklog.clicks import Clicks
+from clicklog.items import ItemIndex
+from schemas.errors import ClicksError
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions of at least two clicks, laid end to end in the order of their first click.
+
+    Attributes:
+        items: (N,) int64, the clicked items' rows.
+        offsets: (S+1,) int64; session s is `items[offsets[s]:offsets[s+1]]`.
+    """
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def pairs(self) -> int:
+        """Events to train or judge on: each click but a session's last has a next click."""
+        return len(self.items) - len(self)
+
+
+def starts_anew(previous_ms: int, click_ms: int, gap_ms: int) -> bool:
+    """Whether a click comes after so long a silence that it begins a new session; training and serving share this rule.
+
+    Works on numbers and, element by element, on numpy arrays. A click that is stamped earlier than the one before it is
+    late, not a new start.
+
+    Args:
+        previous_ms: time of the session's click before it, ms since 1970 UTC.
+        click_ms: time of the click.
+        gap_ms: the longest silence within a session, ms.
+    """
+    return click_ms - previous_ms > gap_ms
+
+
+def in_session_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort clicks by session and time; sessions by their first click. Equal times and null ones keep the row order."""
+    return (
+        frame.with_row_index("row")
+        .with_columns(
+            pl.col("timestamp").min().over("session_id").alias("start"),
+            pl.col("row").min().over("session_id").alias("first_row"),
+        )
+        .sort("start", "first_row", "timestamp", "row")
+        .drop("row", "start", "first_row")
+    )
+
+
+def cut_by_silence(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
+    """Cut a session in two wherever it was silent for longer than a gap, by the rule that the worker goes by.
+
+    Args:
+        frame: session_id and timestamp, the latter known; the rows of a session in the order of its clicks.
+        gap_ms: the longest silence within a session, ms.
+
+    Returns:
+        The same rows session by session, in their order within it; session_id is the session's number, UInt32.
+    """
+    ordered = frame.sort("session_id", maintain_order=True)
+    return ordered.with_columns(pl.Series("session_id", np.cumsum(begins(ordered, gap_ms), dtype=np.uint32)))
+
+
+def begins(ordered: pl.DataFrame, gap_ms: int) -> NDArray[np.bool_]:
+    """Whether a session begins at each of the clicks, (N,); they lie by session id, those of one id in their order."""
+    session, moment = ordered["session_id"], ordered["timestamp"].to_numpy()
+    anew = session.ne_missing(session.shift(1)).to_numpy(writable=True)
+    anew[1:] |= starts_anew(moment[:-1], moment[1:], gap_ms)  # type: ignore[arg-type]
+    return anew
+
+
+def cut_file_by_silence(clicks: Clicks, gap_ms: int) -> Clicks:
+    """The clicks of a file in time order, with sessions cut as `cut_by_silence` does.
+
+    Raises:
+        ClicksError: the clicks have no times.
+    """
+    if clicks.frame["timestamp"].null_count():
+        raise ClicksError(f"{clicks.source} has no times to cut sessions by: leave out --session-gap")
+    ordered = clicks.frame.sort("timestamp", maintain_order=True)
+    return replace(clicks, frame=cut_by_silence(ordered, gap_ms))
+
+
+def sessions_of(frame: pl.DataFrame, index: ItemIndex) -> Sessions:
+    """Clicks (session_id, item_id, timestamp) to sessions.
+
+    Clicks on items that the index does not know are dropped and their session goes on; sessions that then have fewer
+    than two clicks are dropped as well.
+    """
+    clicks = frame.select("session_id", "timestamp", pl.Series("item", index.rows(frame["item_id"]), pl.Int32))
+    if (clicks["item"].min() or 0) < 0:  # type: ignore[operator]
+        clicks = clicks.filter(pl.col("item") >= 0)
+    # Millions of clicks are sorted by their session's place and their time alone, and not as whole rows.
+    places = (
+        clicks.group_by("session_id", maintain_order=True)
+        .agg(pl.col("timestamp").min().alias("start"), pl.len().alias("clicks"))
+        .filter(pl.col("clicks") >= 2)
+        .sort("start", maintain_order=True)
+        .with_row_index("place")
+    )
+    clicks = clicks.join(places.select("session_id", "place"), on="session_id", maintain_order="left")
+    items = clicks.select("place", "timestamp", "item").sort("place", "timestamp", maintain_order=True)["item"]
+    offsets = np.concatenate([[0], np.cumsum(places["clicks"].to_numpy(), dtype=np.int64)]).astype(np.int64)  # (S+1,)
+    return Sessions(items.to_numpy().astype(np.int64), offsets)

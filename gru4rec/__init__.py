@@ -1,1 +1,0 @@
-"""What training and serving share: the network's equations, scoring, top-k, metrics, the bundle on disk."""

@@ -1,0 +1,1 @@
+"""Kafka clients that fail with one readable line, and topics held against their contracts."""

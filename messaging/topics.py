@@ -1,0 +1,162 @@
+"""Topics of a broker, held against their contracts.
+
+await check_topics(settings)      # a worker's first step: TopicError says what is wrong and what to do
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from messaging.clients import admin, kafka_reason
+from messaging.contracts import TopicContract, topic_contracts
+from schemas.errors import TopicError
+from schemas.settings import Settings
+
+VISIBLE_SECONDS = 10.0
+"""How long a new topic may take to get a leader for every partition."""
+
+
+async def existing_topics(
+    client: AIOKafkaAdminClient, names: Collection[str] | None = None
+) -> dict[str, TopicContract]:
+    """The topics that exist, by name, with their whole configuration; Kafka's internal ones are left out.
+
+    Args:
+        client: from `admin`.
+        names: only these; those that do not exist are missing from the answer.
+    """
+    # All are listed and then filtered: to ask for a topic by name creates it where the broker auto-creates topics.
+    listed = [
+        topic
+        for topic in await client.describe_topics()
+        if not topic["is_internal"] and not topic["error_code"] and (names is None or topic["topic"] in names)
+    ]
+    configs = await _topic_configs(client, [topic["topic"] for topic in listed])
+    return {
+        topic["topic"]: TopicContract(
+            name=topic["topic"],
+            partitions=len(topic["partitions"]),
+            replication=min((len(partition["replicas"]) for partition in topic["partitions"]), default=0),
+            config=configs.get(topic["topic"], {}),
+        )
+        for topic in listed
+    }
+
+
+async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicContract]) -> list[str]:
+    """Create the topics that do not exist yet, and wait until every partition of them has a leader.
+
+    Returns:
+        The names of those that were created; one that exists already is left as it is.
+
+    Raises:
+        TopicError: Kafka refuses one, with its reason.
+    """
+    if not contracts:
+        return []
+    response = await client.create_topics(
+        [
+            NewTopic(contract.name, contract.partitions, contract.replication, topic_configs=contract.config)
+            for contract in contracts
+        ]
+    )
+    created = []
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        if code == 0:
+            created.append(name)
+        elif error is not TopicAlreadyExistsError:
+            reason = (message[0] if message else None) or kafka_reason(error())
+            raise TopicError(f"topic {name!r} cannot be created: {reason}")
+    await _wait_for_leaders(client, set(created))
+    return created
+
+
+def topic_differences(contract: TopicContract, existing: TopicContract) -> list[str]:
+    """How an existing topic departs from its contract, one readable phrase each; empty where it fits.
+
+    Only the configuration that the contract names is compared.
+    """
+    differences = []
+    if existing.partitions != contract.partitions:
+        differences.append(partition_difference(contract, existing))
+    if existing.replication != contract.replication:
+        differences.append(f"it has {existing.replication} replicas, the settings say {contract.replication}")
+    for key, wanted in contract.config.items():
+        found = existing.config.get(key)
+        if found is None or set(found.split(",")) != set(wanted.split(",")):
+            differences.append(f"its {key} is {found}, the settings say {wanted}")
+    return differences
+
+
+async def check_topics(settings: Settings, names: Collection[str] | None = None) -> None:
+    """Check that the topics are there with the partition counts of the settings: what a worker cannot do without.
+
+    Args:
+        settings: say how every topic must be.
+        names: check only these; all by default.
+
+    Raises:
+        BrokerError: no broker answers.
+        TopicError: a topic is missing, or has another partition count.
+    """
+    contracts = [contract for contract in topic_contracts(settings) if names is None or contract.name in names]
+    async with admin(settings) as client:
+        existing = await existing_topics(client, [contract.name for contract in contracts])
+    missing = [contract.name for contract in contracts if contract.name not in existing]
+    if missing:
+        raise TopicError(missing_topics(missing, settings))
+    different = {
+        contract.name: [partition_difference(contract, existing[contract.name])]
+        for contract in contracts
+        if existing[contract.name].partitions != contract.partitions
+    }
+    if different:
+        raise TopicError(different_topics(different, settings))
+
+
+def partition_difference(contract: TopicContract, existing: TopicContract) -> str:
+    """One phrase on a partition count that is not the contract's."""
+    return f"it has {existing.partitions} partitions, the settings say {contract.partitions}"
+
+
+def missing_topics(names: Sequence[str], settings: Settings) -> str:
+    """What to tell somebody whose topics do not exist."""
+    listed = ", ".join(repr(name) for name in names)
+    return f"Kafka at {settings.broker} has no topic {listed}: create what is missing by `nextclick topics`"
+
+
+def different_topics(differences: dict[str, list[str]], settings: Settings) -> str:
+    """What to tell somebody whose topics exist with other properties than the settings say."""
+    listed = "; ".join(f"topic {name!r}: {', '.join(phrases)}" for name, phrases in differences.items())
+    return (
+        f"{listed} (Kafka at {settings.broker}): change the settings (NEXTCLICK_PARTITIONS, NEXTCLICK_REPLICATION, "
+        "NEXTCLICK_…_RETENTION), alter the topic, or name another by NEXTCLICK_…_TOPIC"
+    )
+
+
+async def _topic_configs(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    responses = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for response in responses
+        for code, _, _, name, entries in response.resources
+        if not code
+    }
+
+
+async def _wait_for_leaders(client: AIOKafkaAdminClient, names: set[str]) -> None:
+    deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
+    while waiting := names - {
+        topic["topic"]
+        for topic in await client.describe_topics()
+        if topic["partitions"] and all(partition["leader"] >= 0 for partition in topic["partitions"])
+    }:
+        if asyncio.get_running_loop().time() > deadline:
+            raise TopicError(f"topic {min(waiting)!r} was created but has no leader after {VISIBLE_SECONDS:g} s")
+        await asyncio.sleep(0.05)

@@ -1,0 +1,30 @@
+"""The optimiser's state that a training ended with, as one file beside its bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from schemas.errors import BundleError
+
+FILE = "optimiser.safetensors"
+"""Beside a bundle's files; a worker neither fetches nor needs it."""
+
+
+def pack(state: Mapping[str, Tensor]) -> bytes:
+    """The state as the bytes of a file."""
+    return save({name: tensor.contiguous() for name, tensor in state.items()})
+
+
+def unpack(content: bytes, place: str | Path) -> dict[str, Tensor]:
+    """The state of a file's bytes.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    try:
+        return load(content)
+    except (SafetensorError, ValueError) as error:
+        raise BundleError(f"{place} is damaged ({error}): remove it, and the next retraining begins without") from error

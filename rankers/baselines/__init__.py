@@ -1,0 +1,54 @@
+"""The methods that a network has to beat, behind one small contract (`rankers.baselines.contract.Baseline`).
+
+    pop          items by their clicks in training
+    s-pop        items by their clicks in the session so far, then by those in training
+    item-knn     items that share sessions with the last click's item
+    bpr-mf       matrix factorisation for ranking; a session is the average of its items' factors
+    markov       items that followed the last click's item
+    fpmc         the same transitions as a product of factors
+    vs-knn       items of the sessions that are most like this one
+    stan         the same, nearer in order and time counting more
+
+Example:
+    >>> rival = make_baseline("item-knn", seed=0)
+    >>> rival.fit(train, items=len(index))
+    >>> ranks = rank_events(rival.scores, test, items=len(index)).rank
+"""
+
+from collections.abc import Callable
+
+from clicklog.prefixes import Prefixes
+from rankers.baselines.bpr_mf import BPRMF
+from rankers.baselines.contract import Baseline
+from rankers.baselines.fpmc import FactorisedTransitions
+from rankers.baselines.item_knn import ItemKNN
+from rankers.baselines.markov import MarkovChain
+from rankers.baselines.popularity import Popularity, SessionPopularity
+from rankers.neighbours.stan import STAN
+from rankers.neighbours.vs_knn import VSKNN
+from schemas.errors import TrainingError
+
+__all__ = ["BASELINES", "Baseline", "Prefixes", "make_baseline"]
+
+BASELINES: dict[str, Callable[[int], Baseline]] = {
+    "pop": lambda _seed: Popularity(),
+    "s-pop": lambda _seed: SessionPopularity(),
+    "item-knn": lambda _seed: ItemKNN(),
+    "bpr-mf": lambda seed: BPRMF(seed=seed),
+    "markov": lambda _seed: MarkovChain(),
+    "fpmc": lambda seed: FactorisedTransitions(seed=seed),
+    "vs-knn": lambda _seed: VSKNN(),
+    "stan": lambda _seed: STAN(),
+}
+"""Name → a new rival with its default settings, from a seed; those that draw nothing at random ignore the seed."""
+
+
+def make_baseline(name: str, seed: int = 0) -> Baseline:
+    """A rival by its name, not yet fitted.
+
+    Raises:
+        TrainingError: there is none of this name.
+    """
+    if name not in BASELINES:
+        raise TrainingError(f"there is no method {name!r}: choose from {', '.join(BASELINES)}")
+    return BASELINES[name](seed)

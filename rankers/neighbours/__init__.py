@@ -1,0 +1,1 @@
+"""Neighbourhood methods: items of the training sessions that are most like a session so far."""

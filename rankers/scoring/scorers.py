@@ -1,0 +1,200 @@
+"""Scorers: the last layer's output of some sessions in, their best items out.
+
+Every scorer keeps one contract, `Scorer`, and passes one shared test. `exact_scorer` chooses by device.
+"""
+
+from abc import abstractmethod
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from rankers.compiled import compiled
+from rankers.scoring.topk import (
+    BLOCK,
+    ITEMS,
+    NOTHING,
+    best_of_blocks,
+    block_maxima,
+    block_top_k,
+    quantised_block_maxima,
+)
+
+PANEL = 1024
+"""Items scored at a time on the CPU: a panel of weights and its scores of ROWS sessions stay in a cache of 1 MB."""
+
+ROWS = 128
+"""Sessions scored at a time on the CPU, for the same reason; 64 with panels of 2048 measured a tenth slower."""
+
+ROUNDING = 2.0**-22
+"""How far two float32 sums of h products may differ, as a share of h times both lengths; twice what theory allows."""
+
+OUTPUT_LEVELS, WEIGHT_LEVELS = 127, 63
+"""Largest int8 values. Without VNNI a CPU adds two products in 16 bits, which 2 · 255 · 64 just fits."""
+
+T = TypeVar("T", bound=np.generic)
+
+
+class Scorer(Protocol):
+    """Finds the best items. I items, h hidden units, scores h·Wyᵀ + By (`rankers.gru4rec.network`)."""
+
+    def best(self, output: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best items of each session, best first.
+
+        Args:
+            output: (B, h) float32 on the scorer's device.
+            k: how many, at most I.
+
+        Returns:
+            rows of the network (B, k) and their scores (B, k).
+        """
+        ...
+
+
+def exact_scorer(weight: Tensor, bias: Tensor) -> Scorer:
+    """The fastest exact scorer for the device that the weights are on.
+
+    Args:
+        weight: Wy, (I, h) float32.
+        bias: By, (I,) float32.
+    """
+    if weight.device.type != "cpu":
+        return DeviceScorer(weight, bias)
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":  # with AVX2, int8 products are slower than float32 ones
+        return QuantisedScorer(weight, bias)
+    return PanelScorer(weight, bias)
+
+
+class DeviceScorer:
+    """Exact, on any device: one product, then the top k by block maxima."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        padding = -len(bias) % BLOCK
+        self._weight = functional.pad(weight, (0, 0, 0, padding))  # (I', h)
+        self._bias = functional.pad(bias, (0, padding), value=-torch.inf)  # (I',)
+
+    def best(self, output: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See `Scorer`."""
+        columns, values = self.search(output, k)
+        return columns.cpu().numpy(), values.cpu().numpy()
+
+    @torch.inference_mode()
+    def search(self, output: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The same, left on the device: rows of the network (B, k) and their scores (B, k)."""
+        scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
+        values, columns = block_top_k(scores, k)  # (B, k) each
+        return columns, values
+
+
+class BlockScorer:
+    """On the CPU: bounds of what the blocks of items score at most, then the scores of the few blocks that matter.
+
+    Panels of items are bounded while their scores are in the cache. The last step gives the scores, always by the same
+    sum, and the order; so an answer depends neither on the other rows nor on the kernel that the product goes through.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight, self._bias = weight.contiguous().numpy(), bias.contiguous().numpy()
+
+    def best(self, output: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """See `Scorer`."""
+        outputs = output.contiguous().numpy()  # (B, h)
+        values, rows = np.empty((len(outputs), k), dtype=np.float32), np.empty((len(outputs), k), dtype=np.int64)
+        blocks = -(-len(self._bias) // ITEMS)
+        for at in range(0, len(outputs), ROWS):
+            part = outputs[at : at + ROWS]
+            bounds = np.empty((len(part), blocks), dtype=np.float32)
+            self._bound(part, bounds)
+            best_of_blocks(bounds, part, self._weight, self._bias, values[at : at + ROWS], rows[at : at + ROWS])
+        return rows, values
+
+    @abstractmethod
+    def _bound(self, output: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
+        """Write for outputs (B, h) what no item of a block scores above, (B, blocks)."""
+
+
+class PanelScorer(BlockScorer):
+    """Exact: float32 products. The bias is a column of the product: outputs get a 1 behind them."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(weight, bias)
+        table = np.concatenate([self._weight, self._bias[:, np.newaxis]], axis=1)  # (I, h + 1)
+        self._slack = ROUNDING * table.shape[1] * np.linalg.norm(table, axis=1).max()
+        padding = np.zeros((-len(table) % ITEMS, table.shape[1]), dtype=np.float32)
+        padding[:, -1] = NOTHING
+        self._panels = [np.ascontiguousarray(panel.T) for panel in _panels(np.concatenate([table, padding]))]
+
+    def _bound(self, output: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
+        outputs = np.concatenate([output, np.ones((len(output), 1), dtype=np.float32)], axis=1)  # (B, h + 1)
+        slack = self._slack * np.linalg.norm(outputs, axis=1)  # (B,)
+        for number, panel in enumerate(self._panels):
+            block_maxima(np.dot(outputs, panel), slack, number * PANEL // ITEMS, bounds)
+
+
+class QuantisedScorer(BlockScorer):
+    """int8 products, then float32 scores: exact, as the bounds allow for all that rounding to int8 can do.
+
+    Outputs x and each item's weights w are scaled to whole numbers by their own largest value; x = x̂ + δ, w = ŵ + ε. By
+    Cauchy and Schwarz |x·w − x̂·ŵ| ≤ |x||ε| + |δ||w| + |δ||ε|.
+
+    Args:
+        exact: whether that whole bound is allowed for. Errors fall on both sides, so hardly any goes beyond 3/√h of it:
+            allowing for that much is a little faster, and nearly always as exact.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, exact: bool = True) -> None:
+        super().__init__(weight, bias)
+        self._allowed = 1.0 if exact else min(1.0, 3 / weight.shape[1] ** 0.5)
+        table = np.pad(self._weight, ((0, -len(self._weight) % ITEMS), (0, 0)))  # (I', h)
+        highest = self._bias + ROUNDING * table.shape[1] * np.abs(self._bias)  # (I,)
+        biases = np.pad(highest, (0, len(table) - len(highest)), constant_values=NOTHING)  # (I',)
+        quantised, scales, lengths, errors = _quantise(table, WEIGHT_LEVELS)
+        self._length, self._error = (lengths / scales).max(), (errors / scales).max()
+        self._panels = [
+            (torch.from_numpy(panel).T.contiguous(), item_scales, item_biases)
+            for panel, item_scales, item_biases in zip(
+                _panels(quantised), _panels(scales), _panels(biases), strict=True
+            )
+        ]
+
+    def _bound(self, output: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
+        quantised, scales, lengths, errors = _quantise(output, OUTPUT_LEVELS)  # (B, h) int8, (B,) each
+        slack = self._allowed * (lengths * self._error + errors * (self._length + self._error))  # (B,)
+        slack += ROUNDING * output.shape[1] * lengths * self._length
+        outputs = torch.from_numpy(quantised)
+        for number, (panel, item_scales, biases) in enumerate(self._panels):
+            products = torch._int_mm(outputs, panel).numpy()  # (B, n) int32
+            quantised_block_maxima(products, scales, slack, item_scales, biases, number * PANEL // ITEMS, bounds)
+
+
+def _panels(table: NDArray[T]) -> list[NDArray[T]]:
+    """Rows of a table (I', …) in panels; in each, the first item of every block, then the second ones, …"""
+    parts = [table[at : at + PANEL] for at in range(0, len(table), PANEL)]
+    return [np.concatenate([part[place::ITEMS] for place in range(ITEMS)]) for part in parts]
+
+
+@compiled
+def _quantise(
+    rows: NDArray[np.float32], levels: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Whole numbers (n, h), each row's scale (n,), its length (n,) and the length of its rounding errors (n,)."""
+    quantised = np.empty(rows.shape, dtype=np.int8)
+    scales = np.empty(len(rows), dtype=np.float32)
+    lengths, errors = np.empty_like(scales), np.empty_like(scales)
+    for number in range(len(rows)):
+        row = rows[number]
+        largest = np.float32(1e-12)
+        for unit in range(len(row)):
+            largest = max(largest, abs(row[unit]))
+        scale = np.float32(largest / levels)
+        length, error = np.float32(0), np.float32(0)
+        for unit in range(len(row)):
+            whole = np.rint(row[unit] / scale)
+            quantised[number, unit] = np.int8(whole)
+            length += row[unit] * row[unit]
+            error += (row[unit] - whole * scale) ** 2
+        scales[number], lengths[number], errors[number] = scale, np.sqrt(length), np.sqrt(error)
+    return quantised, scales, lengths, errors

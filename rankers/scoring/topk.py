@@ -1,0 +1,179 @@
+"""The best k of many scores, without sorting what cannot be among them.
+
+A plain top-k over all items costs more than the matrix product that made the scores. Taking the maximum of each block
+of items first is one pass over memory; the k best items lie in the k blocks with the highest maxima, so only those
+blocks are searched. Exact.
+
+The columns of a block lie far apart: with N/BLOCK blocks, block i is made of the columns i, i + N/BLOCK, …, so that
+the maxima of neighbouring blocks are taken side by side in vector registers.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rankers.compiled import compiled_for_numbers
+
+BLOCK = 16
+"""Columns in a block of `block_top_k`: 16 and 32 measured alike, 8 and 64 slower (`benchmarks/topk.py`)."""
+
+ITEMS = 8
+"""Items in a block of the CPU's functions: 4 measured alike, 16 slower: all items of a promising block are scored."""
+
+NOTHING = np.float32(-3.0e38)
+"""Below every score: where less than k were found."""
+
+
+def block_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row, best first; for any device.
+
+    Args:
+        scores: (B, N) float, N a multiple of BLOCK; fill up with -inf.
+        k: how many, at most N.
+
+    Returns:
+        values (B, k) and columns (B, k) int64.
+    """
+    rows, columns = scores.shape
+    blocks = columns // BLOCK
+    if blocks <= k:
+        best = torch.topk(scores, k)
+        return best.values, best.indices
+    grouped = scores.view(rows, BLOCK, blocks)  # (B, BLOCK, blocks)
+    best_blocks = torch.topk(grouped.amax(dim=1), k, sorted=False).indices  # (B, k)
+    candidates = grouped.gather(2, best_blocks.unsqueeze(1).expand(rows, BLOCK, k))  # (B, BLOCK, k)
+    values, places = torch.topk(candidates.reshape(rows, BLOCK * k), k)  # (B, k) each
+    block = best_blocks.gather(1, places % k)  # (B, k)
+    return values, places // k * blocks + block
+
+
+@compiled_for_numbers
+def block_maxima(
+    scores: NDArray[np.float32], slack: NDArray[np.float32], first: int, bounds: NDArray[np.float32]
+) -> None:
+    """What no item of a block scores above, from its scores.
+
+    Args:
+        scores: (B, n) float32, n a multiple of ITEMS.
+        slack: (B,), what to add: how far off the scores may be.
+        first: number of the first of these blocks.
+        bounds: (B, blocks) float32, of all items; n / ITEMS of each row are written.
+    """
+    blocks = scores.shape[1] // ITEMS
+    for row in range(scores.shape[0]):
+        mine, more, above = scores[row], slack[row], bounds[row, first : first + blocks]
+        for block in range(blocks):
+            highest = mine[block]
+            for place in range(1, ITEMS):
+                highest = max(highest, mine[block + place * blocks])
+            above[block] = highest + more
+
+
+@compiled_for_numbers
+def quantised_block_maxima(
+    products: NDArray[np.int32],
+    scales: NDArray[np.float32],
+    slack: NDArray[np.float32],
+    item_scales: NDArray[np.float32],
+    biases: NDArray[np.float32],
+    first: int,
+    bounds: NDArray[np.float32],
+) -> None:
+    """`block_maxima` for scores (product · scale + slack) · item scale + bias of integer products.
+
+    Args:
+        products: (B, n) int32, n a multiple of ITEMS.
+        scales: (B,).
+        slack: (B,), how far off product · scale may be.
+        item_scales: (n,).
+        biases: (n,).
+        first: number of the first of these blocks.
+        bounds: (B, blocks) float32, of all items; n / ITEMS of each row are written.
+    """
+    blocks = products.shape[1] // ITEMS
+    for row in range(products.shape[0]):
+        mine, above = products[row], bounds[row, first : first + blocks]
+        scale, more = scales[row], slack[row]
+        for block in range(blocks):
+            highest = (np.float32(mine[block]) * scale + more) * item_scales[block] + biases[block]
+            for place in range(1, ITEMS):
+                at = block + place * blocks
+                highest = max(highest, (np.float32(mine[at]) * scale + more) * item_scales[at] + biases[at])
+            above[block] = highest
+
+
+@compiled_for_numbers
+def best_of_blocks(
+    bounds: NDArray[np.float32],
+    output: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    values: NDArray[np.float32],
+    items: NDArray[np.int64],
+) -> None:
+    """The k best items of each session, from the scores of those blocks alone whose bound reaches the k-th best.
+
+    Equal scores go by item number, so the answer does not depend on how tight the bounds are, nor on the other rows.
+
+    Args:
+        bounds: (B, blocks), above every score in a block; block i holds the items from ITEMS · i on. Overwritten.
+        output: (B, h) float32.
+        weight: (I, h) float32.
+        bias: (I,) float32.
+        values: (B, k) float32, k at most I, written.
+        items: (B, k) int64, written.
+    """
+    k = values.shape[1]
+    highest = np.empty(k, dtype=np.float32)
+    promising = np.empty(k, dtype=np.int64)
+    values[:] = NOTHING
+    items[:] = 0
+    for row in range(bounds.shape[0]):
+        mine, state, best, numbers = bounds[row], output[row], values[row], items[row]
+        highest[:] = NOTHING
+        promising[:] = -1
+        for block in range(mine.shape[0]):
+            if mine[block] > highest[k - 1]:
+                _insert(mine[block], block, highest, promising)
+        for place in range(k):  # the most promising first: hardly any other reaches the k-th best then
+            block = promising[place]
+            if block >= 0 and highest[place] >= best[k - 1]:
+                _search(block, state, weight, bias, best, numbers)
+                mine[block] = NOTHING
+        for other in range(mine.shape[0]):
+            if mine[other] >= best[k - 1]:
+                _search(other, state, weight, bias, best, numbers)
+
+
+@compiled_for_numbers
+def _search(
+    block: int,
+    state: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    best: NDArray[np.float32],
+    numbers: NDArray[np.int64],
+) -> None:
+    first, last = block * ITEMS, best.shape[0] - 1
+    rows, scores = weight[first : first + ITEMS], np.empty(ITEMS, dtype=np.float32)
+    for place in range(rows.shape[0]):
+        score = bias[first + place]
+        for unit in range(state.shape[0]):
+            score += state[unit] * rows[place, unit]
+        scores[place] = score
+    for place in range(rows.shape[0]):
+        score, item = scores[place], first + place
+        if score > best[last] or (score == best[last] and item < numbers[last]):
+            _insert(score, item, best, numbers)
+
+
+@compiled_for_numbers
+def _insert(score: np.float32, number: int, best: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    place = best.shape[0] - 1
+    while place > 0 and (best[place - 1] < score or (best[place - 1] == score and numbers[place - 1] > number)):
+        best[place] = best[place - 1]
+        numbers[place] = numbers[place - 1]
+        place -= 1
+    best[place] = score
+    numbers[place] = number

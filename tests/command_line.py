@@ -1,0 +1,79 @@
+"""`nextclick …` in this process (`nextclick`), or as a process of its own against a deployment (`command_line`)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from nextclick.cli import main
+from schemas.settings import PREFIX, Settings
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def nextclick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line, run in this process and in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["nextclick", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+class CommandLine:
+    """Runs commands in a directory of their own, with nothing but the given settings in the environment."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def start(self, *arguments: str, settings: Settings | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from nextclick.cli import main; main()", *arguments],
+            cwd=self.directory,
+            env=_environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, settings: Settings | None = None) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        process = self.start(*arguments, settings=settings)
+        try:
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return process.returncode, output, errors
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+def _environment(settings: Settings | None) -> dict[str, str]:
+    """The environment that makes a process use these settings."""
+    names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    if settings is not None:
+        for field in ("broker", "app_id", "partitions", "replication", "data_dir", "models_uri"):
+            names[PREFIX + field.upper()] = str(getattr(settings, field))
+        for field in ("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic"):
+            names[PREFIX + field.upper()] = getattr(settings, field)
+    return {**names, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,102 @@
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from messaging.clients import admin
+from messaging.contracts import TopicContract, topic_contracts
+from messaging.topics import check_topics, create_topics, existing_topics, topic_differences
+from schemas.errors import BrokerError, TopicError
+from schemas.settings import Settings
+
+
+def test_topics_creates_every_topic_as_the_settings_say_and_again_changes_nothing(
+    command_line: Any, bare_settings: Settings
+) -> None:
+    async def found() -> dict[str, TopicContract]:
+        async with admin(bare_settings) as client:
+            return await existing_topics(client, [contract.name for contract in topic_contracts(bare_settings)])
+
+    first, again = (command_line.run("topics", settings=bare_settings) for _ in range(2))
+    assert (first[0], first[1].count("created"), again[0], again[1].count("as it should be")) == (0, 5, 0, 5)
+    existing = asyncio.run(found())
+    for contract in topic_contracts(bare_settings):
+        topic = existing[contract.name]
+        assert (topic.partitions, topic.replication) == (contract.partitions, contract.replication)
+        assert contract.config.items() <= topic.config.items()
+    asyncio.run(check_topics(bare_settings))
+
+
+def test_another_partition_count_is_named_and_fails(command_line: Any, kafka_settings: Settings) -> None:
+    wider = kafka_settings.model_copy(update={"partitions": 6})
+    code, output, errors = command_line.run("topics", settings=wider)
+    assert (code, output.count("different"), errors.count("\n")) == (1, 4, 1)
+    assert f"topic '{wider.clicks_topic}': it has 4 partitions, the settings say 6" in errors
+    with pytest.raises(TopicError, match="it has 4 partitions, the settings say 6"):
+        asyncio.run(check_topics(wider))
+
+
+def test_another_retention_is_told_but_stops_no_worker(command_line: Any, kafka_settings: Settings) -> None:
+    days = kafka_settings.clicks_retention.days
+    asyncio.run(set_retention(kafka_settings, timedelta(days=1)))
+    code, output, errors = command_line.run("topics", settings=kafka_settings)
+    assert (code, output.count("different")) == (1, 1)
+    assert f"its retention.ms is 86400000, the settings say {days * 86_400_000}" in errors
+    asyncio.run(check_topics(kafka_settings))
+
+
+async def set_retention(settings: Settings, retention: timedelta) -> None:
+    value = str(round(retention.total_seconds() * 1000))
+    async with admin(settings) as client:
+        await client.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, settings.clicks_topic, {"retention.ms": value})]
+        )
+
+
+def test_a_missing_topic_says_how_to_create_it(bare_settings: Settings) -> None:
+    with pytest.raises(TopicError, match=rf"no topic '{bare_settings.clicks_topic}', .*`nextclick topics`"):
+        asyncio.run(check_topics(bare_settings))
+
+
+def test_a_topic_that_kafka_refuses_is_named(bare_settings: Settings) -> None:
+    async def create() -> None:
+        async with admin(bare_settings) as client:
+            await create_topics(client, [TopicContract(bare_settings.clicks_topic, 1, 7)])
+
+    with pytest.raises(TopicError, match=rf"'{bare_settings.clicks_topic}' cannot be created: .*replication"):
+        asyncio.run(create())
+
+
+@pytest.mark.parametrize("command", [["topics"], ["recommendations"], ["produce", "clicks.csv"]])
+def test_without_a_broker_every_command_says_so_at_once(
+    command_line: Any, command: list[str], free_port: int, tmp_path: Path
+) -> None:
+    (tmp_path / "clicks.csv").write_text("session_id,item_id,timestamp\n1,2,3\n")
+    nobody = Settings(_env_file=None, broker=f"127.0.0.1:{free_port}")
+    code, output, errors = command_line.run(*command, settings=nobody)
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert f"no Kafka broker answers at 127.0.0.1:{free_port} (NEXTCLICK_BROKER)" in errors
+    assert "nextclick broker" in errors
+
+
+async def test_a_port_that_listens_but_is_no_kafka_does_not_hang() -> None:
+    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    begin = time.monotonic()
+    with pytest.raises(BrokerError, match="no Kafka broker answers"):
+        async with admin(Settings(_env_file=None, broker=f"127.0.0.1:{port}")):
+            pass
+    assert time.monotonic() - begin < 8
+    server.close()
+
+
+def test_clean_up_policies_are_compared_without_their_order() -> None:
+    contract = TopicContract("t", 1, 1, {"cleanup.policy": "compact,delete"})
+    assert topic_differences(contract, TopicContract("t", 1, 1, {"cleanup.policy": "delete,compact"})) == []
+    assert topic_differences(contract, TopicContract("t", 1, 1, {"cleanup.policy": "delete"})) == [
+        "its cleanup.policy is delete, the settings say compact,delete"
+    ]

@@ -1,0 +1,122 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.config import FitConfig
+from trainer.objective.losses import bpr_max, cross_entropy, logq_correction, pairwise_loss
+
+Naive = Callable[[list[float], int], float]
+
+
+def sigma(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def naive_cross_entropy(r: list[float], i: int) -> float:
+    return -math.log(math.exp(r[i]) / sum(math.exp(value) for value in r))
+
+
+def naive_bpr(r: list[float], i: int) -> float:
+    return sum(-math.log(sigma(r[i] - r_j)) for r_j in r) / len(r)
+
+
+def naive_top1(r: list[float], i: int) -> float:
+    return sum(sigma(r_j - r[i]) + sigma(r_j**2) for r_j in r) / len(r) - sigma(r[i] ** 2) / len(r)
+
+
+def weights(r: list[float], i: int) -> list[float]:
+    total = sum(math.exp(r_j) for j, r_j in enumerate(r) if j != i)
+    return [math.exp(r_j) / total if j != i else 0.0 for j, r_j in enumerate(r)]
+
+
+def naive_bpr_max(r: list[float], i: int, bpreg: float, elu: float) -> float:
+    r = [r_j if r_j > 0 or not elu else elu * (math.exp(r_j) - 1) for r_j in r]
+    s = weights(r, i)
+    ranking = -math.log(sum(s_j * sigma(r[i] - r_j) for s_j, r_j in zip(s, r, strict=True)))
+    return ranking + bpreg * sum(s_j * r_j**2 for s_j, r_j in zip(s, r, strict=True))
+
+
+def naive_top1_max(r: list[float], i: int) -> float:
+    s = weights(r, i)
+    return sum(s_j * (sigma(r_j - r[i]) + sigma(r_j**2)) for s_j, r_j in zip(s, r, strict=True))
+
+
+LOSSES = [
+    ({"loss": "bpr"}, naive_bpr),
+    ({"loss": "top1"}, naive_top1),
+    ({"loss": "top1-max"}, naive_top1_max),
+    ({"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5}, partial(naive_bpr_max, bpreg=0.7, elu=0.5)),
+    ({"loss": "bpr-max", "bpreg": 0.0, "elu": 0.0}, partial(naive_bpr_max, bpreg=0.0, elu=0.0)),
+]
+
+
+@pytest.mark.parametrize(("options", "naive"), LOSSES)
+@pytest.mark.parametrize("columns", [3, 8])  # in-batch negatives alone, and five samples beside them
+def test_a_pairwise_loss_and_its_gradient(options: dict[str, object], naive: Naive, columns: int) -> None:
+    scores = np.random.default_rng(0).normal(size=(3, columns), scale=1.5)
+    loss = pairwise_loss(replace(FitConfig(), **options))
+    check(loss, naive, scores)
+
+
+def check(loss: Callable[[torch.Tensor], torch.Tensor], naive: Naive, scores: np.ndarray) -> None:
+    """Values against the formula, batched and row by row, and gradients against finite differences of the formula."""
+    tensor = torch.tensor(scores, requires_grad=True)
+    values = loss(tensor)
+    assert values.tolist() == pytest.approx([naive(row.tolist(), i) for i, row in enumerate(scores)])
+    (gradient,) = torch.autograd.grad(values.sum(), tensor)
+    step = 1e-6
+    for i, j in np.ndindex(scores.shape):
+        low, high = scores[i].copy(), scores[i].copy()
+        low[j] -= step
+        high[j] += step
+        slope = (naive(high.tolist(), i) - naive(low.tolist(), i)) / (2 * step)
+        assert gradient[i, j].item() == pytest.approx(slope, abs=1e-7)
+    assert torch.autograd.gradcheck(loss, tensor)
+
+
+def test_cross_entropy_and_its_gradient() -> None:
+    random = np.random.default_rng(0)
+    scores, correction = random.normal(size=(3, 8)), random.normal(size=8)
+
+    def corrected(r: list[float], i: int) -> float:
+        return naive_cross_entropy([r_j - c for r_j, c in zip(r, correction, strict=True)], i)
+
+    check(lambda scores: cross_entropy(scores, torch.tensor(correction)), corrected, scores)
+    check(cross_entropy, naive_cross_entropy, scores)
+
+
+@pytest.mark.parametrize("options", [options for options, _ in LOSSES])
+def test_huge_scores_and_missing_negatives_give_finite_losses(options: dict[str, object]) -> None:
+    loss = pairwise_loss(replace(FitConfig(), **options))
+    huge = torch.tensor([[1e4, -1e4, 1e4], [1e4, -1e4, 0]], requires_grad=True)
+    alone = torch.tensor([[3.0]], requires_grad=True)
+    for scores in (huge, alone):
+        values = loss(scores)
+        assert values.isfinite().all()
+        (gradient,) = torch.autograd.grad(values.sum(), scores)
+        assert gradient.isfinite().all()
+    assert gradient.item() == 0
+
+
+def test_a_target_far_above_its_negatives_is_no_loss() -> None:
+    assert bpr_max(torch.tensor([[200.0, 0.0, 1.0]]), bpreg=0.0, elu=0.0).tolist() == [0]
+
+
+def test_cross_entropy_of_huge_scores_is_finite() -> None:
+    assert cross_entropy(torch.tensor([[1e4, -1e4], [1e4, -1e4]])).tolist() == [0, 2e4]
+
+
+def test_correction_differs_between_targets_and_samples() -> None:
+    support = torch.tensor([10.0, 20.0, 10.0, 40.0], dtype=torch.float64)
+    expected = [0.5 * math.log(10), 0.5 * math.log(20), 0.5 * math.log(10**0.75), 0.5 * math.log(40**0.75)]
+    assert logq_correction(support, targets=2, logq=0.5, alpha=0.75).tolist() == pytest.approx(expected)
+
+
+def test_cross_entropy_is_no_pairwise_loss() -> None:
+    with pytest.raises(ValueError, match=r"loss is 'cross-entropy': choose one of bpr, top1, top1-max or bpr-max"):
+        pairwise_loss(FitConfig())

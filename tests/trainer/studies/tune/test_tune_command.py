@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clicklog.click_files import read_click_file
+from clicklog.items import ItemIndex
+from clicklog.sessions import sessions_of
+from clicklog.splits import newest_share
+from rankers.bundle import read_bundle
+from tests.command_line import Command
+from trainer.config import FitConfig, TrainConfig
+from trainer.evaluation.full_ranking import evaluate
+from trainer.settings_file import read_train_config
+from trainer.studies.tune import search as module
+from trainer.train import train
+
+
+@pytest.fixture
+def tune(nextclick: Command, shop_file: Path, tmp_path: Path) -> Command:
+    (tmp_path / "base.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 3\nhidden = 8\nlearning-rate = 0.1\n")
+    return lambda *arguments: nextclick(
+        "tune", "--clicks", shop_file, "--config", "base.toml", "--search", "learning-rate=0.0001..0.5", *arguments
+    )
+
+
+def test_what_is_found_can_be_trained(tune: Command, nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    code, output, errors = tune("--split", "train", "--trials", 4)
+    assert code == 0, errors
+    assert errors.count("trial ") >= 4
+    found = read_train_config(tmp_path / "best.toml")
+    assert found.hidden == 8
+    assert found.fit.samples == 16
+    assert "Recall@20" in output
+    code, _, errors = nextclick(
+        "train", "--clicks", shop_file, "--split", "train", "--config", "best.toml", "--out", "bundle"
+    )
+    assert code == 0, errors
+    assert read_bundle(tmp_path / "bundle").settings["learning_rate"] == found.fit.learning_rate
+
+
+def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
+    """The networks are judged with the weights of their epoch, on the newest tenth of the sessions."""
+    code, output, errors = tune("--split", "train", "--trials", 1, "--metric", "mrr")
+    assert code == 0, errors
+    clicks = read_click_file(shop_file, ["train"])
+    older, newer = newest_share(clicks.frame, 0.1)
+    assert older["session_id"].n_unique() == 216
+    best = read_train_config(tmp_path / "best.toml", TrainConfig(FitConfig(seed=0), device="cpu"))
+    bundle, _ = train(type(clicks)(older, "older"), best)
+    figures = evaluate(bundle.network, sessions_of(newer, ItemIndex(bundle.items, bundle.support)))
+    assert f"MRR@20 {figures.mrr[20]:.4f} in trial 0" in output
+
+
+def test_the_file_has_the_best_trial_and_not_the_first(tune: Command, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 3\nlearning-rate = 0.0001\n")
+    code, output, errors = tune("--trials", 6)
+    assert code == 0, errors
+    found = read_train_config(tmp_path / "best.toml")
+    assert found.fit.learning_rate > 0.001
+    assert f"learning-rate = {found.fit.learning_rate:.4g}" in output
+    assert f"epoch {found.fit.epochs}" in output
+
+
+def test_the_first_trial_is_the_config_itself(tune: Command) -> None:
+    _, output, errors = tune("--trials", 1)
+    assert "trial 0: Recall@20" in errors
+    assert "learning-rate 0.1" in errors
+    assert "learning-rate = 0.1" in output
+
+
+def test_a_stopped_search_goes_on(tune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = module._run
+    made: list[float] = []
+
+    def stopped(*arguments: object) -> object:
+        if len(made) == 3:
+            made.append(0)
+            raise KeyboardInterrupt
+        result = run(*arguments)  # type: ignore[arg-type]
+        made.append(arguments[1].params["learning-rate"])  # type: ignore[attr-defined]
+        return result
+
+    monkeypatch.setattr(module, "_run", stopped)
+    assert tune("--trials", 5)[0] == 130
+    code, _, errors = tune("--trials", 5)
+    assert code == 0, errors
+    assert len(made) == 6, "three before, the stopped one, two after"
+    rates = [rate for rate in made if rate]
+    assert len(set(rates)) == len(rates), "a search that goes on proposes no trial again"
+    assert tune("--trials", 5)[0] == 0
+    assert len(made) == 6
+
+
+def test_a_trial_that_diverges_is_no_end(tune: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = module.fit
+
+    def diverging(network, sessions, support, config, progress, after_epoch):  # type: ignore[no-untyped-def]
+        if config.learning_rate != 0.1:
+            raise module.TrainingError("the loss is nan")
+        fit(network, sessions, support, config, progress, after_epoch=after_epoch)
+
+    monkeypatch.setattr(module, "fit", diverging)
+    code, output, errors = tune("--trials", 3)
+    assert code == 0, errors
+    assert "trial 1: diverged, given up" in errors
+    assert "in trial 0" in output
+
+
+def test_poor_trials_are_given_up(tune: Command) -> None:
+    code, _, errors = tune("--trials", 12, "--epochs", 4)
+    assert code == 0, errors
+    assert ", given up: learning-rate" in errors
+
+
+def test_the_test_split_has_no_part(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    frame = pl.read_parquet(shop_file)
+    frame.filter(pl.col("split") == "train").write_parquet(tmp_path / "train.parquet")
+    arguments = ["--config", "base.toml", "--search", "momentum=0..0.5", "--trials", 2]
+    _, whole, _ = nextclick("tune", "--clicks", shop_file, "--split", "train", "--journal", "a", *arguments)
+    _, alone, _ = nextclick("tune", "--clicks", "train.parquet", "--journal", "b", *arguments)
+    assert whole.splitlines()[:-1] == alone.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--search", "rate=1..2"], "'rate' cannot be searched"),
+        (["--journal", "."], ". cannot be used as a journal of trials"),
+        (["--journal", "base.toml"], "base.toml cannot be used as a journal of trials"),
+        (["--validation", "0.001"], "leaves none on one side"),
+        (["--config", "none.toml"], "none.toml cannot be read"),
+        (["--out", "no/folder.toml", "--trials", "1"], "no/folder.toml cannot be written"),
+        (["--device", "tpu"], "device 'tpu'"),
+    ],
+)
+def test_a_failure_is_one_line(tune: Command, arguments: list[str], message: str) -> None:
+    code, _, errors = tune(*arguments)
+    assert code == 1
+    assert message in errors
+    assert errors.strip().splitlines()[-1].startswith("nextclick: ")
+
+
+def test_a_journal_of_another_search_is_refused(tune: Command) -> None:
+    assert tune("--trials", 1)[0] == 0
+    code, _, errors = tune("--trials", 2, "--validation", 0.2)
+    assert code == 1
+    assert "tune.journal holds the trials of another search" in errors

@@ -1,0 +1,182 @@
+"""The way into the compiled kernel: a network's weights to its layout and back."""
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Barrier, Lock
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, they would miss the limit below
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from rankers.gru4rec.network import GRU4Rec, Layer
+from trainer.backends.compiled_cpu.layout import Floats, Items, Model, Options, StepPlan, Team
+from trainer.backends.compiled_cpu.losses import NAMES
+from trainer.backends.compiled_cpu.step import walk
+from trainer.backends.compiled_cpu.workspace import PARTS, parts_of, workspace
+from trainer.batches.session_parallel import Schedule
+from trainer.config import FitConfig
+from trainer.objective.negatives import NegativeSampler, stream_key
+
+VECTOR = 8  # float32 numbers; rows are a multiple of it
+LINE = 16  # those of a cache line
+
+BLAS = Lock()
+"""Held while a kernel runs: how many threads a product takes is one number for the whole process."""
+
+
+class CompiledCpuBackend:
+    """A `TrainingBackend` that trains a network's weights in a layout of its own, until `write`."""
+
+    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> None:
+        self.network = network
+        self.config = config
+        self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
+        self.model = _read(network, config.batch_size)
+        corrects = config.loss == "cross-entropy"
+        strength = config.logq if corrects else 0.0
+        self.items = Items(
+            keep=self.sampler.keep,
+            choice=np.stack([np.arange(len(support)), self.sampler.alias], axis=1).astype(np.int32),
+            target_weight=(support**-strength).astype(np.float32),
+            sample_weight=(support ** (-strength * config.sample_alpha)).astype(np.float32),
+            slot=np.full(len(support), -1, dtype=np.int32),
+        )
+        self.options = Options(
+            loss=NAMES.index(config.loss),
+            bpreg=np.float32(config.bpreg),
+            elu=np.float32(config.elu),
+            learning_rate=np.float32(config.learning_rate),
+            momentum=np.float32(config.momentum),
+            dropout_embedding=np.float32(config.dropout_embedding),
+            dropout_hidden=np.float32(config.dropout_hidden),
+            lanes=config.batch_size,
+            samples=config.samples,
+            parts=parts_of(config.batch_size),
+            negatives_key=np.uint64(self.sampler.key),
+            dropout_key=np.uint64(stream_key(config.seed, "dropout")),
+        )
+        h, width = self.model.hidden.shape[1], self.model.rows.shape[2]
+        self.workspace = workspace(config.batch_size, config.samples, h, width)
+        self.blas = ThreadpoolController().select(user_api="blas")
+        with BLAS:
+            cores = [library.num_threads for library in self.blas.lib_controllers] or [1]
+        self.threads = min(self.options.parts, *cores)
+        self.pool = ThreadPoolExecutor(PARTS)  # it starts a thread when one is needed
+        self.drawn = 0  # negatives, before this epoch
+        self.events = 0  # trained before this epoch
+        self.steps_done = 0  # of this epoch
+        self.events_done = 0
+        self.summed = 0.0
+
+    def begin_epoch(self) -> None:
+        """As `Path`."""
+        self.drawn += self.steps_done * self.config.samples
+        self.events += self.events_done
+        self.steps_done = self.events_done = 0
+        self.summed = 0.0
+        self.model.hidden[:] = 0
+
+    def run(self, schedule: Schedule, first: int, last: int) -> None:
+        """As `Path`."""
+        plan = StepPlan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
+        with BLAS, self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
+            self.summed += self._walk(plan, first, last)
+        self.steps_done, self.events_done = last, int(schedule.steps[last])
+
+    def _walk(self, plan: StepPlan, first: int, last: int) -> float:
+        """Walk with all threads; returns the summed loss."""
+        arrived = np.zeros(1, dtype=np.int64)
+        everyone_there = Barrier(self.threads)
+
+        def walk_as(thread: int, size: int, to: int) -> float:
+            team = Team(thread, size, np.zeros(1, dtype=np.int64), arrived)
+            model, items, options, room = self.model, self.items, self.options, self.workspace
+            return walk(model, items, plan, options, *room, team, first, to, self.drawn, self.events)
+
+        def walk_with_others(thread: int) -> float:
+            everyone_there.wait()  # for whoever does not come, the others would wait in the kernel for ever
+            return walk_as(thread, self.threads, last)
+
+        if self.threads == 1:
+            return walk_as(0, 1, last)
+        walk_as(0, 1, first)  # no step: compiles in this thread, where it can be interrupted
+        started: list[Future[float]] = []
+        try:
+            for thread in range(self.threads):
+                started.append(self.pool.submit(walk_with_others, thread))  # noqa: PERF401, known also if the next fails
+            return started[0].result()
+        except BaseException:
+            everyone_there.abort()  # of no effect on those who have met
+            raise
+        finally:
+            wait(started)
+
+    @property
+    def known(self) -> tuple[int, float]:
+        """As `Path`."""
+        return self.events_done, self.summed
+
+    @property
+    def loss(self) -> float:
+        """As `Path`."""
+        return self.summed
+
+    def write(self) -> None:
+        """As `Path`."""
+        network, h = self.network, self.network.config.hidden
+        with torch.no_grad():
+            network.output_weight.copy_(torch.from_numpy(self.model.rows[:, 0, :h]))
+            network.output_bias.copy_(torch.from_numpy(self.model.rows[:, 0, h]))
+            begin = 0
+            for parameter in _parameters(network):
+                end = begin + parameter.numel()
+                parameter.copy_(torch.from_numpy(self.model.dense[0, begin:end]).view_as(parameter))
+                begin = end
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """As `Path`; between two epochs."""
+        return {
+            "rows": torch.from_numpy(self.model.rows),
+            "dense": torch.from_numpy(self.model.dense),
+            "drawn": torch.tensor(self.drawn + self.steps_done * self.config.samples),
+            "events": torch.tensor(self.events + self.events_done),
+        }
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None:
+        self.model.rows[:] = state["rows"].numpy()
+        self.model.dense[:] = state["dense"].numpy()
+        self.drawn, self.events = int(state["drawn"]), int(state["events"])
+        self.steps_done = self.events_done = 0
+
+
+def _read(network: GRU4Rec, lanes: int) -> Model:
+    items, h = network.output_weight.shape
+    width = -(-(h + 1) // VECTOR) * VECTOR
+    rows = _aligned((items, 3, width))
+    rows[:, 0, :h] = network.output_weight.detach().numpy()
+    rows[:, 0, h] = network.output_bias.detach().numpy()
+    flat = np.concatenate([parameter.detach().numpy().ravel() for parameter in _parameters(network)])
+    dense = _aligned((3, len(flat)))
+    dense[0] = flat
+    return Model(rows, dense, np.zeros((lanes, h), dtype=np.float32))
+
+
+def _parameters(network: GRU4Rec) -> list[Tensor]:
+    """The layer's parameters in the order of `Model.dense`."""
+    layer = network.layers[0]
+    assert isinstance(layer, Layer)
+    assert layer.input_weight is not None
+    assert layer.candidate_bias is not None
+    return [layer.input_weight, layer.recurrent_weight, layer.bias, layer.candidate_bias]
+
+
+def _aligned(shape: tuple[int, ...]) -> Floats:
+    """Zeros that begin with a cache line."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + LINE, dtype=np.float32)
+    skip = -(memory.ctypes.data // 4) % LINE
+    return memory[skip : skip + size].reshape(shape)

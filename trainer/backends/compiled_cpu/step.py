@@ -1,0 +1,137 @@
+"""One training step, and the walk over a schedule.
+
+A step is a row of phases. Most are cut into P parts, by lanes or by blocks of items, which threads share; between two
+phases they meet. Parts are cut by the step's sizes alone and summed in their order, so the result is the same to the
+last bit with however many threads.
+"""
+
+import math
+
+from rankers.compiled import compiled, compiled_into_callers
+from trainer.backends.compiled_cpu import gru
+from trainer.backends.compiled_cpu.columns import collect
+from trainer.backends.compiled_cpu.layout import Columns, Items, Layer, Model, Options, Output, StepPlan, Team
+from trainer.backends.compiled_cpu.output import block_size, gather, learn, losses, score
+from trainer.backends.compiled_cpu.rows import move
+from trainer.backends.compiled_cpu.threads import barrier
+
+
+@compiled
+def walk(
+    model: Model,
+    items: Items,
+    plan: StepPlan,
+    options: Options,
+    columns: Columns,
+    layer: Layer,
+    out: Output,
+    team: Team,
+    first: int,
+    last: int,
+    drawn: int,
+    events: int,
+) -> float:
+    """Train steps `first` to `last` (exclusive), together with the other threads of the team.
+
+    Args:
+        model: trained in place.
+        items: see there.
+        plan: the schedule of the epoch.
+        options: see there.
+        columns: see `trainer.backends.compiled_cpu.workspace`,
+        layer: as well,
+        out: and this.
+        team: this thread and the others, which call this with the same arguments but their own number.
+        first: step to begin with.
+        last: step to end before.
+        drawn: negatives drawn before step 0 of this epoch.
+        events: events trained before step 0 of this epoch; they number the dropped units.
+
+    Returns:
+        The summed loss of the steps' events, to the first thread.
+    """
+    total = 0.0
+    for number in range(first, last):
+        begin, end = plan.steps[number], plan.steps[number + 1]
+        now = StepPlan(
+            plan.input[begin:end], plan.target[begin:end], plan.lane[begin:end], plan.reset[begin:end], plan.steps
+        )
+        total += step(
+            model, items, now, options, columns, layer, out, team, drawn + number * options.samples, events + begin
+        )
+    return total
+
+
+@compiled_into_callers
+def step(
+    model: Model,
+    items: Items,
+    now: StepPlan,  # the step's events alone
+    options: Options,
+    columns: Columns,
+    layer: Layer,
+    out: Output,
+    team: Team,
+    drawn: int,
+    event: int,
+) -> float:
+    """Train one step; returns the summed loss of its events to the first thread."""
+    b, parts, w = len(now.target), options.parts, layer.output.shape[1]
+    if team.number == 0:
+        collect(columns, items, now.input, now.target, options.samples, options.negatives_key, drawn)
+    barrier(team)
+    scored, count = columns.sizes
+    blocks = -(-scored // block_size(b, w))
+    for part in range(team.number, parts, team.size):
+        gather(model, columns, out, w, *share(count, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        gru.forward(model, layer, columns, out, now.lane, now.reset, options, event, *share(b, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        score(layer, out, b, scored, *share(blocks, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        losses(out, columns, b, scored, options, part, *share(b, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        learn(model, out, layer, columns, b, scored, options, part, *share(blocks, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        gru.backward(model, layer, out, options, part, *share(b, part, parts))
+    barrier(team)
+    for part in range(team.number, parts, team.size):
+        gru.learn(model, layer, options, *share(model.dense.shape[1], part, parts))
+    if team.number > 0:
+        return 0.0  # to the next step's first meeting; until then only the first thread touches columns and rows
+    learn_clicked(model, out, layer, columns, b, options)
+    loss = out.loss.sum()
+    if options.loss == 0:  # the target's own correction
+        for lane in range(b):
+            loss -= math.log(items.target_weight[now.target[lane]])
+    return loss  # type: ignore[no-any-return]
+
+
+@compiled_into_callers
+def share(count: int, part: int, parts: int) -> tuple[int, int]:
+    """The first of a part's share of so many things, and the first of the next part's."""
+    return count * part // parts, count * (part + 1) // parts
+
+
+@compiled_into_callers
+def learn_clicked(model: Model, out: Output, layer: Layer, columns: Columns, b: int, options: Options) -> None:
+    """Move the rows of clicked items, whose gradients come from both ends."""
+    h, w = layer.d_x.shape[1], layer.output.shape[1]
+    scored, count = columns.sizes
+    for slot in range(scored, count):
+        out.d_clicked[columns.waits[slot]] = 0
+    for lane in range(b):
+        out.d_clicked[columns.waits[columns.clicked[lane]], :h] += layer.d_x[lane]
+    for lane in range(b):
+        slot = columns.clicked[lane]
+        if columns.waits[slot] < 0:
+            continue  # moved for another lane
+        used = w if slot < scored else h  # an item that is only clicked has no part in the output bias
+        row, gradient = model.rows[columns.item[slot]], out.d_clicked[columns.waits[slot]]
+        move(row[0, :used], row[1, :used], row[2, :used], gradient[:used], options.learning_rate, options.momentum)
+        columns.waits[slot] = -1

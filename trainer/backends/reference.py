@@ -1,0 +1,173 @@
+"""The plain way to train: one readable step by autograd, for every configuration and device.
+
+It is the reference that the compiled kernel and the GPU's path are checked against, and what several processes use.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from rankers.gru4rec.network import GRU4Rec
+from trainer.batches.session_parallel import Schedule
+from trainer.config import FitConfig
+from trainer.distributed import Process
+from trainer.objective.losses import loss_of
+from trainer.objective.negatives import NegativeSampler
+from trainer.objective.optimisers import optimiser_of
+
+
+class ReferenceBackend:
+    """Trains a network in place, step by step: see `trainer.backends.backend.TrainingBackend`.
+
+    A step gathers the rows of its items, scores, goes back once, and moves what was touched.
+
+    Of several processes each scores the rows of its own lanes, against the targets of all.
+    """
+
+    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, process: Process) -> None:
+        self.network = network
+        self.config = config
+        self.process = process
+        self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
+        self.optimiser = optimiser_of(config)
+        self.device = network.output_weight.device
+        of_items = torch.from_numpy(support).to(self.device, network.output_weight.dtype)  # (I,)
+        self.loss_of = loss_of(config, of_items)
+        self.dense = dict(network.layers.named_parameters())
+        self.hidden = network.initial_state(config.batch_size)  # (B, L, h)
+        self.summed = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.events = 0  # of this epoch
+
+    def begin_epoch(self) -> None:
+        """As `Path`."""
+        self.hidden.zero_()
+        self.summed.zero_()
+        self.events = 0
+
+    def run(self, schedule: Schedule, first: int, last: int) -> None:
+        """As `Path`."""
+        self.events = int(schedule.steps[last])
+        for number in range(first, last):
+            self.summed += self._step(schedule, slice(schedule.steps[number], schedule.steps[number + 1]))
+
+    @property
+    def known(self) -> tuple[int, float]:
+        """As `Path`."""
+        return self.events, self.loss
+
+    @property
+    def loss(self) -> float:
+        """As `Path`."""
+        return self.summed.item()
+
+    def write(self) -> None:
+        """As `Path`: the network is trained in place."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """As `Path`."""
+        kept = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
+        kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return kept | {"drawn": torch.tensor(self.sampler.drawn)} | random_state(self.device)
+
+    @state.setter
+    def state(self, state: dict[str, Tensor]) -> None:
+        self.network.load_state_dict(part_of(state, "network."))
+        optimiser = part_of(state, "optimiser.")
+        self.optimiser.state = {name: tensor.to(self.device) for name, tensor in optimiser.items()}
+        self.sampler.drawn = int(state["drawn"])
+        set_random_state(state, self.device)
+
+    def _step(self, schedule: Schedule, now: slice) -> Tensor:
+        """Train the events `now`; returns the summed loss of their rows."""
+        live = now.stop - now.start  # b
+        own = self.process.own(schedule.lane[now], self.config.batch_size)  # o rows of b
+        lanes = self._tensor(schedule.lane[now][own])  # (o,)
+        before = self.hidden.index_select(0, lanes)  # (o, L, h)
+        before.masked_fill_(self._tensor(schedule.reset[now][own])[:, None, None], 0)
+
+        targets, inputs = schedule.target[now], schedule.input[now]  # (b,) each
+        targets = np.roll(targets, -own.start)  # own first: a row's own target is on the losses' diagonal
+        columns = np.concatenate([targets, self.sampler.draw(self.config.samples)])  # (C,)
+        network = self.network
+        shared = network.embedding is None
+        # Each item's row is gathered once, so that autograd sums the gradients of items that occur more than once.
+        unique, place = np.unique(np.concatenate([columns, inputs]) if shared else columns, return_inverse=True)
+        output_rows, output_place = self._tensor(unique), self._tensor(place)  # (U,), (C,) or (C+b,)
+        weight = _leaf(network.output_weight, output_rows)  # (U, h)
+        bias = _leaf(network.output_bias, output_rows)  # (U,)
+        leaves = [weight, bias]
+        if shared:
+            x = weight.index_select(0, output_place[len(columns) :][own])  # (o, h)
+        else:
+            clicked, input_places = np.unique(inputs, return_inverse=True)
+            input_rows, input_place = self._tensor(clicked), self._tensor(input_places)  # (V,), (b,)
+            leaves.append(_leaf(network.input_table, input_rows))  # (V, d)
+            x = leaves[-1].index_select(0, input_place[own])  # (o, d)
+
+        after = network.advance(
+            x,
+            before,
+            dropout_input=self.config.dropout_embedding,
+            dropout_hidden=self.config.dropout_hidden,
+            dropout=_dropout_of(live, own),
+        )  # (o, L, h)
+        of_column = output_place[: len(columns)]  # (C,)
+        scores = torch.addmm(bias, after[:, -1], weight.t()).index_select(1, of_column)  # (o, C)
+        loss = self.loss_of(scores, output_rows[of_column], live, None).sum()  # ()
+        own_gradients = torch.autograd.grad(loss / self.config.batch_size, [*leaves, *self.dense.values()])
+        loss, *gradients = self.process.sum([loss.detach(), *own_gradients])
+
+        # An item that is only clicked has no part in the output bias.
+        scored = torch.from_numpy(np.unique(place[: len(columns)])).to(self.device)  # (≤U,)
+        self.optimiser.update_rows("output_weight", network.output_weight, output_rows, gradients[0])
+        self.optimiser.update_rows(
+            "output_bias", network.output_bias, output_rows[scored], gradients[1].index_select(0, scored)
+        )
+        if not shared:
+            self.optimiser.update_rows("embedding", network.input_table, input_rows, gradients[2])
+        for (name, parameter), gradient in zip(self.dense.items(), gradients[len(leaves) :], strict=True):
+            self.optimiser.update(name, parameter, gradient)
+        self.hidden.index_copy_(0, lanes, after.detach())
+        return loss
+
+    def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
+        wide = values if values.dtype == np.bool_ else values.astype(np.int64)
+        return torch.from_numpy(wide).to(self.device)
+
+
+def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What a state has under names that begin so, by the rest of the name."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where torch's random numbers are, for a checkpoint."""
+    state = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Go on from `random_state`; a GPU that goes on from a CPU's checkpoint keeps the random numbers it has."""
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:
+    """Dropout of a step's own rows by a mask of all `live` ones, so that each lane loses the same units anywhere."""
+
+    def dropout(x: Tensor, rate: float) -> Tensor:
+        return x * functional.dropout(x.new_ones(live, *x.shape[1:]), rate)[own]
+
+    return dropout
+
+
+def _leaf(table: Tensor, rows: Tensor) -> Tensor:
+    return table.detach().index_select(0, rows).requires_grad_()

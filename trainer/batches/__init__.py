@@ -1,0 +1,1 @@
+"""Session-parallel mini-batches: which clicks a training step sees."""

@@ -1,0 +1,1 @@
+"""Full-ranking evaluation: where the next item ranks among all items."""

@@ -1,0 +1,116 @@
+"""Metrics of some events, and where they come from: by position in the session, by popularity; how sure they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankers.metrics import MeanReciprocalRank, RankingMetric, Recall
+from trainer.evaluation.full_ranking import CUTOFFS, Evaluation
+from trainer.evaluation.ranks import Ranks
+
+POSITIONS = (1, 2, 3, 4, 5, 10, 20)
+"""Upper ends of the groups of positions; what lies above the last is one group more."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric with the range that holds it in a given share of the resampled data sets."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """By cutoff, as `Evaluation`."""
+
+    recall: dict[int, Interval]
+    mrr: dict[int, Interval]
+
+
+def evaluation_of(rank: NDArray[np.float64], cutoffs: Sequence[int] = CUTOFFS) -> Evaluation:
+    """Recall and MRR of ranks (E,) at some cutoffs."""
+    recall = {cutoff: Recall(cutoff) for cutoff in cutoffs}
+    mrr = {cutoff: MeanReciprocalRank(cutoff) for cutoff in cutoffs}
+    metrics: list[RankingMetric] = [*recall.values(), *mrr.values()]
+    for metric in metrics:
+        metric.add(rank)
+    return Evaluation(
+        len(rank),
+        {cutoff: metric.result() for cutoff, metric in recall.items()},
+        {cutoff: metric.result() for cutoff, metric in mrr.items()},
+    )
+
+
+def by_position(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Evaluation]:
+    """Events by how many clicks their session had so far: 1, 2, …, 6-10, …; groups without events are left out."""
+    groups = {}
+    low = 1
+    for high in POSITIONS:
+        inside = (ranks.position >= low) & (ranks.position <= high)
+        groups[str(low) if low == high else f"{low}-{high}"] = inside
+        low = high + 1
+    groups[f"{low} or more"] = ranks.position >= low
+    return {name: evaluation_of(ranks.rank[inside], cutoffs) for name, inside in groups.items() if inside.any()}
+
+
+def by_popularity(
+    ranks: Ranks, support: NDArray[np.int64], cutoffs: Sequence[int] = CUTOFFS, groups: int = 5
+) -> dict[str, Evaluation]:
+    """Events by the training clicks of the item that was clicked next.
+
+    Args:
+        ranks: of the events.
+        support: (I,) training clicks of each item.
+        cutoffs: of the metrics.
+        groups: at most this many, each with about the same share of the training clicks; items of equal support are
+            never parted.
+
+    Returns:
+        `3-17 clicks (412 items)` → metrics; the rarest items first, groups without events left out.
+    """
+    values, counts = np.unique(support, return_counts=True)  # (V,) ascending
+    share = np.cumsum(values * counts) / (values * counts).sum()  # (V,)
+    group_of_value = np.minimum(np.ceil(share * groups - 1e-9).astype(int), groups) - 1  # (V,)
+    group_of_item = group_of_value[np.searchsorted(values, support)]  # (I,)
+    figures = {}
+    for group in range(groups):
+        inside = group_of_item[ranks.target] == group
+        if inside.any():
+            own = support[group_of_item == group]
+            clicks = str(own.min()) if own.min() == own.max() else f"{own.min()}-{own.max()}"
+            figures[f"{clicks} clicks ({len(own):,} items)"] = evaluation_of(ranks.rank[inside], cutoffs)
+    return figures
+
+
+def session_bootstrap(
+    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> Intervals:
+    """Percentile intervals by the bootstrap (Efron 1979) over sessions, whose events depend on each other.
+
+    Args:
+        ranks: of the events.
+        cutoffs: of the metrics.
+        draws: data sets of as many sessions, drawn with replacement.
+        level: share of the data sets that lie within an interval.
+        seed: of the draws.
+    """
+    _, session = np.unique(ranks.session, return_inverse=True)  # (E,)
+    events = np.bincount(session)  # (S,)
+    random = np.random.default_rng(seed)
+    hits = np.stack([np.bincount(session, ranks.rank <= cutoff) for cutoff in cutoffs])  # (K, S)
+    reciprocal = np.stack([np.bincount(session, (ranks.rank <= cutoff) / ranks.rank) for cutoff in cutoffs])  # (K, S)
+    summed = np.concatenate([events[None], hits, reciprocal])  # (1+2K, S)
+    metrics = np.empty((draws, 2 * len(cutoffs)))
+    for draw in range(draws):
+        times = np.bincount(random.integers(0, len(events), len(events)), minlength=len(events))  # (S,)
+        totals = summed @ times  # (1+2K,)
+        metrics[draw] = totals[1:] / totals[0]
+    value = summed[1:].sum(1) / summed[0].sum()  # (2K,)
+    low, high = np.quantile(metrics, [(1 - level) / 2, (1 + level) / 2], axis=0)  # (2K,) each
+    intervals = [Interval(*map(float, row)) for row in zip(value, low, high, strict=True)]
+    recall, mrr = intervals[: len(cutoffs)], intervals[len(cutoffs) :]
+    return Intervals(dict(zip(cutoffs, recall, strict=True)), dict(zip(cutoffs, mrr, strict=True)))

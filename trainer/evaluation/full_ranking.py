@@ -1,0 +1,64 @@
+"""Full-ranking evaluation: after every click but a session's last, where does the next item rank among all items?
+
+`trainer.evaluation.ranks.rank_network_events` has the rank of every single event.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec
+from rankers.metrics import MeanReciprocalRank, RankingMetric, Recall, Ties
+from trainer.evaluation.ranks import rank_network_events
+
+CUTOFFS = (1, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics over all events, by cutoff.
+
+    Attributes:
+        events: (click, next click) pairs that were judged.
+        recall: cutoff → Recall@k.
+        mrr: cutoff → MRR@k.
+    """
+
+    events: int
+    recall: dict[int, float]
+    mrr: dict[int, float]
+
+
+def evaluate(
+    network: GRU4Rec,
+    sessions: Sessions,
+    ties: Ties = "conservative",
+    progress: Callable[[int, int], None] | None = None,
+    cutoffs: Sequence[int] = CUTOFFS,
+) -> Evaluation:
+    """Rank the next item of every click among all items of the network; nothing is filtered or sampled.
+
+    Clicks on items that the network does not know are left out of `sessions` (see `sessions_of`); the session goes
+    on. Hidden states start at zero with each session.
+
+    Args:
+        network: on any device; nothing is dropped out.
+        sessions: what to judge on.
+        ties: how items that score the same as the target count.
+        progress: called with the events judged so far and in all.
+        cutoffs: the k of Recall@k and MRR@k.
+
+    Raises:
+        TrainingError: there is no event to judge, or the network's scores are not numbers.
+    """
+    ranks = rank_network_events(network, sessions, ties, progress).rank  # (E,)
+    recall = {cutoff: Recall(cutoff) for cutoff in cutoffs}
+    mrr = {cutoff: MeanReciprocalRank(cutoff) for cutoff in cutoffs}
+    metrics: list[RankingMetric] = [*recall.values(), *mrr.values()]
+    for metric in metrics:
+        metric.add(ranks)
+    return Evaluation(
+        len(ranks),
+        {cutoff: metric.result() for cutoff, metric in recall.items()},
+        {cutoff: metric.result() for cutoff, metric in mrr.items()},
+    )

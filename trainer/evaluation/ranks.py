@@ -1,0 +1,152 @@
+"""The rank of every event's target, one by one: what metrics by position, popularity or session are made from.
+
+The protocol is that of `trainer.evaluation.full_ranking`: after every click but a session's last, the next click's item
+is ranked among all items; clicks on unknown items were dropped before (`clicklog.sessions.sessions_of`), and ties count
+against the method unless asked otherwise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clicklog.prefixes import Prefixes
+from clicklog.sessions import Sessions
+from rankers.gru4rec.network import GRU4Rec
+from rankers.metrics import Ties, target_ranks
+from schemas.errors import TrainingError
+
+SCORES_AT_ONCE = 4_000_000  # scores of a block: as `trainer.evaluation.full_ranking`, 16 MB in float32
+SESSIONS_AT_ONCE = 2048  # hidden states that advance together
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The events of some sessions, session by session and click by click.
+
+    Attributes:
+        rank: (E,) float64, of the item clicked next, from 1.
+        session: (E,) int64, number of the session.
+        position: (E,) int64, clicks of the session so far, from 1.
+        target: (E,) int64, row of the item clicked next.
+    """
+
+    rank: NDArray[np.float64]
+    session: NDArray[np.int64]
+    position: NDArray[np.int64]
+    target: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+
+Score = Callable[[Prefixes], NDArray[np.floating]]
+
+
+def rank_events(
+    score: Score,
+    sessions: Sessions,
+    items: int,
+    ties: Ties = "conservative",
+    progress: Callable[[int, int], None] | None = None,
+) -> Ranks:
+    """Rank every event of the sessions by a function that scores all items after some prefixes.
+
+    Args:
+        score: prefixes of N events to scores (N, items).
+        sessions: what to judge on.
+        items: how many items are scored.
+        ties: how items that score the same as the target count.
+        progress: called with the events ranked so far and in all.
+
+    Raises:
+        TrainingError: there is no event to judge, or a score is not a number.
+    """
+    session, position = _events(sessions)  # (E,) each
+    start = sessions.offsets[session]  # (E,)
+    target = sessions.items[start + position]  # (E,)
+    rank = np.empty(len(session))  # (E,)
+    block = max(1, SCORES_AT_ONCE // items)
+    for begin in range(0, len(session), block):
+        now = slice(begin, begin + block)
+        length = position[now]  # (n,)
+        offsets = np.concatenate([[0], np.cumsum(length)])  # (n+1,)
+        click = np.arange(offsets[-1]) + np.repeat(start[now] - offsets[:-1], length)  # (P,)
+        rank[now] = _target_ranks(score(Prefixes(sessions.items[click], offsets)), target[now], ties)
+        if progress is not None:
+            progress(min(begin + block, len(session)), len(session))
+    return Ranks(rank, session, position, target)
+
+
+def rank_network_events(
+    network: GRU4Rec,
+    sessions: Sessions,
+    ties: Ties = "conservative",
+    progress: Callable[[int, int], None] | None = None,
+) -> Ranks:
+    """Rank every event of the sessions by a network: one step per click, hidden states zero at a session's start.
+
+    Args:
+        network: on any device; nothing is dropped out.
+        sessions: rows of the network's items.
+        ties: how items that score the same as the target count.
+        progress: called with the events ranked so far and in all.
+
+    Raises:
+        TrainingError: as `rank_events`.
+    """
+    session, position = _events(sessions)  # (E,) each
+    start = sessions.offsets[session]
+    target = sessions.items[start + position]
+    rank = np.empty(len(session))
+    first_event = sessions.offsets - np.arange(len(sessions) + 1)  # (S+1,): one click of each session is no event
+    block = max(1, SCORES_AT_ONCE // network.config.items)
+    with torch.inference_mode():
+        for begin in range(0, len(sessions), SESSIONS_AT_ONCE):
+            end = min(begin + SESSIONS_AT_ONCE, len(sessions))
+            low, high = int(first_event[begin]), int(first_event[end])
+            outputs = _outputs(network, sessions, begin, end)  # (events, h)
+            for now in range(low, high, block):
+                scores = network.scores(outputs[now - low : now - low + block]).cpu().numpy()  # (n, I)
+                rank[now : min(now + block, high)] = _target_ranks(scores, target[now : min(now + block, high)], ties)
+                if progress is not None:
+                    progress(min(now + block, high), len(session))
+    return Ranks(rank, session, position, target)
+
+
+def _events(sessions: Sessions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Session number and clicks so far of every event, (E,) each."""
+    if sessions.pairs <= 0:
+        raise TrainingError(
+            "there is nothing to evaluate: no session has two clicks on items that the model knows; "
+            "check that the clicks and the model are of one shop"
+        )
+    pairs = np.diff(sessions.offsets) - 1  # (S,)
+    session = np.repeat(np.arange(len(pairs)), pairs)
+    position = np.arange(len(session)) - np.repeat(np.cumsum(pairs) - pairs, pairs) + 1
+    return session, position
+
+
+def _target_ranks(scores: NDArray[np.floating], targets: NDArray[np.int64], ties: Ties) -> NDArray[np.float64]:
+    try:
+        return target_ranks(scores, targets, ties)
+    except ValueError as error:
+        raise TrainingError(f"the model cannot be evaluated: {error}; train it again") from error
+
+
+def _outputs(network: GRU4Rec, sessions: Sessions, begin: int, end: int) -> torch.Tensor:
+    """The network's output after every click but the last of sessions begin to end, session by session (events, h)."""
+    offsets = sessions.offsets[begin : end + 1]
+    pairs = np.diff(offsets) - 1  # (s,)
+    first = np.cumsum(pairs) - pairs  # (s,) number of each session's first event
+    longest_first = np.argsort(-pairs, kind="stable")  # those that still go on are a head of this
+    state = network.initial_state(end - begin)  # (s, L, h)
+    outputs = state.new_empty(int(pairs.sum()), state.shape[-1])  # (events, h)
+    for position in range(int(pairs.max())):
+        live = longest_first[: np.count_nonzero(pairs > position)]  # (b,)
+        clicked = torch.from_numpy(sessions.items[offsets[live] + position]).to(state.device)
+        state = network.step(clicked, state[: len(live)])  # (b, L, h)
+        outputs[torch.from_numpy(first[live] + position).to(state.device)] = state[:, -1]
+    return outputs

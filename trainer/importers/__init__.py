@@ -1,5 +1,0 @@
-"""The well-known public click logs, as they are published, to files of clicks.
-
-Each reader is lazy (`polars.LazyFrame`): a log need not fit into memory. `trainer.importers.writing` checks every line
-and writes the file.
-"""

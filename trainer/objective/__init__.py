@@ -1,0 +1,1 @@
+"""What a training step minimises, and how it moves the weights: losses, negative samples, optimisers."""

@@ -1,0 +1,1 @@
+"""Retraining as a service: one run reads, holds out, fits, judges and releases; a schedule repeats it."""

@@ -1,0 +1,139 @@
+"""The gate: methods judged on the same next clicks, paired by session.
+
+Every click but a session's first is an event, for every method: an item that a method does not know counts as a miss,
+so a model that knows the newest items is given credit for them. Before the first item that a model knows in a session
+it recommends the popular items, as the worker does.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
+from rankers.baselines import Baseline
+from rankers.bundle import Bundle
+from rankers.gru4rec.network import GRU4Rec
+from schemas.decision import Difference, Figures
+from trainer.evaluation.ranks import rank_events, rank_network_events
+
+CUTOFF = 20
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranks of the events of some sessions by one method.
+
+    Attributes:
+        rank: (E,) float64, from 1; infinity for an item that the method does not know.
+        session: (E,) int64, number of the event's session.
+    """
+
+    rank: NDArray[np.float64]
+    session: NDArray[np.int64]
+
+    @property
+    def figures(self) -> Figures:
+        """Recall@20 and MRR@20."""
+        hit = self.rank <= CUTOFF
+        return Figures(recall=float(hit.mean()), mrr=float((hit / self.rank).mean()))
+
+
+@dataclass(frozen=True)
+class Events:
+    """The newest sessions, their clicks one after another.
+
+    Attributes:
+        items: the clicked items.
+        session: (N,) int64, each click's session, from 0 and rising.
+    """
+
+    items: pl.Series
+    session: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> "Events":
+        """From clicks session by session; sessions of one click have no event and are left out.
+
+        Args:
+            frame: session_id and item_id; a session's clicks lie together.
+        """
+        kept = frame.filter(pl.len().over("session_id") >= 2)
+        return cls(kept["item_id"], (kept["session_id"].rle_id()).to_numpy().astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.items) - (int(self.session[-1]) + 1 if len(self.session) else 0)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return int(self.session[-1]) + 1 if len(self.session) else 0
+
+
+def rank_by_bundle(bundle: Bundle, events: Events) -> Ranked:
+    """Rank the events by a bundle's network."""
+    return _rank(ItemIndex(bundle.items, bundle.support), events, bundle.network)
+
+
+def rank_by_baseline(rival: Baseline, index: ItemIndex, events: Events) -> Ranked:
+    """Rank the events by a rival that was fitted to sessions of the index."""
+    return _rank(index, events, rival)
+
+
+def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int = 0) -> Difference:
+    """Recall@20 of the candidate less the other's, with a bootstrap interval over sessions (Efron 1979).
+
+    Sessions are drawn, not events: the events of a session depend on one another. Both methods have the same sessions
+    in each draw, so what makes a session easy or hard for both falls out.
+    """
+    session = candidate.session
+    gain = (candidate.rank <= CUTOFF).astype(np.float64) - (other.rank <= CUTOFF)
+    gains, events = np.bincount(session, gain), np.bincount(session)  # (S,) each
+    live = events > 0
+    gains, events = gains[live], events[live]
+    random = np.random.default_rng(seed)
+    drawn = np.empty(draws)
+    for draw in range(draws):
+        chosen = random.integers(0, len(events), len(events))
+        drawn[draw] = gains[chosen].sum() / events[chosen].sum()
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))
+
+
+def _rank(index: ItemIndex, events: Events, method: GRU4Rec | Baseline) -> Ranked:
+    row = index.rows(events.items)  # (N,)
+    session = events.session
+    is_event = np.zeros(len(row), dtype=bool)
+    is_event[1:] = session[1:] == session[:-1]
+    known = row >= 0
+    so_far = _known_before(known, session)  # (N,) clicks on known items before this one in its session
+    rank = np.full(len(row), np.inf)
+    by_popularity = is_event & known & (so_far == 0)
+    place = np.empty(len(index))
+    place[np.argsort(-index.support, kind="stable")] = np.arange(1, len(index) + 1)
+    rank[by_popularity] = place[row[by_popularity]]
+    # What is left are the next clicks of the sessions' known clicks, in the same order.
+    by_method = is_event & known & (so_far > 0)
+    if by_method.any():
+        length = np.bincount(session[known], minlength=events.sessions)
+        long = length >= 2
+        inside = known & long[session]
+        offsets = np.concatenate([[0], np.cumsum(length[long])]).astype(np.int64)
+        sessions = Sessions(row[inside], offsets)
+        ranks = (
+            rank_network_events(method, sessions)
+            if isinstance(method, GRU4Rec)
+            else rank_events(method.scores, sessions, len(index))
+        )
+        rank[by_method] = ranks.rank
+    return Ranked(rank[is_event], session[is_event])
+
+
+def _known_before(known: NDArray[np.bool_], session: NDArray[np.int64]) -> NDArray[np.int64]:
+    total = np.concatenate([[0], np.cumsum(known)])  # (N+1,)
+    first = np.searchsorted(session, session)  # (N,) the session's first click
+    before: NDArray[np.int64] = total[:-1] - total[first]
+    return before

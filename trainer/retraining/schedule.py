@@ -1,0 +1,95 @@
+"""Retraining by a cron expression, for people without a CronJob, and deciding by live evidence in between.
+
+Each retraining is a process of its own: what it leaks or breaks ends with it.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from croniter import croniter
+
+from schemas.errors import SettingsError
+from schemas.settings import Settings
+from trainer.retraining.shadow_trial import decide
+
+STOP_SECONDS = 20.0
+
+LOOK_SECONDS = 60.0
+"""Between two looks at the live evidence."""
+
+
+def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None]:
+    """A look at the live evidence that says what was decided or went wrong, and never raises: the next one may do."""
+
+    def look() -> None:
+        try:
+            decision = decide(settings)
+        except Exception as error:  # stores have exceptions of their own
+            say(f"live evidence was not decided by: {' '.join(str(error).split()) or type(error).__name__}")
+        else:
+            if decision is not None:
+                say(f"{decision.outcome}: {decision.reason}")
+
+    return look
+
+
+def run_on_schedule(
+    cron: str, stop: threading.Event, say: Callable[[str], None], look: Callable[[], None] = lambda: None
+) -> None:
+    """Run `nextclick retrain` whenever the expression (UTC) says so, until `stop` is set.
+
+    A run that is still under way when the next is due makes that one fall out.
+
+    Args:
+        cron: five fields.
+        stop: ends it.
+        say: called with a line for people.
+        look: called every `LOOK_SECONDS`, between and during retrainings.
+
+    Raises:
+        SettingsError: the expression is none.
+    """
+    if not croniter.is_valid(cron):
+        raise SettingsError(
+            f"--cron {cron!r} is no cron expression: five fields, such as '0 3 * * *' (daily at 3, UTC)"
+        )
+    while not stop.is_set():
+        due = next_run(cron, datetime.now(UTC))
+        say(f"next retraining at {due:%Y-%m-%d %H:%M} UTC")
+        while (left := (due - datetime.now(UTC)).total_seconds()) > 0:
+            look()
+            if stop.wait(min(left, LOOK_SECONDS)):  # in pieces, for clocks are set
+                return
+        say(f"retraining ended: {_meaning(_run(stop, look))}")
+
+
+def next_run(cron: str, after: datetime) -> datetime:
+    """When the expression is due next."""
+    return croniter(cron, after).get_next(datetime)  # type: ignore[no-any-return]
+
+
+def _run(stop: threading.Event, look: Callable[[], None]) -> int:
+    process = subprocess.Popen([sys.executable, "-m", "nextclick", "retrain"], stdin=subprocess.DEVNULL)
+    looked = time.monotonic()
+    while process.poll() is None:
+        if time.monotonic() - looked > LOOK_SECONDS:
+            look()
+            looked = time.monotonic()
+        if stop.wait(0.5):
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    return process.returncode
+
+
+def _meaning(code: int) -> str:
+    return {0: "published", 3: "kept the serving model"}.get(
+        code, f"failed (exit code {code}); the serving model is left"
+    )

@@ -1,0 +1,1 @@
+"""Studies of several trainings: comparing methods, searching for settings."""

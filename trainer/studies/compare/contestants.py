@@ -1,0 +1,193 @@
+"""The methods of a comparison: rivals by name, and networks by the options of `nextclick train`."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from clicklog.clicks import Clicks
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.prefixes import Prefixes
+from clicklog.sessions import Sessions, sessions_of
+from rankers.baselines import BASELINES, make_baseline
+from rankers.metrics import Ties
+from schemas.errors import SettingsError
+from trainer.config import TrainConfig
+from trainer.evaluation.breakdown import evaluation_of
+from trainer.evaluation.full_ranking import Evaluation
+from trainer.evaluation.ranks import Ranks, rank_events, rank_network_events
+from trainer.settings_file import read_train_config, train_options
+from trainer.train import choose_device, train
+
+NETWORK = "gru4rec"
+SEEDED = ("bpr-mf", "fpmc")
+"""Rivals that draw at random: the others give the same figures with every seed, and are run once."""
+
+Report = Callable[[str, float], None]
+"""What is being done, and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all methods of a comparison are trained and judged on.
+
+    Attributes:
+        train: the clicks to train on, not yet filtered.
+        test: the clicks to judge on.
+        min_support: fewest clicks of an item in `train`.
+        min_length: fewest clicks of a session in `train`.
+        ties: how items that score the same as the next one count.
+        device: of networks.
+    """
+
+    train: Clicks
+    test: Clicks
+    min_support: int = 5
+    min_length: int = 2
+    ties: Ties = "conservative"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method reached with one seed.
+
+    Attributes:
+        evaluation: by full ranking of the test events.
+        train_seconds: wall time of the fit alone.
+        trained_events: pairs of clicks that the fit went over, each epoch counted.
+        rank_seconds: wall time of ranking all test events.
+    """
+
+    evaluation: Evaluation
+    train_seconds: float
+    trained_events: int
+    rank_seconds: float
+
+
+class Contestant(Protocol):
+    """A method with its settings."""
+
+    @property
+    def name(self) -> str:
+        """As the user calls it."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that decides its figures, but the seed and the contest."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed gives other figures."""
+
+    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+        """Train and judge it."""
+
+
+def contestants(specifications: Sequence[str]) -> list[Contestant]:
+    """Methods by name: rivals, `gru4rec` with the defaults of `train`, and `name=path.toml` with the options of a file.
+
+    Raises:
+        SettingsError: a name is unknown or given twice, or a file is refused.
+    """
+    chosen: list[Contestant] = []
+    for text in specifications:
+        name, separator, path = (part.strip() for part in text.partition("="))
+        if separator:
+            if not name or name in BASELINES:
+                raise SettingsError(f"{text!r}: a network of your own is named as you like, but not {name!r}")
+            chosen.append(NetworkContestant(name, read_train_config(Path(path))))
+        elif name == NETWORK:
+            chosen.append(NetworkContestant(name, TrainConfig()))
+        elif name in BASELINES:
+            chosen.append(BaselineContestant(name))
+        else:
+            raise SettingsError(
+                f"there is no method {name!r}: choose from {', '.join(BASELINES)}, {NETWORK}, or write NAME=FILE.toml "
+                "for a network with the options of a file"
+            )
+    names = [contestant.name for contestant in chosen]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise SettingsError(f"two methods are called {', '.join(sorted(twice))}: give each a name of its own")
+    if not chosen:
+        raise SettingsError(f"no method is named: choose from {', '.join(BASELINES)}, {NETWORK}")
+    return chosen
+
+
+class BaselineContestant:
+    """A method of `rankers.baselines`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.settings = {"method": name, **make_baseline(name).settings}
+        self.seeded = name in SEEDED
+
+    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+        """Train and judge it; what is compiled is compiled before the clock starts."""
+        frame = filter_clicks(contest.train.frame, contest.min_support, contest.min_length)
+        index = ItemIndex.of(frame)
+        train_sessions, test_sessions = sessions_of(frame, index), sessions_of(contest.test.frame, index)
+        self._compile()
+        rival = make_baseline(self.name, seed)
+        report("training", 0)
+        began = time.perf_counter()
+        rival.fit(train_sessions, len(index))
+        fitted = time.perf_counter()
+        ranks = rank_events(
+            rival.scores,
+            test_sessions,
+            len(index),
+            contest.ties,
+            lambda done, total: report("ranking", done / total),
+        )
+        events = train_sessions.pairs * int(self.settings.get("epochs", 1))
+        return _outcome(ranks, fitted - began, events, time.perf_counter() - fitted)
+
+    def _compile(self) -> None:
+        two = np.array([0, 1])
+        rival = make_baseline(self.name)
+        rival.fit(Sessions(two, np.array([0, 2])), 2)
+        rival.scores(Prefixes(two, np.array([0, 2])))
+
+
+class NetworkContestant:
+    """A GRU4Rec network; the contest's filters stand above those of its options, so that all judge the same events."""
+
+    seeded = True
+
+    def __init__(self, name: str, config: TrainConfig) -> None:
+        self.name = name
+        self.config = config
+        options = train_options(config)
+        self.settings = {"method": NETWORK} | {key: options[key] for key in options if not key.startswith("min-")}
+
+    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+        """Train and judge it."""
+        config = replace(
+            self.config,
+            fit=replace(self.config.fit, seed=seed),
+            min_support=contest.min_support,
+            min_length=contest.min_length,
+            device=contest.device,
+        )
+        bundle, result = train(
+            contest.train, config, progress=lambda now: report(f"epoch {now.epoch}", now.events / now.total)
+        )
+        test_sessions = sessions_of(contest.test.frame, ItemIndex(bundle.items, bundle.support))
+        began = time.perf_counter()
+        ranks = rank_network_events(
+            bundle.network.to(choose_device(contest.device)),
+            test_sessions,
+            contest.ties,
+            lambda done, total: report("ranking", done / total),
+        )
+        return _outcome(ranks, result.seconds, result.events, time.perf_counter() - began)
+
+
+def _outcome(ranks: Ranks, train_seconds: float, trained_events: int, rank_seconds: float) -> Outcome:
+    return Outcome(evaluation_of(ranks.rank), train_seconds, trained_events, rank_seconds)

@@ -1,0 +1,253 @@
+"""The search itself: trials of optuna, each a network fitted to older sessions and judged on the newest ones.
+
+A trial is judged after every epoch; one that is worse than the median of the others at the same epoch is pruned. Its
+figure is that of its best epoch, and that number of epochs belongs to the settings found. Trials live in a journal
+file: a search that was stopped goes on, and several processes may search together.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from clicklog.clicks import Clicks
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions, sessions_of
+from clicklog.splits import newest_share
+from rankers.gru4rec.network import GRU4Rec
+from schemas.errors import TrainingError
+from trainer.config import TrainConfig
+from trainer.evaluation.full_ranking import evaluate
+from trainer.fit import Progress, fit
+from trainer.settings_file import train_options, with_options
+from trainer.studies.tune.space import Space
+from trainer.train import choose_device
+
+if TYPE_CHECKING:
+    import optuna
+
+Metric = Literal["recall", "mrr"]
+
+CUTOFF = 20
+STUDY = "nextclick"
+UNPRUNED_TRIALS = 5
+"""A median of fewer trials says nothing."""
+
+UNPRUNED_EPOCHS = 1
+"""The first epoch favours high learning rates: nothing is pruned on it alone."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has ended.
+
+    Attributes:
+        number: from 0.
+        settings: what it chose, by option.
+        value: the metric of its best epoch on the validation part; None where it diverged in the first.
+        epochs: the best epoch.
+        pruned: whether it was given up.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    value: float | None
+    epochs: int
+    pruned: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has come to: all options of the best trial, and that trial among how many."""
+
+    config: TrainConfig
+    best: Trial
+    trials: int
+
+
+def search(
+    clicks: Clicks,
+    config: TrainConfig,
+    space: Space,
+    journal: Path,
+    trials: int,
+    share: float = 0.1,
+    metric: Metric = "recall",
+    ended: Callable[[Trial], None] | None = None,
+    progress: Callable[[int, Progress], None] | None = None,
+) -> Found:
+    """Search until the journal holds `trials` ended trials.
+
+    The first trial is `config` itself, as far as the space allows, so that what is found is not worse.
+
+    Args:
+        clicks: of training: the test clicks have no part in this.
+        config: what is not searched; `config.fit.epochs` is the most that a trial trains.
+        space: what is.
+        journal: the file of the trials, made if need be.
+        trials: how many, those of earlier searches in the journal included.
+        share: of the sessions, the newest, to judge on.
+        metric: Recall@20 or MRR@20.
+        ended: called after each trial.
+        progress: called with the trial's number, as `fit` reports.
+
+    Raises:
+        TrainingError: optuna is missing, the journal is of another search or cannot be used, nothing is left to train
+            or judge on, or every trial diverged.
+        ClicksError: the share leaves nothing on one side.
+    """
+    task = _Task.of(clicks, config, share, metric)
+    study = _open_study(journal, _fingerprint(clicks, config, space, share, metric), config.fit.seed)
+    own = train_options(config)
+    start = {name: own[name] for name in space if own[name] in space[name]}
+    from optuna.trial import TrialState
+
+    if all(trial.settings != start for trial in _ended(study)):
+        study.enqueue_trial(start)
+    while len(_ended(study)) < trials:
+        trial = study.ask()
+        try:
+            value, state = _run(task, trial, config, space, progress)
+        except BaseException:
+            study.tell(trial, state=TrialState.FAIL)  # stopped: made again when the search goes on
+            raise
+        study.tell(trial, value, state)
+        if ended is not None:
+            ended(_trial(study.trials[trial.number]))
+    done = [trial for trial in _ended(study) if trial.value is not None and not trial.pruned]
+    if not done:
+        raise TrainingError(f"all {trials} trials diverged: search lower values of learning-rate")
+    best = max(done, key=lambda trial: (trial.value, -trial.number))
+    options = {**best.settings, "epochs": best.epochs}
+    return Found(with_options(config, options), best, len(_ended(study)))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every trial is trained and judged on."""
+
+    train: Sessions
+    valid: Sessions
+    index: ItemIndex
+    device: torch.device
+    metric: Metric
+
+    @classmethod
+    def of(cls, clicks: Clicks, config: TrainConfig, share: float, metric: Metric) -> "_Task":
+        older, newer = newest_share(clicks.frame, share)
+        older = filter_clicks(older, config.min_support, config.min_length)
+        index = ItemIndex.of(older)
+        valid = sessions_of(newer, index)
+        if valid.pairs == 0:
+            raise TrainingError(
+                f"the newest {share} of the sessions have no two clicks on items of the others: judge on a larger share"
+            )
+        return cls(sessions_of(older, index), valid, index, choose_device(config.device), metric)
+
+    def judge(self, network: GRU4Rec) -> float:
+        evaluation = evaluate(network, self.valid)
+        return (evaluation.recall if self.metric == "recall" else evaluation.mrr)[CUTOFF]
+
+
+def _run(
+    task: _Task,
+    trial: "optuna.Trial",
+    config: TrainConfig,
+    space: Space,
+    progress: Callable[[int, Progress], None] | None,
+) -> "tuple[float | None, optuna.trial.TrialState]":
+    """Fit and judge once; what to tell the study."""
+    from optuna import TrialPruned
+    from optuna.trial import TrialState
+
+    chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
+    torch.manual_seed(chosen.fit.seed)
+    network = GRU4Rec(chosen.shape(len(task.index))).to(task.device)
+    best = -1.0
+
+    def judge(epoch: int) -> None:
+        nonlocal best
+        value = task.judge(network)
+        trial.report(value, epoch)
+        if value > best:
+            best = value
+            trial.set_user_attr("epochs", epoch)
+            trial.set_user_attr("value", value)
+        if trial.should_prune():
+            raise TrialPruned
+
+    try:
+        fit(
+            network,
+            task.train,
+            task.index.support,
+            chosen.fit,
+            lambda now: progress and progress(trial.number, now),
+            after_epoch=judge,
+        )
+    except TrialPruned:
+        return None, TrialState.PRUNED
+    except TrainingError as error:  # diverged: so do its neighbours in the space
+        trial.set_user_attr("error", str(error))
+        return None, TrialState.PRUNED
+    return best, TrialState.COMPLETE
+
+
+def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise TrainingError("tune needs the library optuna: pip install 'nextclick[study]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(
+            study_name=STUDY,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_EPOCHS + 1),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{journal} cannot be used as a journal of trials: {error}; name another file") from error
+    known = study.user_attrs.get("fingerprint")
+    if known not in (None, fingerprint):
+        raise TrainingError(
+            f"{journal} holds the trials of another search (other clicks, options or ranges): name another file"
+        )
+    study.set_user_attr("fingerprint", fingerprint)
+    # The same seed again would propose the trials that were made before.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=UNPRUNED_TRIALS)
+    return study
+
+
+def _fingerprint(clicks: Clicks, config: TrainConfig, space: Space, share: float, metric: Metric) -> str:
+    """What makes the figures of two trials comparable."""
+    fixed = {name: value for name, value in train_options(config).items() if name not in space}
+    ranges = {name: str(values) for name, values in sorted(space.items())}
+    frame = clicks.frame
+    text = json.dumps([fixed, config.fit.seed, ranges, share, metric, len(frame)], sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name in ("session_id", "item_id"):
+        digest.update("\n".join(frame[name].cast(str).to_list()).encode())
+    return digest.hexdigest()[:24]
+
+
+def _ended(study: "optuna.Study") -> list[Trial]:
+    return [_trial(trial) for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+
+
+def _trial(trial: "optuna.trial.FrozenTrial") -> Trial:
+    return Trial(
+        number=trial.number,
+        settings=trial.params,
+        value=trial.user_attrs.get("value"),
+        epochs=trial.user_attrs.get("epochs", 0),
+        pruned=trial.state.name == "PRUNED",
+    )

@@ -1,0 +1,211 @@
+"""Following the models topic: fetch what is announced, check it, make it ready, hand it over between two batches."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+
+import torch
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from modelregistry.fetching import fetch
+from rankers.bundle import read_bundle
+from schemas.announcement import SHADOW, ModelAnnouncement
+from schemas.errors import BundleError
+from schemas.settings import Settings
+from worker.serving_model import ServingModel
+
+log = logging.getLogger(__name__)
+
+LAST_GOOD = "serving.json"
+"""In the model cache: the announcement that served last, for a restart after a bad one."""
+
+
+class ModelFollower:
+    """Keeps the worker on the last announced model that is good.
+
+    A bad bundle is refused with one line in the log and the old model serves on. What was fetched is kept in the data
+    directory, so that a restart needs neither the network nor a good last announcement.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: torch.device,
+        serve: Callable[[ServingModel], None],
+        shadow: Callable[[ServingModel | None], None],
+    ) -> None:
+        self.first_look = asyncio.Event()
+        self.refused = 0
+        self._settings = settings
+        self._device = device
+        self._serve = serve
+        self._shadow = shadow
+        self._cache = settings.data_dir.absolute() / "fetched-models"  # by default the registry is at data_dir/models
+        self._serving: str | None = None
+        self._shadowing: str | None = None
+
+    async def run(self) -> None:
+        """Read all of the models topic, then follow it; `first_look` is set once the last announcement was handled."""
+        partition = TopicPartition(self._settings.models_topic, 0)
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._settings.brokers, enable_auto_commit=False, auto_offset_reset="earliest"
+            )
+            try:
+                await consumer.start()
+                consumer.assign([partition])
+                await consumer.seek_to_beginning(partition)
+                await self._follow(consumer, partition)
+            except (KafkaError, OSError) as error:
+                log.warning("models topic: %r; trying again", error)
+                await asyncio.sleep(1)
+            finally:
+                await consumer.stop()
+
+    async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        while True:
+            end = (await consumer.end_offsets([partition]))[partition]
+            last: dict[bytes, bytes | None] = {}
+            while await consumer.position(partition) < end:
+                fetched = await consumer.getmany(timeout_ms=500)
+                last |= {record.key: record.value for record in fetched.get(partition, []) if record.key}
+            name = self._settings.model_name
+            announced = last.get(name.encode())
+            if announced is not None:
+                await self._take_up(announced)
+            if (name + SHADOW).encode() in last:
+                await self._take_up_shadow(last[(name + SHADOW).encode()])
+            if not self.first_look.is_set():
+                if self._serving is None:
+                    await self._take_up_last_good()
+                self.first_look.set()
+            await _wait_for_more(consumer, partition, end)
+
+    async def _take_up(self, message: bytes) -> None:
+        announcement = self._read(message)
+        if announcement is None or announcement.sha256 == self._serving:
+            return
+        model = await self._load_or_refuse(announcement, f"{self._serving_name()} serves on")
+        if model is not None:
+            (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
+            self._serving = announcement.sha256
+            self._serve(model)
+            if self._shadowing == self._serving:  # what was scored beside it serves now
+                self._shadowing = None
+                self._shadow(None)
+            log.info("model %s is ready: %d items", model.version, model.items)
+            self._drop_others()
+
+    async def _take_up_shadow(self, message: bytes | None) -> None:
+        announcement = None if message is None else self._read(message)
+        if message is None or (announcement is not None and announcement.sha256 == self._serving):
+            if self._shadowing is not None:
+                self._shadowing = None
+                self._shadow(None)
+                log.info("no shadow model any more")
+        elif announcement is not None and announcement.sha256 != self._shadowing:
+            model = await self._load_or_refuse(announcement, "no change of the shadow model")
+            if model is not None:
+                self._shadowing = announcement.sha256
+                self._shadow(model)
+                log.info("shadow model %s is ready: %d items", model.version, model.items)
+                self._drop_others()
+
+    def _read(self, message: bytes) -> ModelAnnouncement | None:
+        try:
+            return ModelAnnouncement.model_validate_json(message)
+        except ValidationError as error:
+            self.refused += 1
+            log.error("announcement refused: not a ModelAnnouncement: %s", _one_line(error))
+            return None
+
+    async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
+        try:
+            return await self._load(announcement)
+        except (BundleError, RuntimeError) as error:  # RuntimeError: torch's, for a device without memory, say
+            self.refused += 1
+            log.error("model %s refused, %s: %s", announcement.version, instead, error)
+            return None
+
+    async def _take_up_last_good(self) -> None:
+        try:
+            message = (self._cache / LAST_GOOD).read_bytes()
+        except FileNotFoundError:
+            log.info("no model is announced yet: recommending the popular items counted so far")
+            return
+        await self._take_up(message)
+
+    async def _load(self, announcement: ModelAnnouncement) -> ServingModel:
+        seconds = self._settings.fetch_timeout.total_seconds()
+        try:
+            return await asyncio.wait_for(_in_thread(lambda: self._load_now(announcement)), seconds)
+        except TimeoutError:
+            raise BundleError(
+                f"{announcement.uri} was not fetched within {seconds:g}s (NEXTCLICK_FETCH_TIMEOUT)"
+            ) from None
+
+    def _load_now(self, announcement: ModelAnnouncement) -> ServingModel:
+        torch.set_num_threads(self._settings.torch_threads)
+        directory = self._cache / announcement.sha256
+        if not directory.is_dir():
+            fetch(announcement.uri, self._settings.models_uri, directory)
+        try:
+            bundle = read_bundle(directory, announcement.sha256)
+        except BundleError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        if bundle.version != announcement.version:
+            raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
+        model = ServingModel(bundle, self._device, self._settings.scoring)
+        model.warm_up(self._settings.max_batch)
+        return model
+
+    def _serving_name(self) -> str:
+        return f"the model before it ({self._serving[:12]}…)" if self._serving else "popularity"
+
+    def _drop_others(self) -> None:
+        for directory in self._cache.iterdir():
+            if directory.is_dir() and directory.name not in {self._serving, self._shadowing}:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
+    """Run in a thread that may hang for ever: unlike one of an executor, it does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[ServingModel] = loop.create_future()
+
+    def settle(result: ServingModel | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def run() -> None:
+        try:
+            outcome: tuple[ServingModel | None, BaseException | None] = load(), None
+        except BaseException as error:  # handed to the waiting task
+            outcome = None, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is gone
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return await future
+
+
+async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
+    while await consumer.position(partition) <= end:
+        fetched = await consumer.getmany(timeout_ms=60_000, max_records=1)
+        if fetched.get(partition):
+            consumer.seek(partition, fetched[partition][0].offset)
+            return
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
