@@ -1,7 +1,6 @@
 """`nextclick train --clicks log`: archive and topic as one."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,27 @@ from tests.command_line import Command
 MINUTE = 60_000
 DAY = 1440 * MINUTE
 
-Train = Callable[..., ClickSpan | None]
+
+class Train:
+    """Trains on the topics and the archive of the test; `said` is what the last run wrote to standard error."""
+
+    def __init__(self, nextclick: Command) -> None:
+        self._nextclick = nextclick
+        self.said = ""
+
+    def __call__(self, *options: str) -> ClickSpan | None:
+        """What the bundle was trained on; None for exit code 1."""
+        arguments = ["--epochs", "1", "--hidden", "4", "--samples", "4", "--device", "cpu", "--min-support", "1"]
+        code, _, self.said = self._nextclick("train", *options, *arguments, "--out", "bundle")
+        assert code in (0, 1)
+        return None if code else read_bundle(Path("bundle")).trained_on
 
 
 @pytest.fixture
 def train(archive_settings: Settings, nextclick: Command, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Trains on the topics and the archive of the test; what the bundle was trained on, None for exit code 1."""
     for name in ("broker", "clicks_topic", "recommendations_topic", "models_topic", "rejected_topic", "archive_uri"):
         monkeypatch.setenv(f"NEXTCLICK_{name.upper()}", getattr(archive_settings, name))
-
-    def run(*options: str) -> ClickSpan | None:
-        arguments = ["--epochs", "1", "--hidden", "4", "--samples", "4", "--device", "cpu", "--min-support", "1"]
-        done = nextclick("train", *options, *arguments, "--out", "bundle")
-        assert done.code in (0, 1)
-        return None if done.code else read_bundle(Path("bundle")).trained_on
-
-    return run
+    return Train(nextclick)
 
 
 def visits(count: int, first: int, start: int, apart: int) -> list[tuple[str, int, int]]:
@@ -81,9 +85,7 @@ def test_a_silence_cuts_a_session_across_the_end_of_the_archive(
     assert span.sessions == 10
 
 
-def test_a_click_that_was_sent_twice_counts_once(
-    archive_settings: Settings, train: Train, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_click_that_was_sent_twice_counts_once(archive_settings: Settings, train: Train) -> None:
     clicks = visits(5, 0, time.time_ns() // 1_000_000 - DAY, 10 * MINUTE)
     produce(archive_settings, clicks)
     archive_now(archive_settings)
@@ -92,7 +94,7 @@ def test_a_click_that_was_sent_twice_counts_once(
         span = train("--clicks", source)
         assert span is not None
         assert (span.clicks, span.sessions) == (15, 5)
-        assert "1 clicks repeat the one before: skipped" in capfd.readouterr().err
+        assert "1 clicks repeat the one before: skipped" in train.said
 
 
 def test_a_span_of_time(archive_settings: Settings, train: Train) -> None:
@@ -112,9 +114,7 @@ def test_a_span_of_time(archive_settings: Settings, train: Train) -> None:
             assert span.sessions == last - first + 1
 
 
-def test_what_a_retention_has_eaten_is_said(
-    archive_settings: Settings, train: Train, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_retention_has_eaten_is_said(archive_settings: Settings, train: Train) -> None:
     start = time.time_ns() // 1_000_000 - DAY
     produce(archive_settings, visits(20, 0, start, MINUTE))
     archive_now(archive_settings)
@@ -123,16 +123,15 @@ def test_what_a_retention_has_eaten_is_said(
     delete_records(archive_settings, 0, archived[0] + 3)
     span = train("--clicks", "log")
     assert span is not None
-    assert f"missing: partition 0: 3 messages (offsets {archived[0]} to {archived[0] + 2}" in capfd.readouterr().err
+    assert f"missing: partition 0: 3 messages (offsets {archived[0]} to {archived[0] + 2}" in train.said
 
 
-def test_a_failure_is_one_line(archive_settings: Settings, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_one_line(archive_settings: Settings, train: Train) -> None:
     produce(archive_settings, visits(5, 0, time.time_ns() // 1_000_000 - 3 * DAY, MINUTE))
 
     def line(*options: str) -> str:
-        capfd.readouterr()
         assert train("--clicks", "log", *options) is None
-        return capfd.readouterr().err.strip()
+        return train.said.strip()
 
     none = f"nextclick: NEXTCLICK_ARCHIVE_URI={archive_settings.archive_uri} holds no archive of topic "
     assert line().startswith(none)
