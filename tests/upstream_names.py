@@ -1,0 +1,317 @@
+"""Every name of another package that its manual does not describe and that we build on.
+
+`test_upstream_contract` checks them. A row has
+
+- the name, from its package on;
+- what it must be: `(self, tp)` for a function with these parameters, `async (…)` for a coroutine function, `task async
+  (…)` for a background task of mode, else `class`, `property` or the type of the value;
+- what we use it for;
+- where its code matters (ours is a changed copy of it, or relies on the order of its calls): the first digits of
+  the SHA-256 of its source. Where it changes, compare the new text with ours, then put the new digest here;
+- the name in our code that depends on it, where that is another one. The check shows the files that hold it.
+"""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One name; see the module's docstring."""
+
+    name: str
+    expected: str
+    use: str
+    digest: str = ""
+    ours: str = ""
+
+
+CHECKED_WITH = {
+    "faust-streaming": "0.15.3",
+    "mode-streaming": "0.7.1",
+    "aiokafka": "0.14.0",
+    "rocksdict": "0.3.29",
+    "numba": "0.68.1",
+    "torch": "2.15.0",
+}
+"""The versions in which the rows were read."""
+
+DISTRIBUTIONS = {"faust": "faust-streaming", "mode": "mode-streaming"}
+"""Where a package is installed under another name than it is imported by."""
+
+
+def _rows(prefix: str, *rows: tuple[str, ...]) -> list[Row]:
+    return [Row(f"{prefix}.{name}", *rest) for name, *rest in rows]
+
+
+APP = _rows(
+    "faust.App",
+    ("__init__", "(self, id, *, monitor=None, config_source=None, loop=None, beacon=None, **options)",
+     "We pass the id and settings by name."),
+    ("crash", "async (self, reason)",
+     "Overridden: Faust calls it when a part of the app fails, and we end the process.", "6e0b5672"),
+    ("on_start", "async (self)", "Extended: the changelog's producer is started before agents and tables.", "d86da08f"),
+    ("on_stop", "async (self)", "Extended: Faust stops the consumer first, then the changelog's producer is closed.",
+     "d8e7904b"),
+    ("_new_transport", "(self)", "Overridden: makes the transport that has our consumer.", "11beddac"),
+    ("_on_partitions_revoked", "async (self, revoked)",
+     "Our consumer awaits it first: it stops the flow, clears the queues, then calls `wait_empty`, which commits.",
+     "c1abd58d",
+     "wait_empty"),
+    ("_on_partitions_assigned", "async (self, assigned, generation_id=0)",
+     "It calls the tables' `on_rebalance`, which starts our recovery.", "c9c5485e", "_restart_recovery"),
+    ("on_rebalance_start", "(self)", "It sets `rebalancing` before partitions are revoked.", "34f7e4e2", "rebalancing"),
+    ("consumer_generation_id", "int", "Clicks that were fetched in an older generation are dropped."),
+    ("rebalancing", "bool", "A worker in a rebalance is not ready."),
+    ("in_recovery", "bool", "Shown on the page `/health`."),
+    ("flow_control", "cached_property", "While it is not active, records wait in the queue of the source."),
+)  # fmt: skip
+
+WORKER = _rows(
+    "faust.Worker",
+    ("__init__",
+     "(self, app, *services, sensors=None, debug=False, quiet=False, loglevel=None, logfile=None, stdout=…, stderr=…, "
+     "blocking_timeout=None, workdir=None, console_port=50101, loop=None, redirect_stdouts=None, "
+     "redirect_stdouts_level=None, logging_config=None, **kwargs)",
+     "Extended: Faust makes the worker with the app first."),
+    ("spinner", "Spinner", "Set to None: its log handler sets the root logger to DEBUG."),
+    ("_setup_logging", "(self)", "Overridden: plain log lines.", "26771e78"),
+    ("execute_from_commandline", "(self)", "Extended: the broker, topics and data directory are checked first.",
+     "d441fd6a"),
+)  # fmt: skip
+
+DRIVER = _rows(
+    "faust.transport.drivers.aiokafka",
+    ("Transport.Consumer", "class", "Overridden: the class of which Faust makes its consumer."),
+    ("Producer._ensure_producer", "(self)",
+     "Returns the running AIOKafkaProducer, through which answers are sent in batches.", "04016bd2"),
+    ("Producer._new_producer", "(self, transactional_id=None)",
+     "Makes a second AIOKafkaProducer with the app's settings, for the changelog.", "a1bef421"),
+    ("ensure_aiokafka_TP", "(tp)", "Turns Faust's partitions into aiokafka's."),
+    ("ConsumerRebalanceListener", "class",
+     "It sets the app's generation before it awaits `on_partitions_assigned`.", "f3d04f29", "ConsumerThread"),
+    ("AIOKafkaConsumerThread.on_start", "async (self)",
+     "Extended: it starts the AIOKafkaConsumer, after which its heartbeats are watched.", "675d0370"),
+    ("AIOKafkaConsumerThread.on_partitions_assigned", "async (self, assigned, generation_id=0)",
+     "Extended: a completed join counts as a heartbeat.", "972fe557"),
+    ("AIOKafkaConsumerThread.commit", "async (self, offsets)", "It runs `_commit` on the thread.", "415fafc6",
+     "ConsumerThread"),
+    ("AIOKafkaConsumerThread._commit", "async (self, offsets)",
+     "Overridden: a commit that the broker refuses is tried again, where Faust stops the worker.", "78c931ec"),
+    ("AIOKafkaConsumerThread._ensure_consumer", "(self)", "Returns the running AIOKafkaConsumer."),
+    ("AIOKafkaConsumerThread.assignment", "(self)", "Offsets of partitions that are not assigned are not committed."),
+    ("AIOKafkaConsumerThread.app", "App", "For the settings."),
+    ("AIOKafkaConsumerThread.call_thread", "async (self, fun, *args, **kwargs)",
+     "Runs our seek on the thread that fetches.", "d1304f73"),
+)  # fmt: skip
+
+CONSUMER = _rows(
+    "faust.transport.drivers.aiokafka.Consumer",
+    ("__init__", "(self, *args, **kwargs)", "Extended by the offsets that are answered and stored."),
+    ("app", "App", "For the settings, the source and the flow control."),
+    ("_new_consumer_thread", "(self)", "Overridden: makes our thread.", "8fd0d41b"),
+    ("_thread", "AIOKafkaConsumerThread", "Our thread, asked for the last heartbeat and to seek."),
+    ("commit", "async (self, topics=None, start_new_transaction=True)",
+     "Commits what is stored; it returns at once where another commit is under way.", "e43a7d03"),
+    ("force_commit", "async (self, topics=None, start_new_transaction=True)",
+     "It asks `_filter_tps_with_pending_acks` which partitions to commit.", "464b62ae",
+     "_filter_tps_with_pending_acks"),
+    ("_commit_tps", "async (self, tps, start_new_transaction)", "It calls `_commit_offsets`.", "b83d551c",
+     "_commit_offsets"),
+    ("_filter_committable_offsets", "(self, tps)", "It asks `_new_offset` for each partition's offset.", "4fb75ba6",
+     "_new_offset"),
+    ("_should_commit", "(self, tp, offset)", "It compares an offset with `_committed_offset`.", "91d8eb1e",
+     "_committed_offset"),
+    ("_filter_tps_with_pending_acks", "(self, topics=None)", "Overridden: partitions with stored clicks.", "cccdca32"),
+    ("_new_offset", "(self, tp)", "Overridden: the offset that is stored, where Faust counts acknowledgements."),
+    ("_commit_offsets", "async (self, offsets, start_new_transaction=True)",
+     "Extended: it counts offsets as committed even if the broker refused them, and we take that back.", "86b3e9b0"),
+    ("_committed_offset", "defaultdict", "The last committed offsets, which we set after a seek or a refused commit."),
+    ("_read_offset", "defaultdict", "We forget a partition's when it is revoked."),
+    ("_active_partitions", "set", "We take revoked partitions out."),
+    ("_paused_partitions", "set", "We take revoked partitions out."),
+    ("_on_partitions_revoked", "async (revoked)",
+     "The app's callback, which we await before partitions are forgotten."),
+    ("on_partitions_revoked", "async (self, revoked)",
+     "Overridden: finish and commit first, then forget the partitions.", "652177e7"),
+    ("on_partitions_assigned", "async (self, assigned, generation_id=0)",
+     "It replaces the active partitions before the app's callback runs.", "c07feb11", "_get_active_partitions"),
+    ("on_stop", "async (self)", "It calls `wait_empty` at shutdown.", "017029bc", "wait_empty"),
+    ("wait_empty", "async (self)", "Overridden: waits until the micro-batches under way are stored, then commits.",
+     "53195dca"),
+    ("verify_event_path", "(self, now, tp)", "Overridden: it looks at acknowledgements that are not used."),
+    ("earliest_offsets", "async (self, *partitions)", "Extended: asked again until the broker answers.", "dce064c2"),
+    ("seek_to_committed", "async (self)", "Extended: asked again until the broker answers.", "6c17ae1d"),
+    ("seek", "async (self, partition, offset)", "It calls `_seek`.", "7c61d5bd", "_seek"),
+    ("_seek", "async (self, partition, offset)", "Overridden: seeks on the thread that fetches.", "3343eefa"),
+    ("perform_seek", "async (self)",
+     "Overridden: also rewinds partitions without a committed offset, and tells the source where to go on.",
+     "2b4ceebd"),
+    ("_drain_messages", "async (self, fetcher)", "Overridden: passes whole fetches on to the source.", "8f35dd7a"),
+    ("_getmany", "async (self, active_partitions, timeout)", "Fetches records.", "8dbffecc"),
+    ("_get_active_partitions", "(self)", "The partitions to fetch from."),
+    ("flow_active", "bool", "Nothing is fetched or taken while it is False."),
+    ("can_resume_flow", "Event", "Fetching waits for it."),
+    ("suspend_flow", "Event", "Passing records on ends when it is set."),
+    ("stop_flow", "(self)", "It sets `flow_active` and both events.", "aa77389d", "flow_active"),
+    ("resume_flow", "(self)", "It sets `flow_active` and both events.", "192f20bc", "flow_active"),
+    ("consumer_stopped_errors", "tuple", "What a fetch raises once the consumer is closed."),
+)  # fmt: skip
+
+FETCHER = _rows(
+    "faust.transport.consumer.Fetcher",
+    ("_fetcher", "task async (self)",
+     "It runs `_drain_messages`, and takes a cancellation in a rebalance for a crash.", "64ea6297", "_drain_messages"),
+)  # fmt: skip
+
+RECOVERY = [
+    *_rows(
+        "faust.tables.manager.TableManager",
+        ("recovery", "property", "Overridden: makes our recovery.", "9e5e1044"),
+        ("_recovery", "NoneType", "Where Faust keeps its recovery, to stop it at shutdown."),
+        ("app", "App", "Passed on to the recovery."),
+        ("actives_ready", "bool", "A worker is ready once it is True."),
+        ("on_rebalance", "async (self, assigned, revoked, newly_assigned, generation_id=0)",
+         "It opens the stores before it tells the recovery.", "fc9b70e0", "_restart_recovery"),
+    ),
+    *_rows(
+        "faust.tables.recovery",
+        ("RebalanceAgain", "class", "Raised by `_wait` when another rebalance began."),
+        ("ServiceStopped", "class", "Raised by `_wait` at shutdown and after a time-out."),
+        ("Recovery.__init__", "(self, app, tables, **kwargs)",
+         "Called with the app, the table manager, beacon and loop.",
+         "", "BulkRecovery"),
+        ("Recovery.app", "App", "For the settings and the group's generation."),
+        ("Recovery._restart_recovery", "task async (self)", "Overridden: our way of reading the changelog.",
+         "f93138b0"),
+        ("Recovery._slurp_changelogs", "task async (self)", "Overridden: nothing comes over Faust's queue."),
+        ("Recovery._publish_stats", "task async (self)", "Overridden: its counters are not kept."),
+        ("Recovery._set_recovery_started", "(self)", "Marks the app as in recovery.", "4a070fa9"),
+        ("Recovery._wait", "async (self, coro, timeout=None)", "Awaits, and raises where a rebalance begins.",
+         "768af810"),
+        ("Recovery._generation_id", "int", "The generation that a recovery is for."),
+        ("Recovery.signal_recovery_start", "property", "Set when partitions were assigned."),
+        ("Recovery.active_tps", "set", "The changelog partitions to recover."),
+        ("Recovery.tp_to_table", "dict", "The table of each of them."),
+        ("Recovery.on_recovery_completed", "async (self, generation_id=0)",
+         "Resumes the clicks: it calls `perform_seek`, then starts the fetcher.", "895e7c41"),
+        ("Recovery.on_rebalance", "async (self, assigned, revoked, newly_assigned, generation_id=0)",
+         "It fills `active_tps` and sets `signal_recovery_start`.", "31030bc1", "signal_recovery_start"),
+    ),
+]  # fmt: skip
+
+STORE = [
+    *_rows(
+        "faust.stores.rocksdb.Store",
+        ("__init__", "(self, url, app, table, *, key_index_size=None, options=None, read_only=False, driver=None, "
+         "**kwargs)", "Extended: the driver is rocksdict.", "9301bd0d"),
+        ("_open_for_partition", "(self, partition)", "Overridden: our options of RocksDB.", "21bf6863"),
+        ("_try_open_db_for_partition", "async (self, partition, max_retries=30, retry_delay=1.0, generation_id=0)",
+         "It tries again while another process holds RocksDB's lock.", "1c325dd2", "_open_for_partition"),
+        ("_db_for_partition", "(self, partition)", "The open RocksDB of a partition.", "abc42529"),
+        ("_dbs", "dict", "The open ones by partition."),
+        ("partition_path", "(self, partition)", "Its directory."),
+        ("offset_key", "bytes", "The key of the changelog offset, which is no session."),
+        ("persisted_offset", "(self, tp)", "Reads what we wrote under `offset_key`.", "6b4b2940"),
+        ("assign_partitions", "async (self, table, tps, generation_id=0)", "It opens the active partitions.",
+         "5fff1f6b",
+         "_open_for_partition"),
+        ("revoke_partitions", "(self, table, tps)", "It closes revoked partitions and keeps their files.",
+         "0df43a07", "_dbs"),
+    ),
+    *_rows(
+        "faust.Table",
+        ("_new_store", "(self)", "Overridden: makes our store.", "0cad007d"),
+        ("_new_store_by_url", "(self, url)", "The arguments that a store is made with.", "28b01ee9", "_new_store"),
+        ("on_start", "async (self)", "Overridden: the changelog topic is not declared.", "818773d6"),
+        ("persisted_offset", "(self, tp)", "Overridden: asks our store.", "5f6b37be"),
+    ),
+    Row("faust.types.transports.TransportT", "class", "A type annotation."),
+]  # fmt: skip
+
+MODE = _rows(
+    "mode.Service",
+    ("task", "(fun)", "Marks the background tasks of our recovery.", "", "BulkRecovery"),
+    ("_init_subclass_tasks", "()", "Tasks are found by name, so that ours replace Faust's.", "360fdf7e",
+     "_restart_recovery"),
+    ("_get_tasks", "(self)", "Tasks are found by name, so that ours replace Faust's.", "9744a63c", "_restart_recovery"),
+)  # fmt: skip
+
+AIOKAFKA = [
+    *_rows(
+        "aiokafka",
+        ("AIOKafkaConsumer._coordinator", "NoneType", "The group coordinator, whose heartbeats are watched."),
+        ("AIOKafkaConsumer.start", "async (self)", "It sets `_coordinator`.", "5ba1baa3", "_coordinator"),
+        ("AIOKafkaProducer.create_batch", "(self)", "Makes the batches that are sent as a whole."),
+        ("AIOKafkaProducer.send_batch", "async (self, batch, topic, *, partition)", "Sends one."),
+        ("ConsumerRebalanceListener.on_partitions_revoked", "(self, revoked)", "Overridden by the archiver."),
+        ("ConsumerRebalanceListener.on_partitions_assigned", "(self, assigned)", "Overridden by the archiver."),
+        ("producer.message_accumulator.BatchBuilder", "class", "A type annotation."),
+        ("producer.message_accumulator.BatchBuilder.append", "(self, *, timestamp, key, value, headers=…)",
+         "Adds a message, and returns None where it does not fit.", "65992902", "BatchBuilder"),
+        ("partitioner.DefaultPartitioner.__call__", "(key, all_partitions, available)",
+         "Finds a session's partition as Kafka's own clients do.", "f1834e24"),
+        ("admin.config_resource.ConfigResource.__init__", "(self, resource_type, name, configs=None)",
+         "Names a topic whose configuration is asked for."),
+        ("admin.config_resource.ConfigResourceType.TOPIC", "ConfigResourceType", "The kind of such a name."),
+        ("admin.AIOKafkaAdminClient.describe_configs", "async (self, config_resources, include_synonyms=False)",
+         "We take its responses apart by position.", "45409737"),
+        ("admin.AIOKafkaAdminClient.create_topics", "async (self, new_topics, timeout_ms=None, validate_only=False)",
+         "We take its response apart by position.", "00e77e2f", "topic_errors"),
+    ),
+    *_rows(
+        "aiokafka.consumer.group_coordinator.GroupCoordinator",
+        ("_do_heartbeat", "async (self)", "Replaced in the object: returns whether the broker acknowledged.",
+         "5628cb32"),
+        ("_heartbeat_routine", "async (self)", "It calls `_do_heartbeat` through the object each time.", "a6c6710b",
+         "_do_heartbeat"),
+        ("_perform_assignment", "async (self, response)", "It calls the assignor's `assign` in the group's leader.",
+         "db2edc93",
+         "_holder_class"),
+        ("_on_join_complete", "async (self, generation, member_id, protocol, member_assignment_bytes)",
+         "It calls the assignor's `on_assignment`.", "186788a4", "_holder_class"),
+    ),
+    *_rows(
+        "aiokafka.coordinator",
+        ("assignors.abstract.AbstractPartitionAssignor.name", "property", "Overridden: the lease's own assignor."),
+        ("assignors.abstract.AbstractPartitionAssignor.assign", "(cluster, members)",
+         "Overridden: the partition stays with the member that holds it."),
+        ("assignors.abstract.AbstractPartitionAssignor.metadata", "(topics)",
+         "Overridden: tells the group who holds the lease."),
+        ("assignors.abstract.AbstractPartitionAssignor.on_assignment", "(assignment)", "Overridden: does nothing."),
+        ("protocol.ConsumerProtocolMemberAssignment", "class", "Made by position: version, partitions, user data.",
+         "44c63b54"),
+        ("protocol.ConsumerProtocolMemberMetadata", "class", "Made by position: version, topics, user data.",
+         "7a447588"),
+    ),
+]  # fmt: skip
+
+NUMBA = _rows(
+    "numba",
+    ("np.arrayobj.make_array", "(array_type)", "Data pointer and strides of an array, inside an intrinsic."),
+    ("core.cgutils.unpack_tuple", "(builder, tup, count=None)", "The strides of an array, inside an intrinsic."),
+    ("core.cgutils.pointer_add", "(builder, ptr, offset, return_type=None)", "The address to prefetch."),
+    ("core.cgutils.voidptr_t", "_TypedPointerType", "The type of that address."),
+    ("core.cgutils.int32_t", "IntType", "Flags of a prefetch, and what sched_yield returns."),
+    ("core.cgutils.intp_t", "IntType", "What is added to an atomic counter."),
+    ("core.cgutils.get_or_insert_function", "(module, fnty, name)", "Declares llvm.prefetch and sched_yield."),
+    ("core.cgutils.ir.FunctionType", "class", "The types of those functions; from llvmlite."),
+    ("core.cgutils.ir.VoidType", "class", "What a prefetch returns; from llvmlite."),
+    ("core.cgutils.ir.IRBuilder.atomic_rmw", "(self, op, ptr, val, ordering, name='')",
+     "Adds to an atomic counter; from llvmlite."),
+    ("core.cgutils.ir.IRBuilder.load_atomic", "(self, ptr, ordering, align, name='', typ=None)",
+     "Reads an atomic counter; from llvmlite."),
+    ("core.imputils.impl_ret_untracked", "(ctx, builder, retty, ret)", "Returns a number from an intrinsic."),
+    ("core.base.BaseContext.get_dummy_value", "(self)", "Returns nothing from an intrinsic."),
+    ("core.base.BaseContext.get_value_type", "(self, ty)", "The machine type of a float32."),
+    ("core.options.DefaultOptions.forceinline", "Mapping",
+     "An option of njit: the machine code is the same whether it is compiled or comes from the cache."),
+)  # fmt: skip
+
+TORCH = _rows(
+    "torch",
+    ("_int_mm", "builtin_function_or_method", "int8 products of the quantised scorer, on a CPU with AVX-512."),
+    ("backends.cpu.get_cpu_capability", "()", "Chooses the scorer by the CPU."),
+    ("distributed.rendezvous.rendezvous", "(url, rank=-1, world_size=-1, **kwargs)",
+     "The store of torchrun, over which processes say that they have begun or failed."),
+)  # fmt: skip
+
+ROWS = [*APP, *WORKER, *DRIVER, *CONSUMER, *FETCHER, *RECOVERY, *STORE, *MODE, *AIOKAFKA, *NUMBA, *TORCH]
