@@ -149,6 +149,56 @@ def test_what_the_image_copies_is_there_and_is_what_the_package_needs() -> None:
     assert all(f"!{source}" in allowed for source in sources)
 
 
+def image_steps() -> list[str]:
+    """The commands of the image's RUN lines, in order."""
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    return re.findall(r"^RUN (.+)$", text, re.MULTILINE)
+
+
+def pip_calls(step: str, folder: Path, **environment: str) -> list[list[str]]:
+    """The arguments of each call of pip in a step of the image; a script that writes them down stands in for pip."""
+    pip = folder / "pip"
+    pip.write_text('#!/bin/sh\nfor argument; do printf \'%s\\t\' "$argument"; done >> "$0.calls"; echo >> "$0.calls"\n')
+    pip.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", step], cwd=ROOT, env={"PATH": path, **environment}, check=True)
+    return [line.split("\t")[:-1] for line in Path(f"{pip}.calls").read_text().splitlines()]
+
+
+def test_the_image_installs_the_pinned_lists_by_their_hashes(tmp_path: Path) -> None:
+    installed = set()
+    for step in image_steps():
+        if "pip install" not in step:
+            continue
+        (first, *_) = pip_calls(step, tmp_path, TORCH_INDEX="")
+        (tmp_path / "pip.calls").unlink()
+        assert first[0] == "install"
+        assert "--no-deps" in first
+        if "-r" in first:
+            assert "--require-hashes" in first
+            installed.add(first[first.index("-r") + 1])
+        else:
+            assert "--no-index" in first  # the wheel of the stage before
+    assert installed == {"requirements/base.txt", "requirements/torch.txt", "requirements/build.txt"}
+
+
+def test_the_image_takes_torch_in_the_pinned_version_from_the_index_that_is_given(tmp_path: Path) -> None:
+    (step,) = [step for step in image_steps() if "TORCH_INDEX" in step]
+    (call,) = pip_calls(step, tmp_path, TORCH_INDEX="https://index.example/cpu")
+    assert call[call.index("--index-url") + 1] == "https://index.example/cpu"
+    listed = re.findall(r"^(torch==\S+)", (ROOT / "requirements" / "torch.txt").read_text(), re.MULTILINE)
+    assert [argument for argument in call if "==" in argument] == listed
+
+
+def test_image_and_compose_file_name_no_index() -> None:
+    assert set(re.findall(r"://([^/:\s]+)", DOCKERFILE.read_text())) == {"127.0.0.1"}
+    assert re.findall(r"^ARG TORCH_INDEX(.*)$", DOCKERFILE.read_text(), re.MULTILINE) == ["="]
+    arguments = compose()["services"]["worker-1"]["build"]["args"]
+    assert arguments == {"TORCH_INDEX": None}
+    declared = set(re.findall(r"^ARG (\w+)", DOCKERFILE.read_text(), re.MULTILINE))
+    assert set(arguments) <= declared
+
+
 @pytest.mark.parametrize("line", command_lines(), ids=" ".join)
 def test_every_command_line_exists(line: list[str], tmp_path: Path) -> None:
     if line[0] == "nextclick":
