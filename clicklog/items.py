@@ -1,4 +1,4 @@
-"""The items a network knows: one row of its tables each."""
+"""The items a model knows: one row of its tables each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,19 @@ class ItemIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def row_of(self) -> dict[int | str, int]:
+        """Item id → row, for single items: `5` and `"5"` are both here, whichever of them was trained on."""
+        twins = {_twin(item): row for row, item in enumerate(self.ids)}
+        return twins | {item: row for row, item in enumerate(self.ids)}
+
+    @cached_property
+    def popular(self) -> NDArray[np.int64]:
+        """(I,) int64, rows by falling support; the lower row first where it is equal."""
+        return np.argsort(-self.support, kind="stable")
+
     def rows(self, items: pl.Series) -> NDArray[np.int64]:
-        """The row of each item, (N,) int64; -1 for an item that the network does not know."""
+        """The row of each item, (N,) int64; -1 for an item that the model does not know."""
         known = self._frame
         if items.dtype != known["item_id"].dtype:
             items, known = items.cast(pl.String), known.with_columns(pl.col("item_id").cast(pl.String))
@@ -43,3 +54,10 @@ class ItemIndex:
         whole = all(isinstance(item, int) for item in self.ids)
         ids = pl.Series("item_id", self.ids if whole else map(str, self.ids), pl.Int64 if whole else pl.String)
         return pl.DataFrame({"item_id": ids, "row": np.arange(len(ids), dtype=np.int64)})
+
+
+def _twin(item: int | str) -> int | str:
+    if isinstance(item, int):
+        return str(item)
+    canonical = item.removeprefix("-").isdigit() and item.isascii() and str(int(item)) == item
+    return int(item) if canonical else item

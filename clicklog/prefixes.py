@@ -21,6 +21,12 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __getitem__(self, part: slice) -> "Prefixes":
+        """The clicks so far of some of the events that follow one another."""
+        first, end, _ = part.indices(len(self))
+        offsets = self.offsets[first : end + 1]
+        return Prefixes(self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
     @property
     def last(self) -> NDArray[np.int64]:
         """The item clicked last in each, (N,)."""

@@ -1,11 +1,13 @@
 """The model bundle: one directory that holds all that serving needs, and proves that it is whole.
 
-    weights.safetensors   the network's tensors
-    items.json            {"items": [id, …], "support": [clicks, …]}: row i of the network is items[i]
-    bundle.json           format version, model version, network shape, training settings, training span, metrics
-    SHA256                digest over the three files above: the bundle's identity
+    bundle.json   format version, model version, family, what a session must keep for it, the family's config, training
+                  settings and span, metrics, and the name, size and sha256 of every other file
+    items.json    {"items": [id, …], "support": [clicks, …]}: row i of the model is items[i]
+    …             the family's files, such as weights.safetensors
+    SHA256        sha256 of bundle.json: the bundle's identity
 
 Nothing is ever unpickled. A bundle is written whole or not at all, and a truncated, altered or foreign one is refused.
+Format 1, which knew GRU4Rec alone, is read too (`rankers.bundle_format_1`).
 """
 
 import hashlib
@@ -14,68 +16,59 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from clicklog.items import ItemIndex
+from rankers import bundle_format_1
+from rankers.contract import Needs
+from rankers.families import DEFAULT, family_of
 from schemas.announcement import ClickSpan
-from schemas.click import ItemId
 from schemas.errors import BundleError
 
-FORMAT = 1
-"""Version of this layout; another one is refused."""
+FORMAT = 2
+"""Of the bundles that are written."""
 
-FILES = ("weights.safetensors", "items.json", "bundle.json")
+ABOUT = "bundle.json"
+ITEMS = "items.json"
 DIGEST = "SHA256"
+FILES = ("weights.safetensors", "items.json", "bundle.json")
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained network with its items.
+    """A trained model with its items.
 
     Attributes:
         version: name of this model, 1 to 120 of the characters a-z, A-Z, 0-9, '.', '_', '-'.
-        network: on the CPU, float32.
-        items: I item ids; `items[i]` is row i of the network.
-        support: (I,) int64, training clicks of each item.
+        model: of the family's own type, on the CPU.
+        items: of the model's rows.
+        family: name of the model's family.
         settings: what `nextclick train` was called with.
         trained_on: the stretch of the click log.
         metrics: offline, by full ranking.
+        digest: short digest of the model's files; empty for one that was not read from files.
     """
 
     version: str
-    network: GRU4Rec
-    items: list[ItemId]
-    support: np.ndarray
+    model: Any
+    items: ItemIndex
+    family: str = DEFAULT
     settings: dict[str, Any] = field(default_factory=dict)
     trained_on: ClickSpan | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    digest: str = ""
 
-    @cached_property
-    def rows(self) -> dict[ItemId, int]:
-        """Item id → row of the network. `5` and `"5"` name the same item, whichever of them was trained on."""
-        twins = {_twin(item): row for row, item in enumerate(self.items)}
-        return twins | {item: row for row, item in enumerate(self.items)}
-
-    @cached_property
-    def popular(self) -> np.ndarray:
-        """(I,) int64, rows by falling support; the lower row first where it is equal."""
-        return np.argsort(-self.support, kind="stable")
-
-
-def _twin(item: ItemId) -> ItemId:
-    if isinstance(item, int):
-        return str(item)
-    canonical = item.removeprefix("-").isdigit() and item.isascii() and str(int(item)) == item
-    return int(item) if canonical else item
+    @property
+    def needs(self) -> Needs:
+        """What a session must keep for this model."""
+        return family_of(self.family).needs(self.model)
 
 
 def new_version() -> str:
@@ -95,7 +88,7 @@ def write_bundle(bundle: Bundle, directory: Path) -> str:
     if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_bundle(directory))):
         raise BundleError(f"{directory} exists and is no model bundle: give an empty or a new directory")
     contents = _contents(bundle)
-    digest = _digest(contents)
+    digest = hashlib.sha256(contents[ABOUT]).hexdigest()
     scratch = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
     try:
         scratch.mkdir(parents=True)
@@ -111,25 +104,38 @@ def write_bundle(bundle: Bundle, directory: Path) -> str:
 
 
 def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
-    """Read and check a bundle.
+    """Read and check a bundle of any format.
 
     Args:
         directory: where the bundle's files are.
         sha256: the digest that was announced; None accepts the one in the bundle itself.
 
     Raises:
-        BundleError: a file is missing, truncated or altered, the format is another, or weights and shape disagree.
+        BundleError: a file is missing, truncated or altered, the format is newer, or files and config disagree.
     """
-    contents = {name: _read(directory, name) for name in (*FILES, DIGEST)}
-    stated = contents.pop(DIGEST).decode(errors="replace").strip()
-    digest = _digest(contents)
-    if digest != stated:
-        raise BundleError(
-            f"{directory} is damaged: its files have the sha256 {digest[:12]}…, its {DIGEST} says {stated[:12]!r}…"
+    content = _read(directory, ABOUT)
+    stated = read_digest(directory)
+    contents = {name: _read(directory, name) for name in files_of(content, directory) if name != ABOUT}
+    try:
+        about = json.loads(content)
+        digest = (
+            bundle_format_1.digest({**contents, ABOUT: content})
+            if about["format"] == 1
+            else hashlib.sha256(content).hexdigest()
         )
-    if sha256 is not None and digest != sha256:
-        raise BundleError(f"{directory} is not the announced bundle: sha256 {digest[:12]}…, announced {sha256[:12]}…")
-    return _parse(directory, contents)
+        if digest != stated:
+            raise BundleError(
+                f"{directory} is damaged: its files have the sha256 {digest[:12]}…, its {DIGEST} says {stated[:12]!r}…"
+            )
+        if sha256 is not None and digest != sha256:
+            raise BundleError(
+                f"{directory} is not the announced bundle: sha256 {digest[:12]}…, announced {sha256[:12]}…"
+            )
+        if about["format"] == 1:
+            about = bundle_format_1.as_format_2(about, contents)
+        return _parse(directory, about, contents)
+    except (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError) as error:
+        raise BundleError(f"{directory} is no bundle that this nextclick can read: {error!r}") from error
 
 
 def read_digest(directory: Path) -> str:
@@ -137,86 +143,91 @@ def read_digest(directory: Path) -> str:
     return _read(directory, DIGEST).decode(errors="replace").strip()
 
 
+def files_of(about: bytes, place: Path | str) -> list[str]:
+    """The names of a bundle's files but SHA256, by the content of its bundle.json, which comes last.
+
+    Raises:
+        BundleError: it is no bundle.json, of a newer format, or names a file outside the bundle.
+    """
+    try:
+        stated = json.loads(about)
+        version = stated["format"]
+        if version == 1:
+            return list(bundle_format_1.FILES)
+        if version != FORMAT:
+            raise BundleError(f"{place} has the bundle format {version!r}; this nextclick reads 1 and {FORMAT}")
+        names = [str(name) for name in stated["files"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{place} is no bundle that this nextclick can read: {error!r}") from error
+    for name in names:
+        if name in (ABOUT, DIGEST) or name.startswith(".") or Path(name).name != name:
+            raise BundleError(f"{place} names {name!r} as a file of its own: it was not written by nextclick")
+    return [*names, ABOUT]
+
+
 def _contents(bundle: Bundle) -> dict[str, bytes]:
+    """File name → content; bundle.json last."""
+    family = family_of(bundle.family)
+    items = {"items": list(bundle.items.ids), "support": bundle.items.support.tolist()}
+    files = {**family.save(bundle.model), ITEMS: json.dumps(items, separators=(",", ":")).encode()}
     about = {
         "format": FORMAT,
         "version": bundle.version,
-        "network": asdict(bundle.network.config),
+        "family": bundle.family,
+        "needs": asdict(bundle.needs),
+        "config": family.config(bundle.model),
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        },
         "settings": bundle.settings,
         "trained_on": bundle.trained_on.model_dump() if bundle.trained_on else None,
         "metrics": bundle.metrics,
     }
-    items = {"items": bundle.items, "support": bundle.support.tolist()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
-    return {
-        "weights.safetensors": save(tensors),
-        "items.json": json.dumps(items, separators=(",", ":")).encode(),
-        "bundle.json": json.dumps(about, indent=2).encode(),
-    }
+    return {**files, ABOUT: json.dumps(about, indent=2).encode()}
 
 
-def _digest(contents: dict[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for name in FILES:
-        total.update(f"{name} {len(contents[name])}\n".encode())
-        total.update(contents[name])
-    return total.hexdigest()
-
-
-def _parse(directory: Path, contents: dict[str, bytes]) -> Bundle:
+def _parse(directory: Path, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> Bundle:
+    for name, content in contents.items():
+        found = hashlib.sha256(content).hexdigest()
+        if found != about["files"][name]["sha256"]:
+            raise BundleError(
+                f"{directory} is damaged: {name} has {len(content)} bytes with the sha256 {found[:12]}…, {ABOUT} says "
+                f"{about['files'][name]['bytes']} bytes with {str(about['files'][name]['sha256'])[:12]!r}…"
+            )
+    listed = json.loads(contents[ITEMS])
+    items = ItemIndex(listed["items"], np.asarray(listed["support"], dtype=np.int64))
+    if items.support.shape != (len(items),) or len(set(items.ids)) != len(items):
+        raise BundleError(
+            f"{directory} does not fit together: {len(items)} items with {len(set(items.ids))} different ids and "
+            f"{items.support.size} supports"
+        )
+    family = family_of(about["family"])
     try:
-        about = json.loads(contents["bundle.json"])
-        if about.get("format") != FORMAT:
-            raise BundleError(
-                f"{directory} has the bundle format {about.get('format')!r}; this nextclick reads {FORMAT}"
-            )
-        config = NetworkConfig(**about["network"])
-        items = json.loads(contents["items.json"])
-        tensors = load(contents["weights.safetensors"])
-        trained_on = ClickSpan.model_validate(about["trained_on"]) if about["trained_on"] else None
-        support = np.asarray(items["support"], dtype=np.int64)
-        ids = items["items"]
-        if len(ids) != config.items or support.shape != (config.items,) or len(set(ids)) != len(ids):
-            raise BundleError(
-                f"{directory} does not fit together: a network of {config.items} items with {len(set(ids))} different "
-                f"ids and {support.size} supports"
-            )
-        return Bundle(
-            version=about["version"],
-            network=_build(directory, config, tensors),
-            items=ids,
-            support=support,
-            settings=about["settings"],
-            trained_on=trained_on,
-            metrics=about["metrics"],
+        model = family.load(about["config"], contents, len(items))
+    except BundleError as error:
+        raise BundleError(f"{directory} does not fit together: {error}") from error
+    bundle = Bundle(
+        version=about["version"],
+        model=model,
+        items=items,
+        family=about["family"],
+        settings=about["settings"],
+        trained_on=ClickSpan.model_validate(about["trained_on"]) if about["trained_on"] else None,
+        metrics=about["metrics"],
+        digest=_model_digest(about["files"]),
+    )
+    if asdict(bundle.needs) != about["needs"]:
+        raise BundleError(
+            f"{directory} does not fit together: it says {about['needs']}, its model needs {bundle.needs}"
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError) as error:
-        raise BundleError(f"{directory} is no bundle that this nextclick can read: {error!r}") from error
+    return bundle
 
 
-def _build(directory: Path, config: NetworkConfig, tensors: dict[str, torch.Tensor]) -> GRU4Rec:
-    table = tensors.get("output_weight")
-    if table is None or tuple(table.shape) != (config.items, config.hidden) or config.layers > len(tensors):
-        found_table = None if table is None else tuple(table.shape)
-        raise BundleError(
-            f"{directory} does not fit together: output_weight is {found_table}, the network's shape asks for "
-            f"{(config.items, config.hidden)} and {config.layers} layers"
-        )
-    with torch.random.fork_rng(devices=[]):
-        network = GRU4Rec(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[0]
-        raise BundleError(
-            f"{directory} does not fit together: tensor {wrong!r} is {found.get(wrong)}, "
-            f"the network's shape asks for {expected.get(wrong)}"
-        )
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-            raise BundleError(f"{directory}: tensor {name!r} is not made of finite float32 numbers")
-    network.load_state_dict(tensors, assign=True)
-    return network.eval().requires_grad_(False)
+def _model_digest(files: Mapping[str, Any]) -> str:
+    """Of the files that the memory of a session depends on: the family's, and the items for their rows."""
+    total = hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode())
+    return total.hexdigest()[:16]
 
 
 def _read(directory: Path, name: str) -> bytes:
@@ -227,7 +238,7 @@ def _read(directory: Path, name: str) -> bytes:
 
 
 def _is_bundle(directory: Path) -> bool:
-    return (directory / "bundle.json").is_file() and (directory / DIGEST).is_file()
+    return (directory / ABOUT).is_file() and (directory / DIGEST).is_file()
 
 
 def _write_through(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@
     ├── TrainingError         training cannot go on: no usable sessions, a loss that is not a number
     ├── BundleError           a model bundle is truncated, altered, foreign, or cannot be fetched
     └── StateError            a packed session state cannot be read, or the state directory cannot be written
+        └── NewerStateError   a session state was written by a newer version: this worker must not go on
 
 Each message names the value, where it came from and what to do.
 """
@@ -43,3 +44,7 @@ class BundleError(NextclickError):
 
 class StateError(NextclickError):
     """A packed session state cannot be read, or the state directory cannot be written."""
+
+
+class NewerStateError(StateError):
+    """A session state was written by a newer version of nextclick: a worker that meets one stops."""

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     )
     session_history: int = Field(50, ge=1, le=1000, description="last items kept per session, for a change of model")
     state_precision: Literal["float32", "float16"] = Field("float32", description="hidden state as stored")
+    state_format: int = Field(
+        2,
+        ge=2,
+        le=3,
+        description="format of stored session states: 3 once every worker of the group is 0.2.0 or newer; all are read",
+    )
     clock_tolerance: Duration = Field(
         timedelta(days=1), description="a click stamped further ahead of the worker's clock than this is rejected"
     )

@@ -161,6 +161,12 @@ class ModelFollower:
             raise
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
+        if bundle.needs.history > self._settings.session_history:
+            raise BundleError(
+                f"{bundle.version} reads the last {bundle.needs.history} items of a session, and "
+                f"NEXTCLICK_SESSION_HISTORY={self._settings.session_history} keeps fewer: set it to "
+                f"{bundle.needs.history} or more"
+            )
         model = ServingModel(bundle, self._device, self._settings.scoring)
         model.warm_up(self._settings.max_batch)
         return model

@@ -24,7 +24,7 @@ from faust.types import TP
 from prometheus_client import Histogram
 
 from schemas.durations import milliseconds
-from schemas.errors import StateError
+from schemas.errors import NewerStateError, StateError
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
@@ -215,6 +215,8 @@ class Pipeline:
     def _unpacked(self, partition: int, key: bytes, packed: bytes) -> SessionState:
         try:
             return unpack(packed)
+        except NewerStateError:
+            raise  # the session belongs to a newer worker: to begin it anew would lose what that one knows
         except StateError as error:
             self.counts["states_unreadable"] += 1
             log.warning("session %r in partition %d starts anew: %s", key[:64], partition, error)

@@ -1,8 +1,8 @@
-"""The recommender: session states and clicks in, new states and the top-20 out. Plain torch and numpy, no Faust.
+"""The recommender: session states and clicks in, new states and the top-20 out. Plain numpy, no Faust.
 
-A micro-batch may hold several clicks of one session. They are taken in *rounds*: a session's k-th click of the batch is
-in round k, and each round is one forward step for all its sessions. Scoring needs no order, so all clicks of the batch
-are scored in one matrix product at the end.
+A micro-batch may hold several clicks of one session. They are numbered in *rounds*: a session's k-th click of the batch
+is in round k. What a model does with rounds, histories and memory is its family's affair (`rankers.contract`); all
+clicks of the batch are ranked at once at the end.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-import torch
-from torch import Tensor
 
+from clicklog.prefixes import Prefixes
 from clicklog.sessions import starts_anew
+from rankers.contract import Clicks, Memory
 from schemas.click import ItemId
 from schemas.recommendation import Source
 from worker.popular import PopularItems
@@ -98,7 +98,8 @@ class Recommender:
     Args:
         gap_ms: silence after which a session starts anew, ms.
         history: how many last items a state keeps.
-        storage: dtype of hidden states at rest, float32 or float16.
+        storage: dtype of memories at rest, float32 or float16.
+        state_format: of packed states, one of `worker.session_state.FORMATS`.
         model: what ranks; None recommends the popular items counted so far. Exchange it between two batches.
         shadow: scored beside the model, for its labels alone; its answers go nowhere.
     """
@@ -109,6 +110,7 @@ class Recommender:
         gap_ms: int,
         history: int,
         storage: str = "float32",
+        state_format: int = 2,
         model: ServingModel | None = None,
         shadow: ServingModel | None = None,
     ) -> None:
@@ -117,6 +119,7 @@ class Recommender:
         self._gap_ms = gap_ms
         self._history = history
         self._storage = np.dtype(storage)
+        self._format = state_format
         self._popular = PopularItems()
 
     def recommend(self, batch: Sequence[PendingClick], now_ms: int) -> Outcome:
@@ -138,7 +141,7 @@ class Recommender:
             shadow_labels = self._advance(self.shadow, plan, [_shadow_of(state) for state in plan.states])[1]
             duels = self._duels(plan, labels, shadow_labels)
             labels += shadow_labels
-        packed = {key: pack(state) for key, state in zip(plan.keys, plan.states, strict=True)}
+        packed = {key: pack(state, self._format) for key, state in zip(plan.keys, plan.states, strict=True)}
         return Outcome(answers, packed, [label for label in labels if label is not None], duels)
 
     def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _BatchPlan:
@@ -158,7 +161,7 @@ class Recommender:
                 slot = slot_of[id(state)] = len(plan.states)
                 plan.states.append(state)
                 plan.keys.append((click.partition, click.key))
-                plan.before.append([] if self._is_up_to_date(state) else history.copy())
+                plan.before.append(history.copy() if self._reads_history(state) else [])
                 depth.append(0)
             history.append(click.item_id)
             if len(history) > self._history:
@@ -173,13 +176,13 @@ class Recommender:
             plan.fresh.append(fresh)
         return plan
 
-    def _is_up_to_date(self, state: SessionState) -> bool:
-        """Whether the models can go on from the hidden states; also drops what an earlier shadow left."""
+    def _reads_history(self, state: SessionState) -> bool:
+        """Whether a model cannot go on from its memory alone; also drops what an earlier shadow left."""
         if self.shadow is None:
             state.shadow = None
-        elif state.shadow is None or state.shadow.version != self.shadow.version:
-            return False
-        return state.served.version == (self.model.version if self.model else None)
+        elif state.shadow is None or _reads_history(self.shadow, state.shadow):
+            return True
+        return self.model is not None and _reads_history(self.model, state.served)
 
     def _duels(self, plan: _BatchPlan, champion: list[Label | None], shadow: list[Label | None]) -> list[PairedLabel]:
         versions = (self.model.version if self.model else None, self.shadow.version if self.shadow else None)
@@ -212,77 +215,74 @@ class Recommender:
     def _answers_by_popularity(self, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         self._popular.add(plan.items)
         for state in states:
-            state.version, state.hidden = None, b""
+            state.version, state.memory, state.network = None, b"", ""
         items, scores = self._popular.top()
         return [Answer(items, scores, None, "popular")] * len(plan.items)
 
     def _answers_by(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
-        hidden, alive = self._load(model, plan, states)  # (S, L, h), (S,)
-        outputs, by_model = _forward(model, plan, hidden, alive)  # (N, h), (N,)
-        stored = hidden.cpu().numpy().astype(self._storage, copy=False)
-        for slot, state in enumerate(states):
-            state.hidden = stored[slot].tobytes() if alive[slot] else b""
+        rows = np.array([model.row_of.get(item, -1) for item in plan.items], dtype=np.int64)  # (N,)
+        needed = model.ranker.needs.history
+        histories = _known_rows(model, plan.before, needed) if needed else None
+        clicks = Clicks(rows, np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh), histories)
+        queries, ranked, memory = model.ranker.advance(clicks, self._recall(model, plan, states))
+        self._remember(model, states, memory)
         popular = Answer(model.popular, model.popular_scores, model.version, "popular")
-        if not by_model.any():
+        if not ranked.any():
             return [popular] * len(plan.items)
-        if not by_model.all():
-            outputs = outputs[model.to_device(by_model)]
-        tops, scores = model.best(outputs)
+        tops, scores = model.best(queries)
         version = model.version
-        ranked = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
-        return [next(ranked) if by else popular for by in by_model.tolist()]
+        answers = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
+        return [next(answers) if by_model else popular for by_model in ranked.tolist()]
 
-    def _load(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> tuple[Tensor, np.ndarray]:
-        """The sessions' hidden states (S, L, h) float32 on the device, and whether each has seen a known item (S,).
+    def _recall(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> Memory:
+        """What the model remembers of the sessions; rebuilt, all at once, for those that another model was at."""
+        needs = model.ranker.needs
+        memory = Memory.empty(len(states), needs)
+        if not needs.memory:
+            memory.seen[:] = [any(item in model.row_of for item in before) for before in plan.before]
+            return memory
+        kept = [_kept_as(state, model) for state in states]
+        for dtype in sorted({name for name in kept if name}):
+            slots = [slot for slot, name in enumerate(kept) if name == dtype]
+            packed = b"".join([states[slot].memory for slot in slots])
+            memory.values[slots] = np.frombuffer(packed, dtype=dtype).reshape(len(slots), -1)
+            memory.seen[slots] = True
+        stale = [slot for slot, name in enumerate(kept) if name is None]
+        if stale:
+            rebuilt = model.ranker.rebuild(_known_rows(model, [plan.before[slot] for slot in stale]))
+            memory.values[stale], memory.seen[stale] = rebuilt.values, rebuilt.seen
+        return memory
 
-        Sessions that another model was at are replayed, all of them at once: their k-th items in one step.
-        """
-        replays: list[tuple[int, list[int]]] = []
-        for slot, state in enumerate(states):
-            if state.version != model.version:
-                state.version, state.hidden = model.version, b""
-                rows = [row for item in plan.before[slot] if (row := model.rows.get(item, -1)) >= 0]
-                if rows:
-                    replays.append((slot, rows))
-        hidden = np.zeros((len(states), model.layers, model.hidden), dtype=np.float32)
-        alive = np.array([bool(state.hidden) for state in states])
-        if alive.any():
-            packed = b"".join([state.hidden for state in states])
-            hidden[alive] = np.frombuffer(packed, dtype=self._storage).reshape(-1, model.layers, model.hidden)
-        device_hidden = model.to_device(hidden)
-        for place in range(max((len(rows) for _, rows in replays), default=0)):
-            stepping = [(slot, rows[place]) for slot, rows in replays if len(rows) > place]
-            slots, items = torch.tensor(stepping, device=model.device).unbind(1)
-            device_hidden[slots] = model.step(items, device_hidden[slots])
-        alive[[slot for slot, _ in replays]] = True
-        return device_hidden, alive
+    def _remember(self, model: ServingModel, states: list[ModelState], memory: Memory) -> None:
+        stored = memory.values.astype(self._storage, copy=False)
+        for slot, (state, seen) in enumerate(zip(states, memory.seen.tolist(), strict=True)):
+            state.version, state.network, state.dtype = model.version, model.network, self._storage.name
+            state.memory = stored[slot].tobytes() if seen else b""
 
 
-def _forward(model: ServingModel, plan: _BatchPlan, hidden: Tensor, alive: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    """Step round after round; `hidden` (S, L, h) and `alive` (S,) are brought up to date.
+def _kept_as(state: ModelState, model: ServingModel) -> str | None:
+    """The dtype of a memory that the model can go on from: empty where there is none yet, None where it is no use."""
+    if state.version != model.version or (state.network and state.network != model.network):
+        return None
+    if not state.memory:
+        return ""
+    numbers = model.ranker.needs.numbers
+    if state.dtype in ("", "float32") and len(state.memory) == 4 * numbers:
+        return "float32"
+    return "float16" if state.dtype in ("", "float16") and len(state.memory) == 2 * numbers else None
 
-    Returns:
-        (N, h), the output after each click, and (N,), whether the model knows an item of the session by then.
-    """
-    row_of = model.rows.get
-    slots, rounds, fresh = np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh)
-    rows = np.array([row_of(item, -1) for item in plan.items])
-    outputs = hidden.new_empty(len(slots), model.hidden)
-    by_model = np.empty(len(slots), dtype=bool)
-    for turn in range(int(rounds.max()) + 1):
-        places = np.flatnonzero(rounds == turn)
-        reset = slots[places[fresh[places]]]
-        if reset.size:
-            hidden[model.to_device(reset)] = 0
-            alive[reset] = False
-        stepping = places[rows[places] >= 0]
-        if stepping.size:
-            sessions, items = model.to_device(slots[stepping]), model.to_device(rows[stepping])
-            hidden[sessions] = model.step(items, hidden[sessions])
-            alive[slots[stepping]] = True
-        outputs[model.to_device(places)] = hidden[model.to_device(slots[places]), -1]
-        by_model[places] = alive[slots[places]]
-    return outputs, by_model
+
+def _reads_history(model: ServingModel, state: ModelState) -> bool:
+    return model.ranker.needs.history > 0 or _kept_as(state, model) is None
+
+
+def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:
+    """The rows of the items that the model knows, of each history; at most the `last` of them."""
+    rows = [[row for item in history if (row := model.row_of.get(item, -1)) >= 0] for history in histories]
+    if last is not None:
+        rows = [known[-last:] for known in rows]
+    offsets = np.concatenate([[0], np.cumsum([len(known) for known in rows])]).astype(np.int64)
+    return Prefixes(np.array([row for known in rows for row in known], dtype=np.int64), offsets)
 
 
 def _shadow_of(state: SessionState) -> ModelState:

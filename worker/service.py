@@ -43,6 +43,7 @@ def create_app() -> DeliveryApp:
         gap_ms=milliseconds(settings.session_gap),
         history=settings.session_history,
         storage=settings.state_precision,
+        state_format=settings.state_format,
     )
     pipeline = Pipeline(app, settings, recommender)
     follower = ModelFollower(settings, device, pipeline.swap_champion, pipeline.swap_shadow)

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
+from rankers.contract import PrefixScorer
 
 
-class Baseline(Protocol):
+class Baseline(PrefixScorer, Protocol):
     """A method of recommending the next item from a session's clicks so far."""
 
     @property
@@ -23,11 +20,4 @@ class Baseline(Protocol):
         Args:
             sessions: items are rows from 0 to `items` - 1.
             items: I, how many there are.
-        """
-
-    def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """Score every item after each of the prefixes, higher is better; equal scores are ties, zeros too.
-
-        Returns:
-            (N, I), a new array.
         """

@@ -21,6 +21,7 @@ import torch
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from threadpoolctl import threadpool_limits
 
+from clicklog.items import ItemIndex
 from modelregistry.publishing import publish_bundle
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
@@ -29,11 +30,12 @@ from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
 from worker.recommender import PendingClick, Recommender
 from worker.serving_model import ServingModel
-from worker.session_state import SessionState, new_session, unpack
+from worker.session_state import SessionState, new_session, pack, unpack
 
 torch.set_num_threads(1)  # the workers under test are busy on the other cores
 threadpool_limits(1)
 
+ROOT = Path(__file__).parents[2]
 ITEMS = 300
 START = 1_700_000_000_000
 """Time of the first click, ms since 1970."""
@@ -45,7 +47,8 @@ def bundle(directory: Path, version: str = "v1", seed: int = 0, **shape: Any) ->
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=shape.pop("hidden", 32), **shape))
     for weight in network.parameters():  # wide enough that the order of items depends on the whole session
         weight.data.mul_(3)
-    write_bundle(Bundle(version, network, list(range(ITEMS)), np.arange(ITEMS, 0, -1)), directory)
+    items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
+    write_bundle(Bundle(version, network, items), directory)
     return directory
 
 
@@ -76,7 +79,9 @@ class Message:
 class WorkerProcess:
     """One `faust -A worker worker` with a data directory of its own."""
 
-    def __init__(self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool) -> None:
+    def __init__(
+        self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool, root: Path = ROOT
+    ) -> None:
         self.log = data.with_suffix(".log")
         self._file = self.log.open("a")
         names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -93,7 +98,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,
-            cwd=Path(__file__).parents[2],
+            cwd=root,
         )
 
     def kill(self) -> None:
@@ -131,9 +136,10 @@ class Deployment:
         self.bundles: dict[str, Path] = {}
 
     def start(
-        self, data: str = "w1", module: str = "worker", *, web: bool = False, **environment: str
+        self, data: str = "w1", module: str = "worker", *, web: bool = False, root: Path = ROOT, **environment: str
     ) -> WorkerProcess:
-        worker = WorkerProcess(self.settings, self.directory / data, module, environment, web)
+        """Start a worker; `root` is the checkout that it runs from."""
+        worker = WorkerProcess(self.settings, self.directory / data, module, environment, web, root)
         self.workers.append(worker)
         return worker
 
@@ -286,7 +292,8 @@ class Deployment:
             (answer,) = recommender.recommend([pending], 0).answers
             assert answer is not None
             answers[f"{message.partition}-{message.offset}"] = answer.items
-        return answers, states
+        stored = {key: unpack(pack(state, self.settings.state_format)) for key, state in states.items()}
+        return answers, stored
 
 
 class Outcome:

@@ -1,6 +1,7 @@
 """What surrounds the worker fails: the broker, the network, the disk, the clicks and the bundles."""
 
 import asyncio
+import hashlib
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from messaging.clients import admin
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
-from rankers.bundle import DIGEST, FILES, read_digest
+from rankers.bundle import DIGEST, read_digest
 from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings
 from tests.worker.deployment import START, Deployment, bundle, clicks_of
@@ -186,7 +187,7 @@ def announce(deployment: Deployment, version: str, path: Path, **changes: str) -
 
 
 def truncated(path: Path) -> None:
-    weights = path / FILES[0]
+    weights = path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
@@ -200,22 +201,19 @@ def of_another_format(path: Path) -> None:
 
 
 def of_wrong_dimensions(path: Path) -> None:
-    rewrite(path, lambda about: about | {"network": about["network"] | {"hidden": 64}})
+    rewrite(path, lambda about: about | {"config": about["config"] | {"hidden": 64}})
 
 
 def rewrite(path: Path, change: object) -> None:
     """Change bundle.json and make the digest fit: only its content is wrong then."""
-    from rankers.bundle import _digest
-
     about = path / "bundle.json"
     about.write_text(json.dumps(change(json.loads(about.read_text()))))  # type: ignore[operator]
-    digest = _digest({name: (path / name).read_bytes() for name in FILES})
-    (path / DIGEST).write_text(digest + "\n")
+    (path / DIGEST).write_text(hashlib.sha256(about.read_bytes()).hexdigest() + "\n")
 
 
 def hanging(path: Path) -> None:
-    (path / FILES[0]).unlink()
-    os.mkfifo(path / FILES[0])
+    (path / "weights.safetensors").unlink()
+    os.mkfifo(path / "weights.safetensors")
 
 
 def test_a_bad_bundle_is_refused_and_the_old_model_serves_on(deployment: Deployment) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from clicklog.items import ItemIndex
 from rankers.bundle import Bundle, read_bundle
+from rankers.families import FAMILIES
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 from tests.worker.deployment import ITEMS, bundle
 from worker.recommender import Answer, Outcome, PendingClick, Recommender
 from worker.serving_model import ServingModel
@@ -156,6 +159,52 @@ def test_after_a_change_of_model_a_session_goes_on_as_if_it_had_always_served(tm
     assert [feed.state(f"s{n}").served for n in range(9)] == [straight.state(f"s{n}").served for n in range(9)]
 
 
+def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, RecentItemsFamily.name, RecentItemsFamily())
+    items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
+    bundle = Bundle("v2", RecentItems.random(ITEMS), items, family=RecentItemsFamily.name)
+    recurrent, reading = model(tmp_path), ServingModel(bundle, torch.device("cpu"))
+    clicks = [(f"s{n % 7}", (n * 31) % ITEMS if n % 9 else "never seen") for n in range(60)]
+    again = [(f"s{n % 9}", n) for n in range(20)]
+    feed, straight = stream(recurrent, shadow=reading), stream(reading)
+    for batch in (clicks, again):
+        feed.click(*batch)
+        straight.click(*batch)
+    theirs = [label for label in feed.outcome.labels if label.model_version == "v2"]
+    assert theirs == straight.outcome.labels
+    feed.recommender.model, feed.recommender.shadow = reading, recurrent
+    assert feed.click(*again) == straight.click(*again)
+    assert feed.state("s1").served.memory == b""
+    feed.recommender.model, feed.recommender.shadow = recurrent, None
+    recurrent_from_the_start = stream(recurrent)
+    for batch in (clicks, again, again):
+        recurrent_from_the_start.click(*batch)
+    assert feed.click(*again) == recurrent_from_the_start.click(*again)
+
+
+def test_memory_of_another_network_under_the_same_name_is_not_used(tmp_path: Path) -> None:
+    first, second = model(tmp_path / "a", "v1", 0), model(tmp_path / "b", "v1", 1)
+    feed, straight = stream(first, state_format=3), stream(second, state_format=3)
+    feed.click(("s", 1), ("s", 2))
+    straight.click(("s", 1), ("s", 2))
+    feed.recommender.model = second
+    assert feed.click(("s", 3)) == straight.click(("s", 3))
+
+
+@pytest.mark.parametrize("state_format", [2, 3])
+def test_states_stored_before_the_precision_was_changed_go_on(tmp_path: Path, state_format: int) -> None:
+    half = stream(model(tmp_path), storage="float16", state_format=state_format)
+    half.click(("s", 1), ("s", 2))
+    full = stream(model(tmp_path), state_format=state_format)
+    full.packed, full.offset = dict(half.packed), half.offset
+    (mine,), (theirs,) = full.click(("s", 3)), half.click(("s", 3))
+    assert mine is not None
+    assert theirs is not None
+    assert mine.items == theirs.items
+
+
 def test_the_first_model_takes_up_sessions_that_began_before_it(tmp_path: Path) -> None:
     feed, straight = stream(None), stream(model(tmp_path))
     feed.click(("s", 1), ("s", 2))
@@ -194,7 +243,7 @@ def test_each_click_is_the_label_of_the_answer_before_it(tmp_path: Path) -> None
 
 
 def test_a_model_of_fewer_items_than_twenty_recommends_all_of_them() -> None:
-    small = Bundle("small", GRU4Rec(NetworkConfig(items=7)), list("abcdefg"), np.ones(7, dtype=np.int64))
+    small = Bundle("small", GRU4Rec(NetworkConfig(items=7)), ItemIndex(list("abcdefg"), np.ones(7, dtype=np.int64)))
     (answer,) = stream(ServingModel(small, torch.device("cpu"))).click(("s", "c"))
     assert answer is not None
     assert sorted(map(str, answer.items)) == list("abcdefg")
@@ -219,17 +268,3 @@ def test_a_shadow_model_is_labelled_beside_the_champion_and_changes_nothing(tmp_
     feed.recommender.shadow = None
     feed.click(("s0", 1))
     assert feed.state("s0").shadow is None
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("batch", [1, 31, 32, 33, 100, 128, 150])
-def test_on_a_gpu_recorded_graphs_answer_as_the_network_does(tmp_path: Path, batch: int) -> None:
-    read = read_bundle(bundle(tmp_path / "v1", "v1", 0))
-    plain, recorded = (ServingModel(read, torch.device("cuda")) for _ in range(2))
-    recorded.warm_up(128)
-    items = recorded.to_device(np.arange(batch) % ITEMS)
-    state = torch.rand(batch, plain.layers, plain.hidden, device="cuda")
-    expected, found = plain.step(items, state), recorded.step(items, state).clone()
-    torch.testing.assert_close(found, expected)
-    for mine, theirs in zip(recorded.best(found[:, -1]), plain.best(expected[:, -1]), strict=True):
-        assert mine == theirs

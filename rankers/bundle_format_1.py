@@ -1,0 +1,36 @@
+"""Bundles of format 1 (nextclick 0.1): GRU4Rec alone, three files, one digest over all of them."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+FILES = ("weights.safetensors", "items.json", "bundle.json")
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """The bundle's identity: sha256 over names, sizes and contents of FILES."""
+    total = hashlib.sha256()
+    for name in FILES:
+        total.update(f"{name} {len(contents[name])}\n".encode())
+        total.update(contents[name])
+    return total.hexdigest()
+
+
+def as_format_2(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """What format 2 would say in bundle.json. The files were proven by `digest` already.
+
+    Args:
+        about: bundle.json of format 1.
+        contents: the other files.
+    """
+    network = about["network"]
+    return {
+        **about,
+        "family": "gru4rec",
+        "needs": {"history": 0, "memory": network["layers"] * network["hidden"] * 4},
+        "config": network,
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in contents.items()
+        },
+    }

@@ -1,0 +1,46 @@
+"""A method that scores all items after the last clicks of a session, as a ranker."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clicklog.items import ItemIndex
+from clicklog.prefixes import Prefixes
+from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, PrefixScorer, Top
+from rankers.scoring.masked import best_allowed
+
+
+class PrefixRanker:
+    """See `rankers.contract.Ranker`. It keeps no memory; queries are `Prefixes`.
+
+    Args:
+        method: fitted to sessions of the items.
+        items: of its rows.
+        history: last items of a session that the method is given.
+    """
+
+    def __init__(self, method: PrefixScorer, items: ItemIndex, history: int) -> None:
+        self.items = items
+        self.needs = Needs(history=history, memory=0)
+        self._method = method
+
+    def rebuild(self, histories: Prefixes) -> Memory:
+        """Nothing but which sessions have a known item."""
+        return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
+
+    def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
+        """The prefix of each ranked click."""
+        ranked = clicks.follow_seen(memory.seen)
+        return Advanced(clicks.prefixes(ranked, self.needs.history), ranked, memory)
+
+    def best(self, queries: Prefixes, k: int, allowed: Mask | None = None) -> Top:
+        """From all scores."""
+        return best_allowed(self.scores(queries), k, np.ones(1, dtype=bool) if allowed is None else allowed)
+
+    def scores(self, queries: Prefixes, rows: NDArray[np.int64] | None = None) -> NDArray[np.floating]:
+        """Of the method."""
+        scores = self._method.scores(queries)  # (Q, I)
+        return scores if rows is None else scores[:, rows]
+
+    def warm_up(self, largest_batch: int) -> None:
+        """Compile what is compiled at the first call."""
+        self.scores(Prefixes(np.zeros(largest_batch, dtype=np.int64), np.arange(largest_batch + 1)))
