@@ -139,6 +139,8 @@ async def read_spans(
     left = {span.number: span.end - span.first for span in spans}
     for span in spans:
         consumer.seek(span.partition, span.first)
+        if not left[span.number]:
+            consumer.pause(span.partition)
     total, heard = sum(left.values()), clock()
     while to_come := sum(left.values()):
         await _read_more(consumer, spans, left, columns)

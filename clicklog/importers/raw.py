@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 
 
@@ -104,11 +103,3 @@ def iso_time(column: str) -> pl.Expr:
     """An ISO 8601 time in UTC (a trailing Z or none) as ms since 1970."""
     text = pl.col(column).str.strip_chars().str.strip_suffix("Z").str.replace(" ", "T", literal=True)
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="ms").dt.epoch("ms")
-
-
-def cut_at_silence(clicks: pl.LazyFrame, gap: timedelta) -> pl.LazyFrame:
-    """Visitors' clicks to sessions, numbered from 0: a new one where the visitor was silent for longer than the gap."""
-    ordered = clicks.sort("session_id", "timestamp", maintain_order=True)
-    silent = pl.col("timestamp").diff() > milliseconds(gap)
-    starts = (pl.col("session_id").ne_missing(pl.col("session_id").shift())) | silent
-    return ordered.with_columns((starts.fill_null(True).cum_sum().cast(pl.Int64) - 1).alias("session_id"))
