@@ -148,10 +148,7 @@ async def read_spans(
         if still_to_come < to_come:
             heard = clock()
         elif clock() - heard > SILENCE_SECONDS:
-            raise BrokerError(
-                f"{settings.broker} has sent nothing of topic {settings.clicks_topic!r} for {SILENCE_SECONDS:g} s, "
-                f"{still_to_come} messages before its end: check the broker"
-            )
+            raise BrokerError(_silent(settings, still_to_come))
         if progress is not None:
             progress(total - still_to_come, total)
     return columns
@@ -170,3 +167,10 @@ async def _read_more(
         left[span.number] = max(span.end - await consumer.position(span.partition), 0)
         if not left[span.number]:
             consumer.pause(span.partition)
+
+
+def _silent(settings: Settings, still_to_come: int) -> str:
+    return (
+        f"{settings.broker} has sent nothing of topic {settings.clicks_topic!r} for {SILENCE_SECONDS:g} s, "
+        f"{still_to_come} messages before its end: check the broker"
+    )

@@ -72,13 +72,7 @@ def scan(
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from error
     if header:
-        found = [name.strip() for name in found]
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise ClicksError(
-                f"{path} has no column {', '.join(missing)}: its first line names {', '.join(found)}; is it the right "
-                f"file, with fields parted by {separator!r}?"
-            )
+        _check_header(path, [name.strip() for name in found], columns, separator)
         return lazy.rename(str.strip).select("line", *columns)
     if not (least or len(columns)) <= len(found) <= len(columns):
         raise ClicksError(
@@ -86,6 +80,15 @@ def scan(
             f"({', '.join(columns)}), parted by {separator!r}: is it the right file?"
         )
     return lazy.rename(dict(zip(found, columns, strict=False)))
+
+
+def _check_header(path: Path, found: Sequence[str], columns: Sequence[str], separator: str) -> None:
+    missing = [name for name in columns if name not in found]
+    if missing:
+        raise ClicksError(
+            f"{path} has no column {', '.join(missing)}: its first line names {', '.join(found)}; is it the right "
+            f"file, with fields parted by {separator!r}?"
+        )
 
 
 def unreadable(path: Path, error: Exception) -> ClicksError:
