@@ -1,7 +1,7 @@
 """How fast clicks go into the archive, and how fast a log becomes sessions to train on.
 
     python -m benchmarks.archive rate --clicks 1000000        archiver beside a bare consumer that discards
-    python -m benchmarks.archive sessions --clicks 10000000   cut into sessions and index, with the memory it takes
+    python -m benchmarks.archive sessions --clicks 10000000   sessions to train on, with the memory that they take
 
 `rate` runs the two in turn over the same topic on a broker of its own, each from the first message to the last, and
 gives the median of the runs. `sessions` writes an archive of synthetic clicks first (not timed), and reads it in a
@@ -117,24 +117,29 @@ def write_archive(uri: str, clicks: int) -> None:
             )
 
 
-def index(uri: str) -> dict[str, float]:
-    """Sessions of an archive, ready to train on; run in a process of its own."""
-    from clicklog.index import index_log
+def sessions_of_archive(uri: str) -> dict[str, float]:
+    """Sessions of an archive, ready to train on, as a full retraining makes them; run in a process of its own."""
+    from clicklog.filters import filter_clicks
+    from clicklog.items import ItemIndex
     from clicklog.log import ClickLog
+    from clicklog.sessions import cut_by_silence, sessions_of
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     archive = Archive(uri, "clicks")
     slices, _ = resolve(archive.files())
-    log = ClickLog(uri, None, None, numbers={"session_id": True, "item_id": True})
+    log = ClickLog(uri, None, None)
     for piece in slices:
-        log._parts.setdefault(piece.file.partition, []).append(pl.scan_parquet(archive.path(piece.file)))
-    indexed = index_log(log, GAP_MS)
+        log.add(piece.file.partition, pl.scan_parquet(archive.path(piece.file)))
+    clicks = log.clicks().frame
+    kept = filter_clicks(cut_by_silence(clicks, GAP_MS))
+    items = ItemIndex.of(kept)
+    found = sessions_of(kept, items)
     after = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "clicks": indexed.clicks,
-        "sessions": len(indexed.sessions),
-        "items": len(indexed.index),
+        "clicks": len(clicks),
+        "sessions": len(found),
+        "items": len(items),
         "seconds": round(time.perf_counter() - began, 2),
         "CPU seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "peak memory, GB": round(after.ru_maxrss / 2**20, 2),
@@ -145,7 +150,7 @@ def sessions(clicks: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="nextclick-benchmark-") as scratch:
         write_archive(scratch, clicks)
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.archive", "index", "--uri", scratch],
+            [sys.executable, "-m", "benchmarks.archive", "of-archive", "--uri", scratch],
             stdout=subprocess.PIPE,
             check=True,
             cwd=Path(__file__).parents[1],
@@ -155,7 +160,7 @@ def sessions(clicks: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rate", "sessions", "index"])
+    parser.add_argument("what", choices=["rate", "sessions", "of-archive"])
     parser.add_argument("--clicks", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--uri")
@@ -165,7 +170,7 @@ def main() -> None:
     elif options.what == "sessions":
         figures = sessions(options.clicks)
     else:
-        figures = index(options.uri)
+        figures = sessions_of_archive(options.uri)
     print(json.dumps(figures, indent=2))
 
 

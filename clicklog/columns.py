@@ -6,18 +6,33 @@ from dataclasses import dataclass, field
 import polars as pl
 from aiokafka import ConsumerRecord
 
-from schemas.click import InvalidClickError, ItemId, decode_click
+from clicklog.clicks import IDS
+from schemas.click import MAX_TIMESTAMP, InvalidClickError, ItemId, decode_click
 
 
 @dataclass
 class ClickColumns:
-    """Valid clicks gathered from messages, and how many messages were none."""
+    """Valid clicks gathered from messages, and how many messages were none.
 
+    Attributes:
+        since: clicks before then are left out, ms since 1970 UTC.
+        until: clicks from then on are left out.
+        session_id, item_id, timestamp, offset: of each click; the times in ms since 1970 UTC.
+        skipped: messages that were no valid click.
+    """
+
+    since: int = 0
+    until: int = MAX_TIMESTAMP + 1
     session_id: list[ItemId] = field(default_factory=list)
     item_id: list[ItemId] = field(default_factory=list)
     timestamp: list[int] = field(default_factory=list)
     offset: list[int] = field(default_factory=list)
     skipped: int = 0
+
+    @classmethod
+    def between(cls, since: int | None, until: int | None) -> "ClickColumns":
+        """Columns for the clicks of a span of time, open at an end that is None."""
+        return cls(0 if since is None else since, MAX_TIMESTAMP + 1 if until is None else until)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -26,6 +41,7 @@ class ClickColumns:
         """Decode messages, in the order of their offsets."""
         sessions, items = self.session_id.append, self.item_id.append
         times, offsets = self.timestamp.append, self.offset.append
+        since, until = self.since, self.until
         decode = decode_click
         for record in records:
             try:
@@ -33,10 +49,11 @@ class ClickColumns:
             except InvalidClickError:
                 self.skipped += 1
                 continue
-            sessions(click.session_id)
-            items(click.item_id)
-            times(click.timestamp)
-            offsets(record.offset)
+            if since <= click.timestamp < until:
+                sessions(click.session_id)
+                items(click.item_id)
+                times(click.timestamp)
+                offsets(record.offset)
 
     def frame(self) -> pl.DataFrame:
         """The clicks: ids are Int64 where all of a column are numbers, else String."""
@@ -48,6 +65,13 @@ class ClickColumns:
                 pl.Series("offset", self.offset, dtype=pl.Int64),
             ]
         )
+
+
+def with_equal_ids(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Clicks of several frames with equal id columns: String in all of them where one holds texts, else Int64."""
+    texts = {name for name in IDS if any(frame.schema[name] == pl.String for frame in frames if len(frame))}
+    kinds = {name: pl.String if name in texts else pl.Int64 for name in IDS}
+    return [frame.cast(kinds) for frame in frames]  # type: ignore[arg-type]
 
 
 def _ids(name: str, ids: list[ItemId]) -> pl.Series:

@@ -8,7 +8,6 @@ for part in log.partitions(): ...         # lazily, one partition of the topic a
 
 import asyncio
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,22 +16,16 @@ from pathlib import Path
 from types import TracebackType
 
 import polars as pl
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from clicklog.archive.compaction import skipped_in
-from clicklog.archive.files import COLUMNS, Archive, ArchiveFile, Slice, resolve
-from clicklog.clicks import Clicks, without_repetitions
+from clicklog.archive.files import COLUMNS, Archive, ArchiveFile, Slice, ends, resolve
+from clicklog.clicks import IDS, Clicks, without_repetitions
 from clicklog.columns import ClickColumns
-from messaging.clients import admin, connected
-from messaging.topics import existing_topics, missing_topics
+from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, read_spans
 from schemas.durations import milliseconds
-from schemas.errors import BrokerError, ClicksError, TopicError
+from schemas.errors import ClicksError
 from schemas.settings import Settings
 
-SILENCE_SECONDS = 30.0
-"""The broker said that there is more, and sends none of it for this long: give up."""
-
-POLL_MILLISECONDS = 500
 _SCHEMA = {**dict.fromkeys(COLUMNS, pl.Int64), "partition": pl.Int32}
 
 LISTINGS = 5
@@ -77,9 +70,16 @@ class ClickLog(AbstractContextManager["ClickLog"]):
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     skipped: int = 0
-    numbers: dict[str, bool] = field(default_factory=dict)
+    numbers: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(IDS, True))
     _parts: dict[int, list[pl.LazyFrame]] = field(default_factory=dict)
     _scratch: "tempfile.TemporaryDirectory[str] | None" = None
+
+    def add(self, partition: int, part: pl.LazyFrame) -> None:
+        """Append clicks to a partition: `clicklog.archive.files.COLUMNS`, by offset, all after those it holds."""
+        schema = part.collect_schema()
+        for name in IDS:
+            self.numbers[name] &= schema[name] != pl.String
+        self._parts.setdefault(partition, []).append(part)
 
     def partitions(self) -> Iterator[pl.LazyFrame]:
         """Per partition of the topic its clicks, by offset: session_id, item_id, timestamp, offset, partition."""
@@ -142,45 +142,34 @@ def open_log(settings: Settings, since: int | None = None, until: int | None = N
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, files, scratch = _fetch(archive, since, until)
     log = ClickLog(f"topic {settings.clicks_topic!r} with its archive", since, until, _scratch=scratch)
-    tails = asyncio.run(_read_tails(settings, slices, since))
-    of_partition: defaultdict[int, list[Slice]] = defaultdict(list)
-    for piece in slices:
-        of_partition[piece.file.partition].append(piece)
-    parts: defaultdict[int, list[pl.LazyFrame]] = defaultdict(list)
-    numbers = {"session_id": True, "item_id": True}
+    spans, tails = asyncio.run(_read_tails(settings, archive, slices, since))
+    _add_files(log, slices, files)
+    for span in spans:
+        pieces = [piece for piece in slices if piece.file.partition == span.number]
+        _add_tail(log, span, tails[span.number], pieces)
+    return log
+
+
+def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, Path]) -> None:
     for piece in slices:
         path = files.get(piece.file)
         if path is None:
             continue  # outside the span, or without a click
         log.skipped += skipped_in(path)
         scan = pl.scan_parquet(path)
-        for name in numbers:
-            numbers[name] &= scan.collect_schema()[name] != pl.String
-        parts[piece.file.partition].append(
-            scan if piece.start <= piece.file.first else scan.filter(pl.col("offset") >= piece.start)
+        log.add(
+            piece.file.partition,
+            scan if piece.start <= piece.file.first else scan.filter(pl.col("offset") >= piece.start),
         )
-    for partition, tail in tails.items():
-        pieces = of_partition[partition]
-        log.missing += _missing(partition, pieces, tail, since, until)
-        log.offsets[partition] = (pieces[0].start if pieces else tail.first, tail.end)
-        log.skipped += tail.columns.skipped
-        if len(tail.columns):
-            frame = tail.columns.frame()
-            for name in numbers:
-                numbers[name] &= frame.schema[name] != pl.String
-            parts[partition].append(frame.lazy())
-    log.numbers, log._parts = numbers, dict(parts)
-    return log
 
 
-@dataclass
-class _Tail:
-    """What was read of a partition of the topic: the offsets from `first` to `end`."""
-
-    first: int
-    end: int
-    begins: int  # the first offset that the topic still has
-    columns: ClickColumns = field(default_factory=ClickColumns)
+def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: list[Slice]) -> None:
+    """What the topic holds of a partition, beyond its pieces of the archive."""
+    log.missing += _missing(span, tail, pieces, log.since, log.until)
+    log.offsets[span.number] = (pieces[0].start if pieces else span.first, span.end)
+    log.skipped += tail.skipped
+    if len(tail):
+        log.add(span.number, tail.frame().lazy())
 
 
 def _fetch(
@@ -216,87 +205,40 @@ def _touches(file: ArchiveFile, since: int | None, until: int | None) -> bool:
     return (since is None or file.newest >= since) and (until is None or file.oldest < until)
 
 
-async def _read_tails(settings: Settings, slices: list[Slice], since: int | None) -> dict[int, _Tail]:
-    """Partition → what the topic holds beyond the archive.
+async def _read_tails(
+    settings: Settings, archive: Archive, slices: list[Slice], since: int | None
+) -> tuple[list[PartitionSpan], dict[int, ClickColumns]]:
+    """What the topic holds beyond the archive: the spans, and partition → clicks.
 
     A partition without an archive is read from the time of `since` on by Kafka's clock, less the tolerance that clicks
     are allowed to be ahead of it.
     """
-    topic = settings.clicks_topic
-    async with admin(settings) as client:
-        existing = await existing_topics(client, [topic])
-    if topic not in existing:
-        raise TopicError(missing_topics([topic], settings))
-    archived = {piece.file.partition: piece.file.end for piece in slices}
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers,
-        client_id=f"{settings.app_id}-trainer",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=4 << 20,
-    )
-    async with connected(consumer, settings):
-        partitions = [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
+    archived = ends(piece.file for piece in slices)
+    early = None if since is None else max(since - milliseconds(settings.clock_tolerance), 0)
+    partitions = await click_partitions(settings)
+    async with click_consumer(settings, "trainer") as consumer:
         consumer.assign(partitions)
-        begin = await consumer.beginning_offsets(partitions)
-        end = await consumer.end_offsets(partitions)
-        begin = {partition: min(begin[partition], end[partition]) for partition in partitions}
-        start = dict(begin)
-        if since is not None:
-            early = max(since - milliseconds(settings.clock_tolerance), 0)
-            found = await consumer.offsets_for_times(dict.fromkeys(partitions, early))
-            start = {p: found[p].offset if found.get(p) else end[p] for p in partitions}
-        tails = {}
-        for partition in partitions:
-            number = partition.partition
-            if number in archived:
-                if archived[number] > end[partition]:
-                    raise ClicksError(
-                        f"the archive at {settings.archive_uri} holds partition {number} of topic {topic!r} up to "
-                        f"offset {archived[number]}, and the topic ends at {end[partition]}: it was created anew; "
-                        "name another NEXTCLICK_ARCHIVE_URI"
-                    )
-                start[partition] = max(archived[number], begin[partition])
-            consumer.seek(partition, start[partition])
-            tails[number] = _Tail(start[partition], end[partition], begin[partition])
-        await _read(consumer, partitions, tails, settings)
-    return tails
-
-
-async def _read(
-    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], tails: dict[int, _Tail], settings: Settings
-) -> None:
-    loop = asyncio.get_running_loop()
-    heard = loop.time()
-    open_ones = [p for p in partitions if tails[p.partition].first < tails[p.partition].end]
-    for partition in set(partitions) - set(open_ones):
-        consumer.pause(partition)
-    while open_ones:
-        for partition, records in (await consumer.getmany(*open_ones, timeout_ms=POLL_MILLISECONDS)).items():
-            tail = tails[partition.partition]
-            tail.columns.add([record for record in records if record.offset < tail.end])
-            heard = loop.time()
-        if loop.time() - heard > SILENCE_SECONDS:
-            raise BrokerError(
-                f"{settings.broker} has sent nothing of topic {settings.clicks_topic!r} for {SILENCE_SECONDS:g} s, "
-                "before its end was reached: check the broker"
-            )
-        open_ones = [p for p in open_ones if await consumer.position(p) < tails[p.partition].end]
+        spans = await open_spans(consumer, partitions, early)
+        for span in spans:
+            if span.number in archived:
+                span.first = archive.next_offset(archived[span.number], span)
+        return spans, await read_spans(consumer, spans, settings)
 
 
 def _missing(
-    partition: int, pieces: list[Slice], tail: _Tail, since: int | None, until: int | None
+    span: PartitionSpan, tail: ClickColumns, pieces: list[Slice], since: int | None, until: int | None
 ) -> Iterator[Missing]:
     """Holes that the span of time may have lost clicks in."""
     starts = [(piece.start, piece.file) for piece in pieces]
     place, before = 0, None
     for start, file in starts:
         if start > place and _inside(before, file.oldest, since, until):
-            yield Missing(partition, place, start, before, file.oldest)
+            yield Missing(span.number, place, start, before, file.oldest)
         place, before = file.end, file.newest if file.newest is not None else before
-    first = tail.first if pieces or since is None else tail.begins
-    after = min(tail.columns.timestamp[:100], default=None)
+    first = span.first if pieces or since is None else span.begins
+    after = min(tail.timestamp[:100], default=None)
     if first > place and _inside(before, after, since, until):
-        yield Missing(partition, place, first, before, after)
+        yield Missing(span.number, place, first, before, after)
 
 
 def _inside(after: int | None, before: int | None, since: int | None, until: int | None) -> bool:

@@ -1,6 +1,7 @@
 """Sessions: the clicks of one visitor in order, as rows of the network's tables."""
 
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import polars as pl
@@ -32,11 +33,18 @@ class Sessions:
         return len(self.items) - len(self)
 
 
-def starts_anew(previous_ms: int, click_ms: int, gap_ms: int) -> bool:
+@overload
+def starts_anew(previous_ms: int, click_ms: int, gap_ms: int) -> bool: ...
+
+
+@overload
+def starts_anew(previous_ms: pl.Expr, click_ms: pl.Expr, gap_ms: int) -> pl.Expr: ...
+
+
+def starts_anew(previous_ms: int | pl.Expr, click_ms: int | pl.Expr, gap_ms: int) -> bool | pl.Expr:
     """Whether a click comes after so long a silence that it begins a new session; training and serving share this rule.
 
-    Works on numbers and, element by element, on numpy arrays. A click that is stamped earlier than the one before it is
-    late, not a new start.
+    A click that is stamped earlier than the one before it is late, not a new start.
 
     Args:
         previous_ms: time of the session's click before it, ms since 1970 UTC.
@@ -69,16 +77,17 @@ def cut_by_silence(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
     Returns:
         The same rows session by session, in their order within it; session_id is the session's number, UInt32.
     """
-    ordered = frame.sort("session_id", maintain_order=True)
-    return ordered.with_columns(pl.Series("session_id", np.cumsum(begins(ordered, gap_ms), dtype=np.uint32)))
+    return frame.sort("session_id", maintain_order=True).with_columns(session_number(gap_ms).alias("session_id"))
 
 
-def begins(ordered: pl.DataFrame, gap_ms: int) -> NDArray[np.bool_]:
-    """Whether a session begins at each of the clicks, (N,); they lie by session id, those of one id in their order."""
-    session, moment = ordered["session_id"], ordered["timestamp"].to_numpy()
-    anew = session.ne_missing(session.shift(1)).to_numpy(writable=True)
-    anew[1:] |= starts_anew(moment[:-1], moment[1:], gap_ms)  # type: ignore[arg-type]
-    return anew
+def session_number(gap_ms: int) -> pl.Expr:
+    """The number of each click's session, UInt32 from 1, where every silence longer than a gap begins a new one.
+
+    For frames with session_id and timestamp, sorted by session_id, the rows of one id in the order of its clicks.
+    """
+    session, moment = pl.col("session_id"), pl.col("timestamp")
+    begins = session.ne_missing(session.shift()) | starts_anew(moment.shift(), moment, gap_ms)
+    return begins.fill_null(True).cum_sum().cast(pl.UInt32)
 
 
 def cut_file_by_silence(clicks: Clicks, gap_ms: int) -> Clicks:

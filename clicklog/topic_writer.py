@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from messaging.clients import admin, connected, kafka_reason
-from messaging.topics import existing_topics, missing_topics
+from clicklog.topic_span import click_partitions
+from messaging.clients import connected, kafka_reason
 from schemas.click import ItemId
-from schemas.errors import BrokerError, TopicError
+from schemas.errors import BrokerError
 from schemas.settings import Settings
 
 BATCH_BYTES = 256 * 1024
@@ -64,11 +64,7 @@ async def send_clicks(
         BrokerError: no broker answers, or it stops answering.
         TopicError: the topic does not exist.
     """
-    topic = settings.clicks_topic
-    async with admin(settings) as client:
-        existing = await existing_topics(client, [topic])
-    if topic not in existing:
-        raise TopicError(missing_topics([topic], settings))
+    partitions = await click_partitions(settings)
     ordered = clicks.sort("timestamp", maintain_order=True)
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.brokers,
@@ -78,7 +74,7 @@ async def send_clicks(
         max_batch_size=BATCH_BYTES,
         request_timeout_ms=round(REQUEST_SECONDS * 1000),
     )
-    sender = _Sender(producer, topic, existing[topic].partitions, progress)
+    sender = _Sender(producer, settings.clicks_topic, len(partitions), progress)
     try:
         async with connected(producer, settings):
             async for chunk in _due(ordered, rate, stop or asyncio.Event()):

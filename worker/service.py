@@ -54,21 +54,26 @@ def create_app() -> DeliveryApp:
     async def recommend(stream: Any) -> None:
         """Answer clicks, batch by batch, once the last announced model serves."""
         app.source.connect(stream.channel.queue)
-        beside = [
-            asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
-        ]
-        for task in beside:
-            task.add_done_callback(app.fail_with)
-        try:
-            await follower.first_look.wait()
-            await pipeline.run()
-        except Exception as error:  # restarting the agent alone would leave a hole in what it has taken
-            app.fail(error)
-        finally:
-            for task in beside:
-                task.cancel()
+        await _answer_clicks(app, pipeline, follower)
 
     return app
+
+
+async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFollower) -> None:
+    """Run the pipeline, and beside it what follows models, expires sessions and publishes evidence."""
+    beside = [
+        asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
+    ]
+    for task in beside:
+        task.add_done_callback(app.fail_with)
+    try:
+        await follower.first_look.wait()
+        await pipeline.run()
+    except Exception as error:  # restarting the agent alone would leave a hole in what it has taken
+        app.fail(error)
+    finally:
+        for task in beside:
+            task.cancel()
 
 
 class Worker(faust.Worker):

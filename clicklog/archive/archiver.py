@@ -17,10 +17,9 @@ from aiokafka.errors import KafkaError
 from clicklog.archive.compaction import compact
 from clicklog.archive.files import Archive, ArchiveFile, day_of, ends
 from clicklog.columns import ClickColumns
-from messaging.clients import admin, connected
-from messaging.topics import existing_topics, missing_topics
+from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans
 from schemas.durations import milliseconds
-from schemas.errors import ClicksError, TopicError
+from schemas.errors import ClicksError
 from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -94,31 +93,20 @@ class Archiver:
             TopicError: the topic does not exist.
             ClicksError: the archive takes no files, or is of another topic of the same name.
         """
-        topic = self._settings.clicks_topic
-        async with admin(self._settings) as client:
-            existing = await existing_topics(client, [topic])
-        if topic not in existing:
-            raise TopicError(missing_topics([topic], self._settings))
+        partitions = await click_partitions(self._settings)
         self._archive.files()  # now, and not after the first interval: is there an archive to write to?
         self._archive.sweep(time.time() - 3600)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.brokers,
-            client_id=f"{self._settings.app_id}-archive",
-            group_id=None if once else f"{self._settings.app_id}-archive",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=GROUP_TIMEOUT_MS,
-            max_partition_fetch_bytes=4 << 20,
-        )
-        async with connected(consumer, self._settings):
+        group = None if once else f"{self._settings.app_id}-archive"
+        async with click_consumer(
+            self._settings, "archive", group_id=group, session_timeout_ms=GROUP_TIMEOUT_MS
+        ) as consumer:
             if once:
-                partitions = [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
                 consumer.assign(partitions)
-                await self._take_over(consumer, partitions)
-                await self._follow(consumer, stop, await consumer.end_offsets(partitions))
+                spans = await self._take_over(consumer, partitions)
+                await self._follow(consumer, stop, {span.partition: span.end for span in spans})
             else:
                 self._in_group = True
-                consumer.subscribe([topic], listener=_Listener(self, consumer))
+                consumer.subscribe([self._settings.clicks_topic], listener=_Listener(self, consumer))
                 await self._follow(consumer, stop, None)
 
     async def _follow(
@@ -220,24 +208,18 @@ class Archiver:
             if self._report is not None:
                 self._report(self.done)
 
-    async def _take_over(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+    async def _take_over(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> list[PartitionSpan]:
         """Begin each partition where its archive ends."""
         archived = ends(await asyncio.to_thread(self._archive.files))
-        begin = await consumer.beginning_offsets(partitions)
-        end = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            start = archived.get(partition.partition, begin[partition])
-            if start > end[partition]:
-                raise ClicksError(
-                    f"the archive at {self._archive.uri} holds partition {partition.partition} of topic "
-                    f"{partition.topic!r} up to offset {start}, and the topic ends at {end[partition]}: it was created "
-                    "anew; name another NEXTCLICK_ARCHIVE_URI"
-                )
-            if start < begin[partition]:
-                _say_lost(partition, start, begin[partition])
-                start = begin[partition]
-            self._filling[partition] = _Filling(start, start)
-            consumer.seek(partition, start)
+        spans = await open_spans(consumer, partitions)
+        for span in spans:
+            archive_ends = archived.get(span.number, span.begins)
+            start = self._archive.next_offset(archive_ends, span)
+            if start > archive_ends:
+                _say_lost(span.partition, archive_ends, start)
+            self._filling[span.partition] = _Filling(start, start)
+            consumer.seek(span.partition, start)
+        return spans
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Forget what these have gathered: whoever takes them over reads it again."""

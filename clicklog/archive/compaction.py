@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from clicklog.archive.files import Archive, ArchiveFile, Slice, resolve
+from clicklog.columns import with_equal_ids
 
 MERGE_FILES = 8
 """So many small files of one day and partition, in a row, are merged; on a past day two are enough."""
@@ -75,7 +76,7 @@ def _merge(archive: Archive, run: list[Slice]) -> None:
             path = archive.fetch(piece.file, Path(scratch))
             frames.append(pl.read_parquet(path).filter(pl.col("offset") >= piece.start))
             skipped += skipped_in(path)
-    whole = pl.concat(_one_schema(frames))
+    whole = pl.concat(with_equal_ids(frames))
     first, last = run[0], run[-1].file
     merged = ArchiveFile(
         last.partition,
@@ -95,10 +96,3 @@ def _merge(archive: Archive, run: list[Slice]) -> None:
 def skipped_in(path: Path) -> int:
     """Messages of a file's range that were no valid click."""
     return int(pl.read_parquet_metadata(path).get("nextclick.skipped", 0))
-
-
-def _one_schema(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Ids as text in all of the frames where they are in one of them."""
-    texts = [name for name in ("session_id", "item_id") if any(f.schema[name] == pl.String for f in frames if len(f))]
-    kinds = {name: pl.String if name in texts else pl.Int64 for name in ("session_id", "item_id")}
-    return [frame.cast(kinds) for frame in frames]  # type: ignore[arg-type]

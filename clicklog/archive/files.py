@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 import polars as pl
 
+from clicklog.topic_span import PartitionSpan
 from schemas.errors import ClicksError
 
 COLUMNS = ("session_id", "item_id", "timestamp", "offset")
@@ -141,6 +142,24 @@ class Archive:
             raise ClicksError(f"the archive at {self.uri} cannot be listed: {_reason(error)}") from error
         found = (ArchiveFile.of(path, int(entry["size"] or 0)) for path, entry in listed.items())
         return [file for file in found if file is not None]
+
+    def next_offset(self, archived: int, span: PartitionSpan) -> int:
+        """The first offset of a partition that is in no file and that the topic still has.
+
+        Args:
+            archived: the offset where the partition's archive ends.
+            span: what the topic holds of the partition.
+
+        Raises:
+            ClicksError: the topic ends before, so it is another topic than the one that was archived.
+        """
+        if archived > span.end:
+            raise ClicksError(
+                f"the archive at {self.uri} holds partition {span.number} of topic {span.partition.topic!r} up to "
+                f"offset {archived}, and the topic ends at {span.end}: it was created anew; "
+                "name another NEXTCLICK_ARCHIVE_URI"
+            )
+        return max(archived, span.begins)
 
     def write(self, file: ArchiveFile, clicks: pl.DataFrame, skipped: int) -> None:
         """Put a file there, whole or not at all; one of the same name holds the same.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 
 
@@ -73,13 +72,7 @@ def scan(
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from error
     if header:
-        found = [name.strip() for name in found]
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise ClicksError(
-                f"{path} has no column {', '.join(missing)}: its first line names {', '.join(found)}; is it the right "
-                f"file, with fields parted by {separator!r}?"
-            )
+        _check_header(path, [name.strip() for name in found], columns, separator)
         return lazy.rename(str.strip).select("line", *columns)
     if not (least or len(columns)) <= len(found) <= len(columns):
         raise ClicksError(
@@ -87,6 +80,15 @@ def scan(
             f"({', '.join(columns)}), parted by {separator!r}: is it the right file?"
         )
     return lazy.rename(dict(zip(found, columns, strict=False)))
+
+
+def _check_header(path: Path, found: Sequence[str], columns: Sequence[str], separator: str) -> None:
+    missing = [name for name in columns if name not in found]
+    if missing:
+        raise ClicksError(
+            f"{path} has no column {', '.join(missing)}: its first line names {', '.join(found)}; is it the right "
+            f"file, with fields parted by {separator!r}?"
+        )
 
 
 def unreadable(path: Path, error: Exception) -> ClicksError:
@@ -104,11 +106,3 @@ def iso_time(column: str) -> pl.Expr:
     """An ISO 8601 time in UTC (a trailing Z or none) as ms since 1970."""
     text = pl.col(column).str.strip_chars().str.strip_suffix("Z").str.replace(" ", "T", literal=True)
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="ms").dt.epoch("ms")
-
-
-def cut_at_silence(clicks: pl.LazyFrame, gap: timedelta) -> pl.LazyFrame:
-    """Visitors' clicks to sessions, numbered from 0: a new one where the visitor was silent for longer than the gap."""
-    ordered = clicks.sort("session_id", "timestamp", maintain_order=True)
-    silent = pl.col("timestamp").diff() > milliseconds(gap)
-    starts = (pl.col("session_id").ne_missing(pl.col("session_id").shift())) | silent
-    return ordered.with_columns((starts.fill_null(True).cum_sum().cast(pl.Int64) - 1).alias("session_id"))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from clicklog.importers.raw import RawLog, cut_at_silence, unreadable
+from clicklog.importers.raw import RawLog, unreadable
+from clicklog.sessions import session_number
 from schemas.click import MAX_TIMESTAMP
+from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 
 SUFFIXES = (".parquet", ".csv")
@@ -48,7 +50,7 @@ def import_log(log: RawLog, out: Path) -> Imported:
         _check(log)
         clicks = log.clicks()
         if log.gap is not None:
-            clicks = cut_at_silence(clicks, log.gap)
+            clicks = _cut_visitors(clicks, milliseconds(log.gap))
         clicks = clicks.select(COLUMNS)
         if out.suffix.lower() == ".csv":
             clicks.sink_csv(part)
@@ -70,6 +72,12 @@ def import_log(log: RawLog, out: Path) -> Imported:
     finally:
         part.unlink(missing_ok=True)
     return Imported(**counts.row(0, named=True))
+
+
+def _cut_visitors(clicks: pl.LazyFrame, gap_ms: int) -> pl.LazyFrame:
+    """Visitors' clicks to sessions, numbered from 0: a new one where the visitor was silent for longer than the gap."""
+    ordered = clicks.sort("session_id", "timestamp", maintain_order=True)
+    return ordered.with_columns((session_number(gap_ms).cast(pl.Int64) - 1).alias("session_id"))
 
 
 def _check(log: RawLog) -> None:

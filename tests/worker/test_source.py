@@ -2,12 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from faust.types import TP
 
-from worker.delivery.app import DeliveryApp
 from worker.delivery.records import RecordBatch
 from worker.delivery.source import ClickSource
 
@@ -19,6 +18,7 @@ class Record:
 
 @dataclass
 class Consumer:
+    group_generation: int = 1
     flow_active: bool = True
     seeks: list[tuple[int, int]] = field(default_factory=list)
 
@@ -26,25 +26,19 @@ class Consumer:
         self.seeks.append((tp.partition, offset))
 
 
-@dataclass
-class App:
-    consumer: Consumer = field(default_factory=Consumer)
-    consumer_generation_id: int = 1
-
-
 class Source(ClickSource):
-    """The source of an app whose fetches are made up."""
+    """A source whose fetches are made up."""
 
     def __init__(self) -> None:
-        self.app = App()
-        super().__init__(cast(DeliveryApp, self.app))
+        self.consumer = Consumer()
+        super().__init__(lambda: self.consumer)
 
     def fetched(self, partition: int, first: int, next_: int, generation: int = 1) -> None:
         records: list[Any] = [Record(offset) for offset in range(first, next_)]
         self.queue.put_nowait(RecordBatch("clicks", partition, generation, records))
 
     def begin(self, generation: int = 1, **positions: int) -> None:
-        self.app.consumer_generation_id = generation
+        self.consumer.group_generation = generation
         self.restart({TP("clicks", int(name[1:])): offset for name, offset in positions.items()}, generation)
 
     async def took(self, limit: int = 100) -> list[tuple[int, int, int]]:
@@ -83,7 +77,7 @@ async def test_where_a_fetch_was_lost_it_is_fetched_again(source: Source) -> Non
     assert await source.took() == [(1, 0, 2)]
     with pytest.raises(TimeoutError):
         await source.took()
-    assert source.app.consumer.seeks == [(0, 0)]
+    assert source.consumer.seeks == [(0, 0)]
     source.fetched(0, 0, 8)
     assert await source.took() == [(0, 0, 8)]
 
@@ -93,12 +87,12 @@ async def test_a_hole_in_the_log_itself_is_passed(source: Source) -> None:
     source.fetched(0, 4, 6)
     source.fetched(0, 4, 6)
     assert await source.took() == [(0, 4, 6)]
-    assert source.app.consumer.seeks == [(0, 0)]
+    assert source.consumer.seeks == [(0, 0)]
 
 
 async def test_what_is_fetched_between_the_assignment_and_the_restart_is_not_taken(source: Source) -> None:
     source.begin(p0=0)
-    source.app.consumer_generation_id = 2
+    source.consumer.group_generation = 2
     source.fetched(1, 32, 33, generation=2)
     with pytest.raises(TimeoutError):
         await source.took()
@@ -116,7 +110,7 @@ async def test_what_belongs_to_an_earlier_generation_is_not_taken(source: Source
 
 
 async def test_a_restart_for_a_generation_that_has_passed_opens_nothing(source: Source) -> None:
-    source.app.consumer_generation_id = 2
+    source.consumer.group_generation = 2
     source.restart({TP("clicks", 0): 0}, 1)
     source.fetched(0, 0, 3, generation=2)
     with pytest.raises(TimeoutError):
@@ -131,7 +125,7 @@ async def test_what_waited_is_void_after_a_halt_and_when_the_flow_stops(source: 
     with pytest.raises(TimeoutError):
         await source.took()
     source.begin(p0=2)
-    source.app.consumer.flow_active = False
+    source.consumer.flow_active = False
     source.fetched(0, 2, 5)
     with pytest.raises(TimeoutError):
         await source.took()

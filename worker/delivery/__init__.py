@@ -10,5 +10,8 @@ consumer, rebalancing, tables and web server, and replaces what lies between the
     recovery    brings RocksDB up to date from the changelog, in bulk
     app         the Faust app with these parts in place
 
+Consumer and source are made before the app is complete. What they ask of it stands at the top of their files:
+`consumer.ConsumingApp` and `source.ClickFetcher`.
+
 `docs/delivery.md` states the guarantee, its reasons and what it costs.
 """

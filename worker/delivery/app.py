@@ -30,7 +30,6 @@ class DeliveryApp(faust.App):
 
     Attributes:
         settings: of this worker.
-        clicks_topic: name of the topic that the source reads.
         source: where the agent takes clicks from.
         publisher: where it puts answers and rejected messages.
         changelog: where it puts states; on a connection of its own, so that answers never wait behind states.
@@ -44,7 +43,6 @@ class DeliveryApp(faust.App):
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
-        self.clicks_topic = settings.clicks_topic
         super().__init__(
             settings.app_id,
             broker=[f"kafka://{server}" for server in settings.brokers],
@@ -67,7 +65,7 @@ class DeliveryApp(faust.App):
             TableManager=BulkTableManager,
             **options,
         )
-        self.source = ClickSource(self)
+        self.source = ClickSource(lambda: self.consumer)
         self.publisher = Publisher(lambda: self.producer._ensure_producer())
         self.changelog = Publisher(lambda: self._changelog_producer)
         self.sessions: SessionTable = self.tables.add(
@@ -81,10 +79,16 @@ class DeliveryApp(faust.App):
             )
         )
 
+    @property
+    def recovered_generation(self) -> int | None:
+        """The group generation whose states are recovered; None before the first one."""
+        generation: int | None = self.tables.recovery.recovered_generation
+        return generation
+
     def partitions(self) -> list[int]:
         """The partitions of the clicks topic that this worker answers now."""
         try:
-            return sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == self.clicks_topic)
+            return sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == self.settings.clicks_topic)
         except ConsumerNotStarted:
             return []
 

@@ -16,16 +16,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.utils.queues import FlowControlEvent
 
+from schemas.settings import Settings
 from worker.delivery.records import RecordBatch
-
-if TYPE_CHECKING:
-    from worker.delivery.app import DeliveryApp
+from worker.delivery.source import ClickSource
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,22 @@ FETCH_SECONDS = 0.2
 
 RETRY_SECONDS = 0.5
 """Between two questions to a broker that does not answer."""
+
+
+class ConsumingApp(Protocol):
+    """What the consumer asks of the app that it belongs to."""
+
+    settings: Settings
+    source: ClickSource
+    flow_control: FlowControlEvent
+    consumer_generation_id: int
+    should_stop: bool
+    finish_deliveries: Callable[[], Awaitable[None]]
+
+    @property
+    def recovered_generation(self) -> int | None:
+        """The group generation whose states are recovered; None before the first one."""
+        ...
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -81,7 +97,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Fetches clicks in bulk."""
 
-    app: "DeliveryApp"
+    app: ConsumingApp
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,6 +106,11 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def group_generation(self) -> int:
+        """The generation of the consumer group that this worker is in."""
+        return self.app.consumer_generation_id
 
     def is_member(self) -> bool:
         """Whether the group still counts on this worker, by the clock.
@@ -161,9 +182,9 @@ class Consumer(driver.Consumer):
 
         Faust calls this once states are recovered, the pipeline after it dropped what was under way.
         """
-        generation = self.app.tables.recovery.recovered_generation
+        generation = self.app.recovered_generation
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
-        clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.clicks_topic}
+        clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.settings.clicks_topic}
         fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
         beginnings = await self.earliest_offsets(*fresh) if fresh else {}
         positions: dict[TP, int] = {}
@@ -175,7 +196,7 @@ class Consumer(driver.Consumer):
                 assert offset is not None
                 positions[TP(*tp)] = offset
                 self._committed_offset[TP(*tp)] = offset
-        if generation == self.app.consumer_generation_id:  # or a rebalance came in between, with a seek of its own
+        if generation == self.group_generation:  # or a rebalance came in between, with a seek of its own
             self.app.source.restart(positions, generation)
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -189,9 +210,9 @@ class Consumer(driver.Consumer):
                     await self.sleep(FETCH_SECONDS / 10)
                     continue
                 records = await self._getmany(active, FETCH_SECONDS)
-                generation = self.app.consumer_generation_id
+                generation = self.group_generation
                 for tp, fetched in records.items():
-                    if not self.flow_active or generation != self.app.consumer_generation_id:
+                    if not self.flow_active or generation != self.group_generation:
                         break
                     await self._pass_on(RecordBatch(tp.topic, tp.partition, generation, fetched))
                 await asyncio.sleep(0)

@@ -4,23 +4,39 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from worker.delivery.records import RecordBatch
 
-if TYPE_CHECKING:
-    from worker.delivery.app import DeliveryApp
-
 log = logging.getLogger(__name__)
-
 
 SEEK_AGAIN_SECONDS = 5.0
 """After a seek that brought nothing: it was lost, or the log begins later by now."""
+
+
+class ClickFetcher(Protocol):
+    """What the source asks of the consumer."""
+
+    flow_active: bool
+    """False while partitions are taken away or states are recovered."""
+
+    @property
+    def group_generation(self) -> int:
+        """The generation of the consumer group that this worker is in."""
+        ...
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        """Fetch a partition from this offset on.
+
+        Raises:
+            IllegalStateError: the partition is not assigned to this worker.
+        """
+        ...
 
 
 class ClickSource:
@@ -34,10 +50,13 @@ class ClickSource:
     Faust stops the flow only of a worker that held partitions before. Taking them would carry sessions past clicks that
     are still to come, which would then count as redelivered and stay without an answer. So nothing of a generation is
     taken before the `restart` in that generation.
+
+    Args:
+        consumer: gives the consumer of the worker, which Faust makes when it is first asked for.
     """
 
-    def __init__(self, app: "DeliveryApp") -> None:
-        self._app = app
+    def __init__(self, consumer: Callable[[], ClickFetcher]) -> None:
+        self._consumer = consumer
         self.queue: asyncio.Queue[RecordBatch] = asyncio.Queue()
         self._expected: dict[TP, int] = {}
         self._refused: dict[TP, tuple[int, float]] = {}  # the first offset, and when it was last sought back from
@@ -103,8 +122,8 @@ class ClickSource:
 
     def _to_come(self, batch: RecordBatch) -> RecordBatch | None:
         """What of a batch was not taken yet; None for one of another generation or of a partition that is not ours."""
-        consumer: Any = self._app.consumer
-        if not (batch.generation == self._generation == self._app.consumer_generation_id and consumer.flow_active):
+        consumer = self._consumer()
+        if not (batch.generation == self._generation == consumer.group_generation and consumer.flow_active):
             return None
         expected = self._expected.get(batch.tp)
         if expected is None or batch.next <= expected:
@@ -129,4 +148,4 @@ class ClickSource:
         if batch.first < refused or monotonic() - sought > SEEK_AGAIN_SECONDS:
             self._refused[batch.tp] = batch.first, monotonic()
             with contextlib.suppress(IllegalStateError):  # a rebalance took the partition meanwhile
-                await self._app.consumer.seek(batch.tp, self._expected[batch.tp])
+                await self._consumer().seek(batch.tp, self._expected[batch.tp])

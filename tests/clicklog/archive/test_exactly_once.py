@@ -56,6 +56,7 @@ def test_killed_archivers_neither_lose_nor_double_a_click(archive_settings: Sett
     for _ in range(4):
         archiver = archivers.start(settings)
         time.sleep(rng.uniform(1.5, 3.5))
+        assert archiver.poll() is None
         archiver.kill()
         archiver.wait()
     producing.join()

@@ -20,8 +20,8 @@ import sys, asyncio
 from schemas.settings import Settings
 from clicklog.archive import archiver
 settings = Settings.model_validate_json(sys.argv[1])
-follow.FILE_CLICKS, follow.COMPACT_SECONDS = 40, 0.3
-asyncio.run(follow.Archiver(settings).run(asyncio.Event()))
+archiver.FILE_CLICKS, archiver.COMPACT_SECONDS = 40, 0.3
+asyncio.run(archiver.Archiver(settings).run(asyncio.Event()))
 """
 
 
