@@ -13,7 +13,6 @@ from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec
 from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, exact_scorer
 from schemas.click import ItemId
-from schemas.errors import SettingsError
 from schemas.recommendation import TOP
 from worker.graphs import CudaGraphs
 
@@ -26,22 +25,6 @@ ROWS = 32
 """A step's rows are filled up to a multiple of this on a CPU. A session's result must not depend on what else is in its
 batch, so that an answer computed again is the same; but what is left over of a vector register goes through another
 sigmoid, and below 4 rows MKL takes another product (`tests/worker/test_recommender.py` holds it)."""
-
-
-def choose_device(setting: str) -> torch.device:
-    """The device that `NEXTCLICK_DEVICE` names; `auto` takes a GPU where there is one.
-
-    Raises:
-        SettingsError: a GPU is asked for and torch sees none of that number.
-    """
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(setting)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"NEXTCLICK_DEVICE={setting!r}: torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu"
-        )
-    return device
 
 
 class ServingModel:
