@@ -23,13 +23,14 @@ from rankers.gru4rec.network import GRU4Rec
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
+from trainer.presets import DEFAULT, PUBLISHED
 
 SHARE = 0.1
 DATA = {"rsc15_100k": ["train", "valid"], "rsc15_apr_2days": ["train"], "diginetica": ["train"]}
 PAIRWISE = FitConfig(loss="bpr-max", sample_alpha=0.3, bpreg=0.9, elu=1.0, momentum=0.15, dropout_hidden=0.3)
 SETTINGS = {
-    "published for RSC15": TrainConfig(FitConfig(batch_size=32, learning_rate=0.2)),
-    "the defaults": TrainConfig(),
+    "published for RSC15": PUBLISHED,
+    "the defaults": DEFAULT,
     "learning rate .1": TrainConfig(FitConfig(learning_rate=0.1)),
     "512 samples": TrainConfig(FitConfig(samples=512)),
     "embedding dropout .1": TrainConfig(FitConfig(dropout_embedding=0.1)),

@@ -25,11 +25,13 @@ import numpy as np
 import polars as pl
 import torch
 
+from clicklog.clicks import Clicks
 from nextclick.shop import ShopConfig, open_shop, visit
 from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
-from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
+from trainer.retraining.candidate import Candidate, train_candidate
 from trainer.retraining.judge import Events, rank_by_bundle
+from trainer.warm_start import WarmStart
 from worker.recommender import PendingClick, Recommender
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, new_session
@@ -88,7 +90,7 @@ def follow(
 def _train(frame: pl.DataFrame, warm: WarmStart | None, kept: Kept) -> Candidate:
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
-        candidate = train_candidate(frame, CONFIG, warm, {}, "", {}, Path(scratch), torch.device("cpu"))
+        candidate = train_candidate(Clicks(frame, "the simulated shop"), CONFIG, warm, {}, Path(scratch))
         kept.cpu += time.process_time() - began
         kept.trainings += 1
         return candidate

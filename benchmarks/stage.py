@@ -98,7 +98,7 @@ def model_for(clicks: Clicks, bundle: Path | None, items: int | None) -> Bundle:
     if bundle is not None:
         return read_bundle(bundle)
     if items is None:
-        return train(clicks, TrainConfig(QUICK, device="cpu"))[0]
+        return train(clicks, TrainConfig(QUICK, device="cpu")).bundle
     known = clicks.frame["item_id"].unique(maintain_order=True).to_list()[:items]
     ids = known + [f"filler-{number}" for number in range(items - len(known))]
     network = GRU4Rec(NetworkConfig(items=items)).eval().requires_grad_(False)

@@ -83,7 +83,7 @@ async def main() -> None:
         bundle = read_bundle(arguments.model)
     else:
         clicks = read_click_file(arguments.clicks, arguments.train.split(","))
-        bundle = train(clicks, TrainConfig(PLAIN, device="cpu"))[0]
+        bundle = train(clicks, TrainConfig(PLAIN, device="cpu")).bundle
     test = read_click_file(arguments.clicks, arguments.test.split(","))
     offline = evaluate_bundle(bundle, test, "cpu")
     with Stage() as stage:

@@ -19,12 +19,15 @@ import polars as pl
 import torch
 
 from clicklog.click_files import read_click_file
+from clicklog.clicks import Clicks
 from clicklog.sessions import sessions_of
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import Evaluation, evaluate
-from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
+from trainer.presets import RETRAINING
+from trainer.retraining.candidate import Candidate, train_candidate
+from trainer.warm_start import WarmStart
 
-CONFIG = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05), device="cpu")
+CONFIG = dataclasses.replace(RETRAINING, device="cpu")
 EPOCHS, REPLAY = 2, 0.85
 
 
@@ -32,7 +35,7 @@ def train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None) -> t
     """A candidate, and the CPU seconds it took."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
-        candidate = train_candidate(frame, config, warm, {}, "", {}, Path(scratch), torch.device("cpu"))
+        candidate = train_candidate(Clicks(frame, "a file"), config, warm, {}, Path(scratch))
         return candidate, time.process_time() - began
 
 

@@ -31,10 +31,15 @@ class Checkpoint:
         directory: made where it is not there.
         training: what must be the same for a training to go on from it: settings by name, and what `fingerprint` says
             of the clicks. Values that JSON can hold.
+        earlier: the same as an earlier version wrote it, where a training may go on from its checkpoint.
+        replace_others: a checkpoint of another training, or a damaged one, is removed instead of refused: nobody
+            watches this training.
     """
 
     directory: Path
     training: Mapping[str, Any]
+    earlier: Mapping[str, Any] | None = None
+    replace_others: bool = False
 
     def save(self, losses: list[float], state: Mapping[str, Tensor]) -> None:
         """Keep the state after an epoch.
@@ -60,7 +65,7 @@ class Checkpoint:
         """The losses of the epochs done and the state after them; None where there is no checkpoint yet.
 
         Raises:
-            TrainingError: it is another training's, or damaged, or there can be none.
+            TrainingError: it is another training's or damaged, and is not to be replaced; or there can be none.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)  # now, and not after an epoch
@@ -68,6 +73,15 @@ class Checkpoint:
             raise self._unwritable(error) from error
         if not self._file.exists():
             return None
+        try:
+            return self._read()
+        except TrainingError:
+            if not self.replace_others:
+                raise
+            self.remove()
+            return None
+
+    def _read(self) -> tuple[list[float], dict[str, Tensor]]:
         try:
             with safe_open(self._file, framework="pt") as file:
                 about = file.metadata()
@@ -77,7 +91,7 @@ class Checkpoint:
             raise TrainingError(f"the checkpoint {self._file} is damaged ({error}): remove it") from error
         wanted = json.loads(json.dumps(dict(self.training)))
         others = [name for name in sorted({*training, *wanted}) if training.get(name) != wanted.get(name)]
-        if others:
+        if others and training != self.earlier:
             differ = ", ".join(f"{name} {training.get(name)} there and {wanted.get(name)} here" for name in others)
             raise TrainingError(
                 f"the checkpoint in {self.directory} is of another training ({differ}): train as it was, or give "

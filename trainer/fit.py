@@ -1,18 +1,19 @@
 """Fitting a network to sessions: session-parallel mini-batches, one step of back-propagation, sampled negatives."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
-from trainer.backends.backend import choose_backend
-from trainer.batches.session_parallel import session_order, session_parallel
+from trainer.backends.backend import TrainingBackend, choose_backend
+from trainer.batches.session_parallel import Schedule, session_order, session_parallel
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
 from trainer.distributed import SINGLE_PROCESS, Process
@@ -56,11 +57,13 @@ class FitResult:
         losses: mean loss per event of each epoch.
         events: trained by this fit, over all its epochs: those before a checkpoint do not count.
         seconds: its wall time.
+        state: `trainer.backends.backend.TrainingBackend.state` at the end, on the CPU.
     """
 
     losses: list[float]
     events: int
     seconds: float
+    state: dict[str, Tensor] = field(repr=False, compare=False)
 
 
 def fit(
@@ -71,6 +74,7 @@ def fit(
     progress: Callable[[Progress], object] | None = None,
     *,
     plain: bool = False,
+    state: Mapping[str, Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
     process: Process = SINGLE_PROCESS,
     after_epoch: Callable[[int], object] | None = None,
@@ -90,7 +94,8 @@ def fit(
         support: (I,) int64, training clicks of each item, at least 1.
         config: see there.
         progress: called every few steps and at the end of each epoch.
-        plain: train by autograd where a faster path could.
+        plain: train by autograd where a faster backend could.
+        state: of the backend to begin with, for a warm start; a checkpoint that is there already goes before it.
         checkpoint: go on from it where there is one, and keep it after every epoch.
         process: of those that train together, where there are several: all of them call this with the same arguments.
         after_epoch: called with the number of each epoch that was trained, when its weights are in the network; what it
@@ -100,6 +105,35 @@ def fit(
         TrainingError: there is nothing to train on, or too little for all processes, the loss is no longer a number,
             or the checkpoint is another training's.
     """
+    _check_trainable(network, sessions, config, process)
+    backend = choose_backend(network, support, config, plain, process)
+    total = sessions.pairs * config.epochs
+    began = time.perf_counter()
+    losses = _resume(backend, state, checkpoint, process)
+    resumed = len(losses) * sessions.pairs
+    schedule = None
+    for epoch in range(len(losses) + 1, config.epochs + 1):
+        if schedule is None or config.order == "random":
+            order = session_order(sessions, config.order, config.seed, epoch)
+            schedule = session_parallel(sessions, config.batch_size, order)
+        for events, loss in _epoch(backend, schedule, config, epoch):
+            if progress is not None:
+                trained = (epoch - 1) * sessions.pairs + events
+                seconds = time.perf_counter() - began
+                progress(Progress(epoch, events == sessions.pairs, trained, total, loss, seconds, resumed))
+        losses.append(backend.loss / sessions.pairs)
+        backend.write()
+        _check_weights(network, config)
+        if checkpoint is not None:
+            process.on_rank_zero(partial(checkpoint.save, losses, backend.state))
+        if after_epoch is not None:
+            after_epoch(epoch)
+    seconds = time.perf_counter() - began
+    last = {name: tensor.detach().cpu() for name, tensor in backend.state.items()}
+    return FitResult(losses, total - resumed, seconds, last)
+
+
+def _check_trainable(network: GRU4Rec, sessions: Sessions, config: FitConfig, process: Process) -> None:
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
@@ -109,44 +143,43 @@ def fit(
             f"--batch-size {config.batch_size} leaves some of {process.size} processes without a lane: raise it, or "
             "start fewer"
         )
-    path = choose_backend(network, support, config, plain, process)
-    total = sessions.pairs * config.epochs
-    began = time.perf_counter()
-    losses: list[float] = []
+
+
+def _resume(
+    backend: TrainingBackend, state: Mapping[str, Tensor] | None, checkpoint: Checkpoint | None, process: Process
+) -> list[float]:
+    """Set the backend to a checkpoint, or to the given state; returns the losses of the epochs that are done."""
     if checkpoint is not None and (kept := process.on_rank_zero(checkpoint.load)) is not None:
-        losses, path.state = kept
-    resumed = len(losses) * sessions.pairs
-    if losses:
-        path.write()
-    schedule = None
-    for epoch in range(len(losses) + 1, config.epochs + 1):
-        if schedule is None or config.order == "random":
-            order = session_order(sessions, config.order, config.seed, epoch)
-            schedule = session_parallel(sessions, config.batch_size, order)
-        path.begin_epoch()
-        for first in range(0, len(schedule), REPORT_EVERY):
-            last = min(first + REPORT_EVERY, len(schedule))
-            path.run(schedule, first, last)
-            done = int(schedule.steps[last])
-            epoch_done = last == len(schedule)
-            known, summed = (done, path.loss) if epoch_done else path.known
-            mean = summed / max(known, 1)
-            if not np.isfinite(mean):
-                raise TrainingError(
-                    f"the loss is {mean} in epoch {epoch} after {known} events: lower --learning-rate "
-                    f"(it is {config.learning_rate}) or --momentum ({config.momentum})"
-                )
-            if progress is not None:
-                trained = (epoch - 1) * sessions.pairs + known
-                seconds = time.perf_counter() - began
-                progress(Progress(epoch, epoch_done, trained, total, mean, seconds, resumed))
-        losses.append(path.loss / sessions.pairs)
-        path.write()
-        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-            rate = config.learning_rate
-            raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
-        if checkpoint is not None:
-            process.on_rank_zero(partial(checkpoint.save, losses, path.state))
-        if after_epoch is not None:
-            after_epoch(epoch)
-    return FitResult(losses, total - resumed, time.perf_counter() - began)
+        losses, backend.state = kept
+        backend.write()
+        return losses
+    if state is not None:
+        backend.state = dict(state)
+    return []
+
+
+def _epoch(backend: TrainingBackend, schedule: Schedule, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
+    """Train one epoch; yields every few steps the events whose loss is known, and their mean loss.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
+    backend.begin_epoch()
+    for first in range(0, len(schedule), REPORT_EVERY):
+        last = min(first + REPORT_EVERY, len(schedule))
+        backend.run(schedule, first, last)
+        at_end = last == len(schedule)
+        events, summed = (int(schedule.steps[last]), backend.loss) if at_end else backend.known
+        mean = summed / max(events, 1)
+        if not np.isfinite(mean):
+            raise TrainingError(
+                f"the loss is {mean} in epoch {epoch} after {events} events: lower --learning-rate "
+                f"(it is {config.learning_rate}) or --momentum ({config.momentum})"
+            )
+        yield events, mean
+
+
+def _check_weights(network: GRU4Rec, config: FitConfig) -> None:
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        rate = config.learning_rate
+        raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")

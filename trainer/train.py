@@ -1,10 +1,11 @@
 """From clicks to a model bundle, and from a bundle and clicks to its figures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from clicklog.clicks import Clicks
@@ -12,16 +13,32 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.bundle import Bundle, new_version
+from rankers.device import choose_device
 from rankers.gru4rec.network import GRU4Rec
 from rankers.metrics import Ties
 from schemas.announcement import ClickSpan
-from schemas.errors import TrainingError
 from trainer.backends.backend import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
-from trainer.config import TrainConfig
+from trainer.config import FitConfig, TrainConfig
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
+from trainer.warm_start import WarmStart, warm_network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        bundle: with its network on the CPU.
+        fit: how the fit went.
+        sessions: all that the filters left, as rows of the bundle's items; a warm start has trained on some of them.
+    """
+
+    bundle: Bundle
+    fit: FitResult
+    sessions: Sessions
 
 
 def train(
@@ -31,42 +48,51 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
     process: Process = SINGLE_PROCESS,
-) -> tuple[Bundle, FitResult]:
+    *,
+    warm: WarmStart | None = None,
+    unattended: bool = False,
+    device_source: str = "--device",
+) -> Trained:
     """Filter clicks, build a network for their items and fit it.
 
     Args:
-        clicks: the log.
+        clicks: the log, sessions already cut.
         config: see there; `config.fit.seed` also decides the network's start and the dropped units.
         settings: kept in the bundle, for whoever wants to know how it was made.
         progress: as `fit` calls it.
         checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
             the caller's to remove.
         process: as in `fit`.
-
-    Returns:
-        The bundle with its network on the CPU, and how the fit went.
+        warm: go on from this bundle; it decides the network's shape, the epochs and which sessions are trained on.
+        unattended: a checkpoint of another training, or a damaged one, is removed instead of refused.
+        device_source: the option or setting that `config.device` comes from, for the error.
 
     Raises:
-        TrainingError: nothing is left after filtering, the device is not there, the loss is no longer a number, or
-            the checkpoint is another training's.
+        SettingsError: the device is not there.
+        TrainingError: nothing is left after filtering, the loss is no longer a number, or the checkpoint is another
+            training's.
     """
-    device = choose_device(process.device(config.device))
-    frame = filter_clicks(clicks.frame, config.min_support, config.min_length)
-    index = ItemIndex.of(frame)
-    sessions = sessions_of(frame, index)
-    span = ClickSpan(
-        clicks=len(sessions.items),
-        sessions=len(sessions),
-        first=frame["timestamp"].min(),  # type: ignore[arg-type]
-        last=frame["timestamp"].max(),  # type: ignore[arg-type]
-        source=clicks.source,
-        offsets=clicks.offsets,
-    )
-    del frame  # hours of training need it no longer
+    device = choose_device(process.device(config.device), device_source)
+    kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
+    index = ItemIndex.of(kept)
+    sessions = sessions_of(kept, index)
+    span = _span(kept, clicks)
     torch.manual_seed(config.fit.seed)
-    network = GRU4Rec(config.shape(len(index))).to(device)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, _training(config, sessions, network, process))
-    result = fit(network, sessions, index.support, config.fit, progress, checkpoint=kept, process=process)
+    if warm is None:
+        network = GRU4Rec(config.shape(len(index))).to(device)
+        fit_config, chosen, state = config.fit, sessions, None
+    else:
+        fit_config = warm.fit_config(config.fit)
+        network = warm_network(warm.parent, index, fit_config.seed).to(device)
+        chosen = sessions_of(warm.choose_sessions(kept, fit_config.seed), index)
+        state = warm.first_state(network, index, fit_config)
+    del kept  # hours of training need it no longer
+    resume = None
+    if checkpoint is not None:
+        training = _training(network, fit_config, chosen, process, warm)
+        earlier = _retraining_of_0_1(network, fit_config, chosen, warm) if unattended else None
+        resume = Checkpoint(checkpoint, training, earlier, replace_others=unattended)
+    result = fit(network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state)
     bundle = Bundle(
         version=new_version(),
         network=network.cpu().requires_grad_(False).eval(),
@@ -75,16 +101,7 @@ def train(
         settings=dict(settings or {}),
         trained_on=span,
     )
-    return bundle, result
-
-
-def _training(config: TrainConfig, sessions: Sessions, network: GRU4Rec, process: Process) -> dict[str, Any]:
-    """What a checkpoint must have been made with."""
-    options = asdict(config)
-    options |= options.pop("fit")
-    del options["device"], options["min_support"], options["min_length"]  # the clicks say what they came to
-    way = "kernel" if compiled_cpu_supports(network, config.fit, process) else "autograd"
-    return options | {"clicks": fingerprint(sessions, network.config.items), "path": way}
+    return Trained(bundle, result, sessions)
 
 
 def evaluate_bundle(
@@ -94,30 +111,46 @@ def evaluate_bundle(
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
     cutoffs: Sequence[int] = CUTOFFS,
+    device_source: str = "--device",
 ) -> Evaluation:
     """Judge a bundle on clicks by full ranking; clicks on items that it does not know are dropped.
 
     Raises:
-        TrainingError: the device is not there, or there is nothing to judge.
+        SettingsError: the device is not there; it is named as the value of `device_source`.
+        TrainingError: there is nothing to judge.
     """
     sessions = sessions_of(clicks.frame, ItemIndex(bundle.items, bundle.support))
-    return evaluate(bundle.network.to(choose_device(device)), sessions, ties, progress, cutoffs)
+    return evaluate(bundle.network.to(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
+    return ClickSpan(
+        clicks=len(kept),
+        sessions=kept["session_id"].n_unique(),
+        first=kept["timestamp"].min(),  # type: ignore[arg-type]
+        last=kept["timestamp"].max(),  # type: ignore[arg-type]
+        source=clicks.source,
+        offsets=clicks.offsets,
+    )
 
-    Raises:
-        TrainingError: the name is none of these, or there is no such GPU.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise TrainingError(f"device {name!r} is unknown: choose auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise TrainingError(f"device {name!r} is not supported: choose auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise TrainingError(f"device {name!r} is not there (torch sees {torch.cuda.device_count()} GPUs): choose cpu")
-    return device
+
+def _training(
+    network: GRU4Rec, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
+) -> dict[str, Any]:
+    """What a checkpoint must have been made with."""
+    shape = asdict(network.config)
+    items = shape.pop("items")  # the clicks' fingerprint has it
+    backend = "kernel" if compiled_cpu_supports(network, config, process) else "autograd"
+    training = asdict(config) | shape | {"clicks": fingerprint(sessions, items), "path": backend}
+    return training if warm is None else training | {"parent": warm.parent.version}
+
+
+def _retraining_of_0_1(
+    network: GRU4Rec, config: FitConfig, sessions: Sessions, warm: WarmStart | None
+) -> dict[str, Any]:
+    """What 0.1.0 wrote in the checkpoint of a retraining, which goes on after an upgrade."""
+    return {
+        "clicks": fingerprint(sessions, network.config.items),
+        "parent": None if warm is None else warm.parent.version,
+        "settings": repr((config, network.config)),
+    }

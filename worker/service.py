@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from messaging.ports import why_port_is_taken
 from messaging.topics import check_topics
+from rankers.device import choose_device
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
 from schemas.settings import load_settings
@@ -20,7 +21,6 @@ from worker.delivery.app import DeliveryApp
 from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
-from worker.serving_model import choose_device
 from worker.status import WorkerMetrics, add_pages
 
 

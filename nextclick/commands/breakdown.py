@@ -46,13 +46,15 @@ def breakdown(
     from clicklog.items import ItemIndex
     from clicklog.sessions import sessions_of
     from rankers.bundle import read_bundle
+    from rankers.device import choose_device
     from schemas.settings import load_settings
-    from trainer.evaluation.breakdown import by_popularity, by_position, evaluation_of, session_bootstrap
+    from trainer.evaluation.breakdown import by_popularity, by_position, session_bootstrap
+    from trainer.evaluation.full_ranking import evaluation_of
     from trainer.evaluation.ranks import rank_network_events
-    from trainer.train import choose_device
 
     chosen = read_cutoffs(cutoffs)
     settings = load_settings()
+    chosen_device = choose_device(device or settings.device, "--device" if device else "NEXTCLICK_DEVICE")
     torch.set_num_threads(settings.torch_threads)
     bundle = read_bundle(model)
     table = read_click_file(clicks, [name.strip() for name in split.split(",")] if split else [])
@@ -61,7 +63,7 @@ def breakdown(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating")
         ranks = rank_network_events(
-            bundle.network.to(choose_device(device or settings.device)),
+            bundle.network.to(chosen_device),
             sessions,
             ties,
             lambda done, total: bar.update(task, completed=done, total=total),

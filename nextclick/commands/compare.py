@@ -10,7 +10,7 @@ import typer
 from schemas.errors import ClicksError, TrainingError
 
 if TYPE_CHECKING:
-    from trainer.studies.compare.contestants import Contest, Contestant, Outcome
+    from trainer.studies.compare.methods import Comparison, Method, Outcome
     from trainer.studies.compare.results import Results
     from trainer.studies.compare.table import Row
 
@@ -51,21 +51,22 @@ def compare(
 
     from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
-    from trainer.studies.compare.contestants import Contest, contestants
     from trainer.studies.compare.files import write_files
+    from trainer.studies.compare.methods import Comparison, read_methods
     from trainer.studies.compare.results import Results, file_digest
     from trainer.studies.compare.table import table
 
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)
-    chosen = contestants([name for name in methods.split(",") if name.strip()])
-    contest = Contest(
+    chosen = read_methods([name for name in methods.split(",") if name.strip()])
+    comparison = Comparison(
         read_click_file(clicks, _names(train_split)),
         read_click_file(clicks, _names(test_split)),
         min_support,
         min_length,
         ties,
         device or settings.device,
+        "--device" if device else "NEXTCLICK_DEVICE",
     )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def compare(
         "filters": [min_support, min_length],
         "ties": ties,
     }
-    outcomes = run_all(contest, chosen, seeds, data, Results(out / "runs.jsonl"))
+    outcomes = run_all(comparison, chosen, seeds, data, Results(out / "runs.jsonl"))
     rows = table(outcomes)
     title = f"{clicks.name}: {train_split} → {test_split}, {ties} ties"
     show(rows, title)
@@ -86,7 +87,7 @@ def compare(
 
 
 def run_all(
-    contest: "Contest", chosen: "Sequence[Contestant]", seeds: int, data: "Mapping[str, object]", results: "Results"
+    comparison: "Comparison", chosen: "Sequence[Method]", seeds: int, data: "Mapping[str, object]", results: "Results"
 ) -> "dict[str, list[Outcome]]":
     """Make every run that `results` does not have yet, showing the progress on standard error."""
     from trainer.studies.compare.results import run_key
@@ -103,7 +104,7 @@ def run_all(
                 say(f"{name}: kept from before")
             else:
                 try:
-                    outcome = method.run(contest, seed, report)
+                    outcome = method.run(comparison, seed, report)
                 except TrainingError as error:
                     raise TrainingError(f"{name}: {error}") from error
                 results.add(key, method.name, method.settings, seed, outcome)

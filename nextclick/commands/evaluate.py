@@ -62,6 +62,7 @@ def evaluate(
             ties,
             lambda done, total: bar.update(task, completed=done, total=total),
             wanted,
+            "--device" if device else "NEXTCLICK_DEVICE",
         )
     show(evaluation, f"{bundle.version} on {table.source}{f' ({split})' if split else ''}")
     if json_ is not None:

@@ -246,8 +246,9 @@ def run(
         with progress_bar() as advance:
             options: dict[str, Any] = {"clicks": source.clicks, "split": ",".join(source.splits), **asdict(config)}
             options |= options.pop("fit")
-            bundle, result = train_bundle(clicks, config, options, advance, checkpoint, process)
-        process.on_rank_zero(lambda: deliver(bundle, result, out, publish, settings, checkpoint))
+            device_source = "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
+            trained = train_bundle(clicks, config, options, advance, checkpoint, process, device_source=device_source)
+        process.on_rank_zero(lambda: deliver(trained.bundle, trained.fit, out, publish, settings, checkpoint))
 
 
 def read(source: Source, out: Path | None, publish: bool, settings: "Settings") -> "Clicks":

@@ -53,6 +53,7 @@ def tune(
     import torch
 
     from clicklog.click_files import read_click_file
+    from rankers.device import choose_device
     from schemas.settings import load_settings
     from trainer.config import TrainConfig
     from trainer.settings_file import read_train_config, train_options, with_options, write_train_config
@@ -60,9 +61,10 @@ def tune(
     from trainer.studies.tune.space import default_space, read_space
 
     settings = load_settings()
+    chosen_device = choose_device(device or settings.device, "--device" if device else "NEXTCLICK_DEVICE")
     torch.set_num_threads(settings.torch_threads)
     base = read_train_config(config) if config is not None else TrainConfig()
-    base = with_options(base, {"seed": seed, "device": device or settings.device})
+    base = with_options(base, {"seed": seed, "device": str(chosen_device)})
     if epochs is not None:
         base = with_options(base, {"epochs": epochs})
     space = read_space(search, base) if search else default_space(base)

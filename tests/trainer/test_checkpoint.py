@@ -1,22 +1,28 @@
+import json
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from clicklog.clicks import Clicks
 from clicklog.sessions import Sessions
+from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from schemas.errors import TrainingError
 from trainer.checkpoint import FILE, Checkpoint
 from trainer.config import FitConfig, TrainConfig
-from trainer.fit import Progress, fit
+from trainer.fit import FitResult, Progress, fit
 from trainer.train import train
+from trainer.warm_start import WarmStart
 
 CONFIG = TrainConfig(
     FitConfig(batch_size=8, samples=20, epochs=4, dropout_hidden=0.3, dropout_embedding=0.1, order="random"),
@@ -32,6 +38,11 @@ def clicks() -> Clicks:
     sessions = np.repeat(np.arange(200), 4)
     frame = pl.DataFrame({"session_id": sessions, "item_id": random.integers(0, 30, 800), "timestamp": sessions})
     return Clicks(frame, "test")
+
+
+def trained(config: TrainConfig, **options: Any) -> tuple[Bundle, FitResult]:
+    result = train(clicks(), config, **options)
+    return result.bundle, result.fit
 
 
 class Interruption(Exception):
@@ -52,12 +63,12 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
     tmp_path: Path, change: dict[str, object], layers: int
 ) -> None:
     config = replace(CONFIG, fit=replace(CONFIG.fit, **change), layers=layers)
-    whole, result = train(clicks(), config)
+    whole, result = trained(config)
     with pytest.raises(Interruption):
         train(clicks(), config, progress=interrupt_in(3), checkpoint=tmp_path)
     seen: list[Progress] = []
     torch.manual_seed(99)  # nothing that happens in between counts
-    resumed, rest = train(clicks(), config, progress=seen.append, checkpoint=tmp_path)
+    resumed, rest = trained(config, progress=seen.append, checkpoint=tmp_path)
     assert [now.epoch for now in seen if now.epoch_done] == [3, 4]
     assert rest.losses == result.losses
     assert rest.events == result.events / 2
@@ -70,6 +81,7 @@ def test_a_killed_training_goes_on(tmp_path: Path) -> None:
 import os, signal, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
+from typing import Any
 from tests.trainer.test_checkpoint import CONFIG, clicks
 from trainer.train import train
 
@@ -82,8 +94,8 @@ train(clicks(), CONFIG, progress=progress, checkpoint=Path({str(tmp_path)!r}))
     root = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed, rest = train(clicks(), CONFIG, checkpoint=tmp_path)
-    whole, result = train(clicks(), CONFIG)
+    resumed, rest = trained(CONFIG, checkpoint=tmp_path)
+    whole, result = trained(CONFIG)
     assert rest.losses == result.losses
     assert rest.events < result.events
     for name, tensor in whole.network.state_dict().items():
@@ -91,8 +103,8 @@ train(clicks(), CONFIG, progress=progress, checkpoint=Path({str(tmp_path)!r}))
 
 
 def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
-    whole, _ = train(clicks(), CONFIG, checkpoint=tmp_path)
-    again, result = train(clicks(), CONFIG, checkpoint=tmp_path)
+    whole, _ = trained(CONFIG, checkpoint=tmp_path)
+    again, result = trained(CONFIG, checkpoint=tmp_path)
     assert result.events == 0
     assert torch.equal(whole.network.output_weight, again.network.output_weight)
 
@@ -120,6 +132,67 @@ def test_a_damaged_checkpoint_and_one_that_cannot_be_written(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match=r"the checkpoint cannot be written to .*file"):
         train(clicks(), CONFIG, checkpoint=tmp_path / "file")
+
+
+def test_an_unattended_training_replaces_the_checkpoint_of_another(tmp_path: Path) -> None:
+    whole, result = trained(CONFIG)
+    for other in (replace(CONFIG, hidden=7), replace(CONFIG, fit=replace(CONFIG.fit, learning_rate=0.01))):
+        train(clicks(), other, checkpoint=tmp_path)
+        instead, own = trained(CONFIG, checkpoint=tmp_path, unattended=True)
+        assert own.events == result.events, "it began anew"
+        assert torch.equal(instead.network.output_weight, whole.network.output_weight)
+    (tmp_path / FILE).write_bytes(b"\x00" * 100)
+    assert trained(CONFIG, checkpoint=tmp_path, unattended=True)[1].losses == result.losses
+    assert trained(CONFIG, checkpoint=tmp_path)[1].events == 0, "a checkpoint of its own is there now"
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_a_retraining_goes_on_from_a_checkpoint_of_0_1_0(tmp_path: Path, is_warm: bool) -> None:
+    """There the settings were the text of two dataclasses, and clicks and parent stood beside it."""
+    parent = train(clicks(), CONFIG)
+    warm = WarmStart(parent.bundle, parent.fit.state, 100, epochs=4, replay=1.0) if is_warm else None
+    whole, result = trained(CONFIG, warm=warm)
+    with pytest.raises(Interruption):
+        trained(CONFIG, progress=interrupt_in(3), checkpoint=tmp_path, warm=warm)
+    with safe_open(tmp_path / FILE, framework="pt") as file:
+        losses = file.metadata()["losses"]
+        seed = json.loads(file.metadata()["training"])["seed"]
+        clicks_digest = json.loads(file.metadata()["training"])["clicks"]
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert (seed != 0) == is_warm
+    options = (
+        "loss='cross-entropy', batch_size=8, samples=20, sample_alpha=0.5, logq=1.0, bpreg=1.0, elu=0.5, "
+        "optimizer='adagrad', learning_rate=0.05, momentum=0.2, dropout_hidden=0.3, dropout_embedding=0.1, "
+        f"order='random', epochs=4, seed={seed}"
+    )
+    training = {
+        "clicks": clicks_digest,
+        "parent": parent.bundle.version if is_warm else None,
+        "settings": f"(FitConfig({options}), NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after'))",
+    }
+    save_file(state, tmp_path / FILE, {"training": json.dumps(training), "losses": losses})
+    with pytest.raises(TrainingError, match="is of another training"):
+        train(clicks(), CONFIG, checkpoint=tmp_path, warm=warm)
+    resumed, rest = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)
+    assert rest.events == result.events / 2
+    assert torch.equal(resumed.network.output_weight, whole.network.output_weight)
+
+
+def test_a_checkpoint_goes_before_the_state_of_a_warm_start(tmp_path: Path) -> None:
+    parent = train(clicks(), CONFIG)
+    warm = WarmStart(parent.bundle, parent.fit.state, 100, epochs=4, replay=0.5)
+    whole, result = trained(CONFIG, warm=warm)
+    with pytest.raises(Interruption):
+        trained(CONFIG, progress=interrupt_in(3), checkpoint=tmp_path, warm=warm, unattended=True)
+    resumed, rest = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)
+    assert rest.events == result.events / 2
+    assert torch.equal(resumed.network.output_weight, whole.network.output_weight)
+    for name, tensor in result.state.items():
+        assert torch.equal(tensor, rest.state[name]), name
+    again = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)[1]
+    assert again.events == 0, "killed after its last epoch, it is only read"
+    for name, tensor in result.state.items():
+        assert torch.equal(tensor, again.state[name]), name
 
 
 def test_a_checkpoint_is_replaced_in_one_go(tmp_path: Path) -> None:

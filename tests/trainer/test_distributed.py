@@ -98,7 +98,8 @@ def test_two_processes_train_what_one_does(
     assert re.findall(r"^epoch (\d)", two.stderr, re.MULTILINE) == (["2"] if resumed else ["1", "2"])
     assert list((tmp_path / "kept").iterdir()) == []
 
-    one, result = train(clicks, config)
+    alone = train(clicks, config)
+    one, result = alone.bundle, alone.fit
     assert float(loss) == pytest.approx(result.losses[-1], abs=1e-4)
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.items == one.items

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankers.metrics import MeanReciprocalRank, RankingMetric, Recall
-from trainer.evaluation.full_ranking import CUTOFFS, Evaluation
+from trainer.evaluation.bootstrap import resampled_totals
+from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks
 
 POSITIONS = (1, 2, 3, 4, 5, 10, 20)
@@ -29,20 +29,6 @@ class Intervals:
 
     recall: dict[int, Interval]
     mrr: dict[int, Interval]
-
-
-def evaluation_of(rank: NDArray[np.float64], cutoffs: Sequence[int] = CUTOFFS) -> Evaluation:
-    """Recall and MRR of ranks (E,) at some cutoffs."""
-    recall = {cutoff: Recall(cutoff) for cutoff in cutoffs}
-    mrr = {cutoff: MeanReciprocalRank(cutoff) for cutoff in cutoffs}
-    metrics: list[RankingMetric] = [*recall.values(), *mrr.values()]
-    for metric in metrics:
-        metric.add(rank)
-    return Evaluation(
-        len(rank),
-        {cutoff: metric.result() for cutoff, metric in recall.items()},
-        {cutoff: metric.result() for cutoff, metric in mrr.items()},
-    )
 
 
 def by_position(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Evaluation]:
@@ -100,15 +86,11 @@ def session_bootstrap(
     """
     _, session = np.unique(ranks.session, return_inverse=True)  # (E,)
     events = np.bincount(session)  # (S,)
-    random = np.random.default_rng(seed)
     hits = np.stack([np.bincount(session, ranks.rank <= cutoff) for cutoff in cutoffs])  # (K, S)
     reciprocal = np.stack([np.bincount(session, (ranks.rank <= cutoff) / ranks.rank) for cutoff in cutoffs])  # (K, S)
     summed = np.concatenate([events[None], hits, reciprocal])  # (1+2K, S)
-    metrics = np.empty((draws, 2 * len(cutoffs)))
-    for draw in range(draws):
-        times = np.bincount(random.integers(0, len(events), len(events)), minlength=len(events))  # (S,)
-        totals = summed @ times  # (1+2K,)
-        metrics[draw] = totals[1:] / totals[0]
+    totals = resampled_totals(summed, draws, seed)  # (draws, 1+2K)
+    metrics = totals[:, 1:] / totals[:, :1]  # (draws, 2K)
     value = summed[1:].sum(1) / summed[0].sum()  # (2K,)
     low, high = np.quantile(metrics, [(1 - level) / 2, (1 + level) / 2], axis=0)  # (2K,) each
     intervals = [Interval(*map(float, row)) for row in zip(value, low, high, strict=True)]

@@ -6,12 +6,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
 from rankers.metrics import MeanReciprocalRank, RankingMetric, Recall, Ties
+from schemas.recommendation import TOP
 from trainer.evaluation.ranks import rank_network_events
 
-CUTOFFS = (1, 5, 10, 20)
+CUTOFFS = (1, 5, 10, TOP)
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,18 @@ def evaluate(
     Raises:
         TrainingError: there is no event to judge, or the network's scores are not numbers.
     """
-    ranks = rank_network_events(network, sessions, ties, progress).rank  # (E,)
+    return evaluation_of(rank_network_events(network, sessions, ties, progress).rank, cutoffs)
+
+
+def evaluation_of(rank: NDArray[np.float64], cutoffs: Sequence[int] = CUTOFFS) -> Evaluation:
+    """Recall and MRR of ranks (E,) at some cutoffs."""
     recall = {cutoff: Recall(cutoff) for cutoff in cutoffs}
     mrr = {cutoff: MeanReciprocalRank(cutoff) for cutoff in cutoffs}
     metrics: list[RankingMetric] = [*recall.values(), *mrr.values()]
     for metric in metrics:
-        metric.add(ranks)
+        metric.add(rank)
     return Evaluation(
-        len(ranks),
+        len(rank),
         {cutoff: metric.result() for cutoff, metric in recall.items()},
         {cutoff: metric.result() for cutoff, metric in mrr.items()},
     )

@@ -17,9 +17,10 @@ from rankers.baselines import Baseline
 from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec
 from schemas.decision import Difference, Figures
+from schemas.recommendation import TOP
+from trainer.evaluation.bootstrap import resampled_totals
 from trainer.evaluation.ranks import rank_events, rank_network_events
 
-CUTOFF = 20
 DRAWS = 1000
 
 
@@ -38,7 +39,7 @@ class Ranked:
     @property
     def figures(self) -> Figures:
         """Recall@20 and MRR@20."""
-        hit = self.rank <= CUTOFF
+        hit = self.rank <= TOP
         return Figures(recall=float(hit.mean()), mrr=float((hit / self.rank).mean()))
 
 
@@ -78,9 +79,9 @@ def rank_by_bundle(bundle: Bundle, events: Events) -> Ranked:
     return _rank(ItemIndex(bundle.items, bundle.support), events, bundle.network)
 
 
-def rank_by_baseline(rival: Baseline, index: ItemIndex, events: Events) -> Ranked:
-    """Rank the events by a rival that was fitted to sessions of the index."""
-    return _rank(index, events, rival)
+def rank_by_baseline(baseline: Baseline, index: ItemIndex, events: Events) -> Ranked:
+    """Rank the events by a baseline that was fitted to sessions of the index."""
+    return _rank(index, events, baseline)
 
 
 def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int = 0) -> Difference:
@@ -90,16 +91,12 @@ def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int =
     in each draw, so what makes a session easy or hard for both falls out.
     """
     session = candidate.session
-    gain = (candidate.rank <= CUTOFF).astype(np.float64) - (other.rank <= CUTOFF)
+    gain = (candidate.rank <= TOP).astype(np.float64) - (other.rank <= TOP)
     gains, events = np.bincount(session, gain), np.bincount(session)  # (S,) each
     live = events > 0
-    gains, events = gains[live], events[live]
-    random = np.random.default_rng(seed)
-    drawn = np.empty(draws)
-    for draw in range(draws):
-        chosen = random.integers(0, len(events), len(events))
-        drawn[draw] = gains[chosen].sum() / events[chosen].sum()
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    summed = np.stack([gains[live], events[live]])  # (2, S)
+    totals = resampled_totals(summed, draws, seed)  # (draws, 2)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
     return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from clicklog.clicks import without_repetitions
+from clicklog.clicks import Clicks, without_repetitions
 from clicklog.log import empty, open_log
 from clicklog.sessions import cut_by_silence
 from messaging.topics import check_topics
@@ -31,21 +31,20 @@ from modelregistry.lease import Lease
 from modelregistry.publishing import announcements, models_now, publish_bundle, score_shadow
 from rankers.baselines import make_baseline
 from rankers.bundle import Bundle, read_bundle, write_bundle
+from rankers.device import choose_device
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision, Judgement
 from schemas.durations import milliseconds
 from schemas.errors import BundleError, NextclickError, TrainingError
 from schemas.settings import Settings
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import TrainConfig
 from trainer.fit import Progress
-from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
+from trainer.presets import RETRAINING
+from trainer.retraining.candidate import Candidate, train_candidate
 from trainer.retraining.holdout import Holdout, check_newest, split_holdout, without_the_future
 from trainer.retraining.judge import Events, difference, rank_by_baseline, rank_by_bundle
 from trainer.settings_file import read_train_config
-from trainer.train import choose_device
-
-DEFAULT = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05))
-"""As good as the published settings on a few million clicks, or better, and several times as fast."""
+from trainer.warm_start import WarmStart
 
 FEWEST = 20
 """Sessions to judge by: below this no interval means anything."""
@@ -158,10 +157,10 @@ class _Run:
         settings = self.settings
         registry.check_writable(settings)
         config = replace(
-            read_train_config(settings.retrain_config, DEFAULT) if settings.retrain_config else DEFAULT,
+            read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING,
             device=settings.device,
         )
-        device = choose_device(config.device)
+        choose_device(config.device)  # now, and not after the log was read
         torch.set_num_threads(settings.torch_threads)
         history, scored = asyncio.run(models_now(settings))
         self.serving = history[-1] if history else None
@@ -185,7 +184,7 @@ class _Run:
                 f"{parted.unseen:,} sessions are newer than those that {parent.version} was trained on: too few to "
                 f"learn from half and judge by the other half; {parent.version} serves on",
             )
-        self.candidate = self._train(parted, parent, config, device)
+        self.candidate = self._train(parted, parent, config)
         reason = self._judge(parted, parent, self.candidate)
         assert self.judgement is not None
         over = self.judgement.over.get("serving")
@@ -290,7 +289,7 @@ class _Run:
         except OSError as error:
             raise TrainingError(f"cannot write to {self.place} (NEXTCLICK_DATA_DIR): {error.strerror}") from error
 
-    def _train(self, parted: Holdout, parent: Bundle | None, config: TrainConfig, device: torch.device) -> Candidate:
+    def _train(self, parted: Holdout, parent: Bundle | None, config: TrainConfig) -> Candidate:
         settings = self.settings
         warm = None
         if parent is not None and settings.retrain_mode == "warm":
@@ -314,17 +313,8 @@ class _Run:
             "package": importlib.metadata.version("nextclick"),
             "settings": asdict(config),
         }
-        return train_candidate(
-            parted.train,
-            config,
-            warm,
-            lineage,
-            self.source,
-            self.offsets,
-            self.place / "checkpoint",
-            device,
-            self.progress,
-        )
+        clicks = Clicks(parted.train, self.source, self.offsets)
+        return train_candidate(clicks, config, warm, lineage, self.place / "checkpoint", self.progress)
 
     def _judge(self, parted: Holdout, parent: Bundle | None, candidate: Candidate) -> str | None:
         """Judge the candidate; returns why it is not to be published, or None."""

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation.breakdown import by_popularity, by_position, evaluation_of, session_bootstrap
+from trainer.evaluation.breakdown import by_popularity, by_position, session_bootstrap
+from trainer.evaluation.full_ranking import evaluation_of
 from trainer.evaluation.ranks import Ranks
 
 

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import polars as pl
-import pytest
 import torch
 
 from clicklog.items import ItemIndex
@@ -13,7 +12,6 @@ from rankers.baselines import make_baseline
 from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
 from trainer.retraining.judge import Events, Ranked, difference, rank_by_baseline, rank_by_bundle
-from trainer.retraining.warm_start import warm_network
 
 
 def bundle(items: list[int], seed: int = 0) -> Bundle:
@@ -57,7 +55,7 @@ def test_events_are_ranked_as_the_worker_would_answer_them() -> None:
     assert ranked.rank.tolist() == ranks_one_by_one(model, [session for session in sessions if len(session) > 1])
 
 
-def test_rivals_are_ranked_on_the_same_events() -> None:
+def test_baselines_are_ranked_on_the_same_events() -> None:
     index = ItemIndex([10, 11, 12], np.array([3, 2, 1]))
     popular = make_baseline("pop")
     popular.fit(Sessions(np.array([0, 1, 0, 1, 0, 2]), np.array([0, 2, 4, 6])), 3)
@@ -77,27 +75,3 @@ def test_the_interval_holds_the_difference_and_tells_noise_from_gain() -> None:
     other = np.where(rng.random(2000) < 0.5, 1.0, np.inf)
     noise = difference(Ranked(other, session), Ranked(base, session))
     assert noise.low < 0 < noise.high
-
-
-def test_a_warm_network_keeps_what_it_knows_and_retires_what_is_gone() -> None:
-    parent = bundle([1, 2, 3, 4])
-    index = ItemIndex([4, 9, 2], np.array([5, 4, 3]))
-    network = warm_network(parent, index)
-    assert torch.equal(network.output_weight[0], parent.network.output_weight[3])
-    assert torch.equal(network.output_weight[2], parent.network.output_weight[1])
-    state = torch.zeros(1, 1, 8)
-    assert torch.equal(
-        network.step(torch.tensor([2]), state), parent.network.step(torch.tensor([parent.rows[2]]), state)
-    )
-    assert network.output_weight[1].abs().sum() > 0
-
-
-@pytest.mark.parametrize("kind", ["shared", "embedding", "one-hot"])
-def test_warm_networks_of_every_input(kind: str) -> None:
-    torch.manual_seed(0)
-    network = GRU4Rec(NetworkConfig(3, hidden=3, input=kind))  # type: ignore[arg-type]  # as many items as units
-    parent = Bundle("v", network, [1, 2, 3], np.array([3, 2, 1]))
-    warm = warm_network(parent, ItemIndex([3, 1, 2], np.array([1, 1, 1])))
-    assert torch.equal(warm.output_weight, network.output_weight[[2, 0, 1]])
-    assert torch.equal(warm.input_table, network.input_table[[2, 0, 1]])
-    assert torch.equal(warm.layers[0].recurrent_weight, network.layers[0].recurrent_weight)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.errors import ClicksError, TrainingError
 from trainer.evaluation.full_ranking import Evaluation
-from trainer.studies.compare.contestants import Outcome
+from trainer.studies.compare.methods import Outcome
 
 
 def run_key(data: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from trainer.studies.compare.contestants import Outcome
+from schemas.recommendation import TOP
+from trainer.studies.compare.methods import Outcome
 
 YARDSTICK = "item-knn"
 """The method that gains are counted from, as in the paper."""
 
-CUTOFF = 20
 HEADINGS = (
     "method",
     "seeds",
@@ -80,8 +80,8 @@ class Row:
 
 def table(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Row]:
     """Rows in the order of the methods, from the outcomes of their seeds."""
-    recall = {name: _figure([run.evaluation.recall[CUTOFF] for run in runs]) for name, runs in outcomes.items()}
-    mrr = {name: _figure([run.evaluation.mrr[CUTOFF] for run in runs]) for name, runs in outcomes.items()}
+    recall = {name: _figure([run.evaluation.recall[TOP] for run in runs]) for name, runs in outcomes.items()}
+    mrr = {name: _figure([run.evaluation.mrr[TOP] for run in runs]) for name, runs in outcomes.items()}
     return [
         Row(
             name=name,

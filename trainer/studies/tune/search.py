@@ -19,21 +19,21 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from clicklog.splits import newest_share
+from rankers.device import choose_device
 from rankers.gru4rec.network import GRU4Rec
 from schemas.errors import TrainingError
+from schemas.recommendation import TOP
 from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.settings_file import train_options, with_options
 from trainer.studies.tune.space import Space
-from trainer.train import choose_device
 
 if TYPE_CHECKING:
     import optuna
 
 Metric = Literal["recall", "mrr"]
 
-CUTOFF = 20
 STUDY = "nextclick"
 UNPRUNED_TRIALS = 5
 """A median of fewer trials says nothing."""
@@ -147,11 +147,11 @@ class _Task:
             raise TrainingError(
                 f"the newest {share} of the sessions have no two clicks on items of the others: judge on a larger share"
             )
-        return cls(sessions_of(older, index), valid, index, choose_device(config.device), metric)
+        return cls(sessions_of(older, index), valid, index, choose_device(config.device, "--device"), metric)
 
     def judge(self, network: GRU4Rec) -> float:
         evaluation = evaluate(network, self.valid)
-        return (evaluation.recall if self.metric == "recall" else evaluation.mrr)[CUTOFF]
+        return (evaluation.recall if self.metric == "recall" else evaluation.mrr)[TOP]
 
 
 def _run(

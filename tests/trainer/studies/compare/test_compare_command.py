@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Command
-from trainer.studies.compare import contestants as module
+from trainer.studies.compare import methods as module
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def test_the_table_is_printed_and_written(compare: Command, tmp_path: Path) -> N
 
 
 def test_a_stopped_comparison_goes_on_where_it_was(compare: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = module.BaselineContestant.run
+    run = module.BaselineMethod.run
     made = []
 
-    def recorded(self: module.BaselineContestant, *arguments: object) -> module.Outcome:
+    def recorded(self: module.BaselineMethod, *arguments: object) -> module.Outcome:
         made.append(self.name)
         if len(made) == 3:
             raise KeyboardInterrupt
         return run(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.BaselineContestant, "run", recorded)
+    monkeypatch.setattr(module.BaselineMethod, "run", recorded)
     code, _, _ = compare("--methods", "pop,s-pop,markov,item-knn")
     assert code == 130
     code, _, errors = compare("--methods", "pop,s-pop,markov,item-knn")

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import TrainingError
 from trainer.evaluation.full_ranking import Evaluation
-from trainer.studies.compare.contestants import Outcome
+from trainer.studies.compare.methods import Outcome
 from trainer.studies.compare.results import Results, run_key
 
 OUTCOME = Outcome(Evaluation(7, {1: 0.25, 20: 0.5}, {1: 0.25, 20: 0.3}), 1.5, 70, 0.125)

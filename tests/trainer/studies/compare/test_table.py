@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from trainer.evaluation.full_ranking import Evaluation
-from trainer.studies.compare.contestants import Outcome
 from trainer.studies.compare.files import write_files
+from trainer.studies.compare.methods import Outcome
 from trainer.studies.compare.table import Figure, markdown, table
 
 

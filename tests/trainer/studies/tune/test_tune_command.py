@@ -47,7 +47,7 @@ def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_fi
     older, newer = newest_share(clicks.frame, 0.1)
     assert older["session_id"].n_unique() == 216
     best = read_train_config(tmp_path / "best.toml", TrainConfig(FitConfig(seed=0), device="cpu"))
-    bundle, _ = train(type(clicks)(older, "older"), best)
+    bundle = train(type(clicks)(older, "older"), best).bundle
     figures = evaluate(bundle.network, sessions_of(newer, ItemIndex(bundle.items, bundle.support)))
     assert f"MRR@20 {figures.mrr[20]:.4f} in trial 0" in output
 
@@ -131,7 +131,7 @@ def test_the_test_split_has_no_part(nextclick: Command, shop_file: Path, tmp_pat
         (["--validation", "0.001"], "leaves none on one side"),
         (["--config", "none.toml"], "none.toml cannot be read"),
         (["--out", "no/folder.toml", "--trials", "1"], "no/folder.toml cannot be written"),
-        (["--device", "tpu"], "device 'tpu'"),
+        (["--device", "tpu"], "--device='tpu' is no device: use auto, cpu, cuda or cuda:N"),
     ],
 )
 def test_a_failure_is_one_line(tune: Command, arguments: list[str], message: str) -> None:

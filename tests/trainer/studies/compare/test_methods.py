@@ -4,13 +4,13 @@ import pytest
 
 from clicklog.click_files import read_click_file
 from schemas.errors import SettingsError
-from trainer.studies.compare.contestants import Contest, contestants
+from trainer.studies.compare.methods import Comparison, read_methods
 from trainer.train import evaluate_bundle, train
 
 
 @pytest.fixture
-def contest(shop_file: Path) -> Contest:
-    return Contest(read_click_file(shop_file, ["train"]), read_click_file(shop_file, ["test"]))
+def comparison(shop_file: Path) -> Comparison:
+    return Comparison(read_click_file(shop_file, ["train"]), read_click_file(shop_file, ["test"]))
 
 
 @pytest.fixture
@@ -20,22 +20,24 @@ def quick(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_judge_the_same_events(contest: Contest, quick: Path) -> None:
-    """Whatever min-support a network's file has: the contest's counts."""
-    chosen = contestants(["pop", "markov", "vs-knn", f"own={quick}"])
-    outcomes = [contestant.run(contest, 1, lambda _doing, _share: None) for contestant in chosen]
+def test_all_judge_the_same_events(comparison: Comparison, quick: Path) -> None:
+    """Whatever min-support a network's file has: the comparison's counts."""
+    chosen = read_methods(["pop", "markov", "vs-knn", f"own={quick}"])
+    outcomes = [method.run(comparison, 1, lambda _doing, _share: None) for method in chosen]
     assert {outcome.evaluation.events for outcome in outcomes} == {240}
     assert outcomes[0].evaluation.recall[1] < 0.1
     assert outcomes[1].evaluation.recall[1] > 0.7
     assert outcomes[3].trained_events == 3 * 960
 
 
-def test_a_network_reaches_what_train_and_evaluate_say(contest: Contest, quick: Path) -> None:
-    (network,) = contestants([f"own={quick}"])
-    outcome = network.run(contest, 4, lambda _doing, _share: None)
+def test_a_network_reaches_what_train_and_evaluate_say(comparison: Comparison, quick: Path) -> None:
+    (network,) = read_methods([f"own={quick}"])
+    outcome = network.run(comparison, 4, lambda _doing, _share: None)
     config = network.config  # type: ignore[attr-defined]
-    bundle, _ = train(contest.train, type(config)(type(config.fit)(**{**vars(config.fit), "seed": 4}), hidden=16))
-    expected = evaluate_bundle(bundle, contest.test, "cpu")
+    bundle = train(
+        comparison.train, type(config)(type(config.fit)(**{**vars(config.fit), "seed": 4}), hidden=16)
+    ).bundle
+    expected = evaluate_bundle(bundle, comparison.test, "cpu")
     assert outcome.evaluation.recall == expected.recall
     assert outcome.evaluation.mrr == pytest.approx(expected.mrr)
 
@@ -43,11 +45,11 @@ def test_a_network_reaches_what_train_and_evaluate_say(contest: Contest, quick: 
 def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(quick.read_text() + "learning-rate = 0.01\n")
-    first, second, plain = contestants([f"a={quick}", f"b={other}", "gru4rec"])
+    first, second, plain = read_methods([f"a={quick}", f"b={other}", "gru4rec"])
     assert first.settings != second.settings
     assert first.settings != plain.settings
-    assert "min-support" not in first.settings, "it is the contest's"
-    assert [one.seeded for one in contestants(["pop", "fpmc", "gru4rec"])] == [False, True, True]
+    assert "min-support" not in first.settings, "it is the comparison's"
+    assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec"])] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -62,4 +64,4 @@ def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
 )
 def test_a_wrong_choice_is_named(names: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        contestants(names)
+        read_methods(names)

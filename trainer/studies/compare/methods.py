@@ -1,4 +1,4 @@
-"""The methods of a comparison: rivals by name, and networks by the options of `nextclick train`."""
+"""The methods of a comparison: baselines by name, and networks by the options of `nextclick train`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +14,26 @@ from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
 from rankers.baselines import BASELINES, make_baseline
+from rankers.device import choose_device
 from rankers.metrics import Ties
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
-from trainer.evaluation.breakdown import evaluation_of
-from trainer.evaluation.full_ranking import Evaluation
+from trainer.evaluation.full_ranking import Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks, rank_events, rank_network_events
+from trainer.presets import DEFAULT
 from trainer.settings_file import read_train_config, train_options
-from trainer.train import choose_device, train
+from trainer.train import train
 
 NETWORK = "gru4rec"
 SEEDED = ("bpr-mf", "fpmc")
-"""Rivals that draw at random: the others give the same figures with every seed, and are run once."""
+"""Baselines that draw at random: the others give the same figures with every seed, and are run once."""
 
 Report = Callable[[str, float], None]
 """What is being done, and the share of it that is done."""
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """What all methods of a comparison are trained and judged on.
 
     Attributes:
@@ -42,6 +43,7 @@ class Contest:
         min_length: fewest clicks of a session in `train`.
         ties: how items that score the same as the next one count.
         device: of networks.
+        device_source: the option or setting that it comes from, for the error.
     """
 
     train: Clicks
@@ -50,6 +52,7 @@ class Contest:
     min_length: int = 2
     ties: Ties = "conservative"
     device: str = "cpu"
+    device_source: str = "--device"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Outcome:
     rank_seconds: float
 
 
-class Contestant(Protocol):
+class Method(Protocol):
     """A method with its settings."""
 
     @property
@@ -78,39 +81,39 @@ class Contestant(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that decides its figures, but the seed and the contest."""
+        """All that decides its figures, but the seed and the comparison."""
 
     @property
     def seeded(self) -> bool:
         """Whether another seed gives other figures."""
 
-    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+    def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
         """Train and judge it."""
 
 
-def contestants(specifications: Sequence[str]) -> list[Contestant]:
-    """Methods by name: rivals, `gru4rec` with the defaults of `train`, and `name=path.toml` with the options of a file.
+def read_methods(specifications: Sequence[str]) -> list[Method]:
+    """Methods by name: baselines, `gru4rec` with the defaults of `train`, `name=path.toml` with the options of a file.
 
     Raises:
         SettingsError: a name is unknown or given twice, or a file is refused.
     """
-    chosen: list[Contestant] = []
+    chosen: list[Method] = []
     for text in specifications:
         name, separator, path = (part.strip() for part in text.partition("="))
         if separator:
             if not name or name in BASELINES:
                 raise SettingsError(f"{text!r}: a network of your own is named as you like, but not {name!r}")
-            chosen.append(NetworkContestant(name, read_train_config(Path(path))))
+            chosen.append(NetworkMethod(name, read_train_config(Path(path))))
         elif name == NETWORK:
-            chosen.append(NetworkContestant(name, TrainConfig()))
+            chosen.append(NetworkMethod(name, DEFAULT))
         elif name in BASELINES:
-            chosen.append(BaselineContestant(name))
+            chosen.append(BaselineMethod(name))
         else:
             raise SettingsError(
                 f"there is no method {name!r}: choose from {', '.join(BASELINES)}, {NETWORK}, or write NAME=FILE.toml "
                 "for a network with the options of a file"
             )
-    names = [contestant.name for contestant in chosen]
+    names = [method.name for method in chosen]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise SettingsError(f"two methods are called {', '.join(sorted(twice))}: give each a name of its own")
@@ -119,7 +122,7 @@ def contestants(specifications: Sequence[str]) -> list[Contestant]:
     return chosen
 
 
-class BaselineContestant:
+class BaselineMethod:
     """A method of `rankers.baselines`."""
 
     def __init__(self, name: str) -> None:
@@ -127,22 +130,22 @@ class BaselineContestant:
         self.settings = {"method": name, **make_baseline(name).settings}
         self.seeded = name in SEEDED
 
-    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+    def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
         """Train and judge it; what is compiled is compiled before the clock starts."""
-        frame = filter_clicks(contest.train.frame, contest.min_support, contest.min_length)
+        frame = filter_clicks(comparison.train.frame, comparison.min_support, comparison.min_length)
         index = ItemIndex.of(frame)
-        train_sessions, test_sessions = sessions_of(frame, index), sessions_of(contest.test.frame, index)
+        train_sessions, test_sessions = sessions_of(frame, index), sessions_of(comparison.test.frame, index)
         self._compile()
-        rival = make_baseline(self.name, seed)
+        baseline = make_baseline(self.name, seed)
         report("training", 0)
         began = time.perf_counter()
-        rival.fit(train_sessions, len(index))
+        baseline.fit(train_sessions, len(index))
         fitted = time.perf_counter()
         ranks = rank_events(
-            rival.scores,
+            baseline.scores,
             test_sessions,
             len(index),
-            contest.ties,
+            comparison.ties,
             lambda done, total: report("ranking", done / total),
         )
         events = train_sessions.pairs * int(self.settings.get("epochs", 1))
@@ -150,13 +153,13 @@ class BaselineContestant:
 
     def _compile(self) -> None:
         two = np.array([0, 1])
-        rival = make_baseline(self.name)
-        rival.fit(Sessions(two, np.array([0, 2])), 2)
-        rival.scores(Prefixes(two, np.array([0, 2])))
+        baseline = make_baseline(self.name)
+        baseline.fit(Sessions(two, np.array([0, 2])), 2)
+        baseline.scores(Prefixes(two, np.array([0, 2])))
 
 
-class NetworkContestant:
-    """A GRU4Rec network; the contest's filters stand above those of its options, so that all judge the same events."""
+class NetworkMethod:
+    """A GRU4Rec network; the comparison's filters replace those of its options, so that all judge the same events."""
 
     seeded = True
 
@@ -166,24 +169,28 @@ class NetworkContestant:
         options = train_options(config)
         self.settings = {"method": NETWORK} | {key: options[key] for key in options if not key.startswith("min-")}
 
-    def run(self, contest: Contest, seed: int, report: Report) -> Outcome:
+    def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
         """Train and judge it."""
         config = replace(
             self.config,
             fit=replace(self.config.fit, seed=seed),
-            min_support=contest.min_support,
-            min_length=contest.min_length,
-            device=contest.device,
+            min_support=comparison.min_support,
+            min_length=comparison.min_length,
+            device=comparison.device,
         )
-        bundle, result = train(
-            contest.train, config, progress=lambda now: report(f"epoch {now.epoch}", now.events / now.total)
+        trained = train(
+            comparison.train,
+            config,
+            progress=lambda now: report(f"epoch {now.epoch}", now.events / now.total),
+            device_source=comparison.device_source,
         )
-        test_sessions = sessions_of(contest.test.frame, ItemIndex(bundle.items, bundle.support))
+        bundle, result = trained.bundle, trained.fit
+        test_sessions = sessions_of(comparison.test.frame, ItemIndex(bundle.items, bundle.support))
         began = time.perf_counter()
         ranks = rank_network_events(
-            bundle.network.to(choose_device(contest.device)),
+            bundle.network.to(choose_device(comparison.device, comparison.device_source)),
             test_sessions,
-            contest.ties,
+            comparison.ties,
             lambda done, total: report("ranking", done / total),
         )
         return _outcome(ranks, result.seconds, result.events, time.perf_counter() - began)

@@ -1,0 +1,27 @@
+"""Where a network runs: the name of a device, checked against what torch sees on this machine."""
+
+import re
+
+import torch
+
+from schemas.errors import SettingsError
+
+
+def choose_device(name: str, source: str = "NEXTCLICK_DEVICE") -> torch.device:
+    """The device of a name; `auto` takes a GPU where there is one.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+        source: the setting or option that the name comes from, for the error.
+
+    Raises:
+        SettingsError: the name is none of these, or torch does not see such a GPU.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise SettingsError(f"{source}={name!r} is no device: use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"{source}={name!r}: torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu")
+    return device
