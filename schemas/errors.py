@@ -43,3 +43,8 @@ class BundleError(NextclickError):
 
 class StateError(NextclickError):
     """A packed session state cannot be read, or the state directory cannot be written."""
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error in one line; the name of its class where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
