@@ -23,7 +23,10 @@ from benchmarks.openloop import Load, LoadGenerator
 from benchmarks.stage import Stage, model_for, renamed
 from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
+from modelregistry.models_topic import ModelsTopic
 from modelregistry.publishing import promote
+from schemas.announcement import ModelAnnouncement
+from schemas.settings import Settings
 
 RATES = (100, 300, 1000, 2000, 5000, 10_000, 20_000)
 SATURATED_MS = 1000.0
@@ -186,7 +189,7 @@ async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
     async def announce() -> float:
         """When it was announced, by the monotonic clock."""
         await asyncio.sleep(SWAP_AT_SECONDS)
-        announcement = await asyncio.to_thread(lambda: asyncio.run(promote(version, stage.settings())))
+        announcement = await asyncio.to_thread(lambda: asyncio.run(promoted(version, stage.settings())))
         return time.monotonic() - (time.time() - announcement.announced_at.timestamp())
 
     announcing = asyncio.create_task(announce())
@@ -199,6 +202,11 @@ async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
     around = load.latencies[(load.due >= begin) & (load.due < begin + WINDOW_SECONDS)]
     before = load.latencies[(load.due >= begin - WINDOW_SECONDS) & (load.due < begin)]
     return Swap(rate, took, percentiles(around)[1], percentiles(before)[1], float(around.max()))
+
+
+async def promoted(version: str, settings: Settings) -> ModelAnnouncement:
+    async with ModelsTopic(settings) as topic:
+        return await promote(version, topic, settings)
 
 
 def percentiles(values: np.ndarray) -> tuple[float, float]:

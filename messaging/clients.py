@@ -36,20 +36,37 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
         BrokerError: nothing answers within `CONNECT_SECONDS`, or Kafka refuses what the block asks of it.
     """
     handle: Any = client
-    with quiet_client_log():
+    with kafka_errors(settings):
         try:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await handle.start()
-            except (TimeoutError, KafkaConnectionError, OSError) as error:
-                raise BrokerError(no_broker(settings)) from error
+            await start(client, settings)
             yield client
-        except KafkaError as error:
-            raise BrokerError(f"Kafka at {settings.broker} failed: {kafka_reason(error)}") from error
         finally:
             close = handle.close if isinstance(handle, AIOKafkaAdminClient) else handle.stop
             with contextlib.suppress(KafkaError, OSError):
                 await close()
+
+
+async def start(client: Any, settings: Settings) -> None:
+    """Start any aiokafka client; one that is kept for long and not by `connected`.
+
+    Raises:
+        BrokerError: nothing answers within `CONNECT_SECONDS`.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.start()
+    except (TimeoutError, KafkaConnectionError, OSError) as error:
+        raise BrokerError(no_broker(settings)) from error
+
+
+@contextlib.contextmanager
+def kafka_errors(settings: Settings) -> Iterator[None]:
+    """Raise what Kafka refuses inside the block as a `BrokerError`, and keep it out of aiokafka's log."""
+    with quiet_client_log():
+        try:
+            yield
+        except KafkaError as error:
+            raise BrokerError(f"Kafka at {settings.broker} failed: {kafka_reason(error)}") from error
 
 
 @contextlib.asynccontextmanager

@@ -4,8 +4,9 @@ await check_topics(settings)      # a worker's first step: TopicError says what 
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -82,7 +83,7 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
     """
     differences = []
     if existing.partitions != contract.partitions:
-        differences.append(partition_difference(contract, existing))
+        differences.append(partition_difference(contract, existing.partitions))
     if existing.replication != contract.replication:
         differences.append(f"it has {existing.replication} replicas, the settings say {contract.replication}")
     for key, wanted in contract.config.items():
@@ -103,24 +104,49 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None)
         BrokerError: no broker answers.
         TopicError: a topic is missing, or has another partition count.
     """
-    contracts = [contract for contract in topic_contracts(settings) if names is None or contract.name in names]
+    contracts = _contracts(settings, names)
     async with admin(settings) as client:
         existing = await existing_topics(client, [contract.name for contract in contracts])
-    missing = [contract.name for contract in contracts if contract.name not in existing]
+    _check_counts(settings, contracts, {name: topic.partitions for name, topic in existing.items()})
+
+
+async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names: Collection[str]) -> None:
+    """As `check_topics`, by a consumer that is connected already instead of a client of its own.
+
+    Raises:
+        TopicError: a topic is missing, or has another partition count.
+    """
+    contracts = _contracts(settings, names)
+    listed = await consumer.topics()  # all are listed: to ask for one by name may create it
+    existing = [contract.name for contract in contracts if contract.name in listed]
+    await consumer.end_offsets(
+        [TopicPartition(name, 0) for name in existing]
+    )  # fetches what `partitions_for_topic` says
+    counts = {name: len(consumer.partitions_for_topic(name) or ()) for name in existing}
+    _check_counts(settings, contracts, counts)
+
+
+def _contracts(settings: Settings, names: Collection[str] | None) -> list[TopicContract]:
+    return [contract for contract in topic_contracts(settings) if names is None or contract.name in names]
+
+
+def _check_counts(settings: Settings, contracts: Sequence[TopicContract], counts: Mapping[str, int]) -> None:
+    """Compare the partition counts of existing topics, by name, with their contracts."""
+    missing = [contract.name for contract in contracts if contract.name not in counts]
     if missing:
         raise TopicError(missing_topics(missing, settings))
     different = {
-        contract.name: [partition_difference(contract, existing[contract.name])]
+        contract.name: [partition_difference(contract, counts[contract.name])]
         for contract in contracts
-        if existing[contract.name].partitions != contract.partitions
+        if counts[contract.name] != contract.partitions
     }
     if different:
         raise TopicError(different_topics(different, settings))
 
 
-def partition_difference(contract: TopicContract, existing: TopicContract) -> str:
+def partition_difference(contract: TopicContract, partitions: int) -> str:
     """One phrase on a partition count that is not the contract's."""
-    return f"it has {existing.partitions} partitions, the settings say {contract.partitions}"
+    return f"it has {partitions} partitions, the settings say {contract.partitions}"
 
 
 def missing_topics(names: Sequence[str], settings: Settings) -> str:

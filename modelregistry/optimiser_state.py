@@ -1,7 +1,6 @@
 """The optimiser's state that a training ended with, as one file beside its bundle."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -18,8 +17,12 @@ def pack(state: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in state.items()})
 
 
-def unpack(content: bytes, place: str | Path) -> dict[str, Tensor]:
-    """The state of a file's bytes.
+def unpack(content: bytes, place: str) -> dict[str, Tensor]:
+    """The state in a file's bytes.
+
+    Args:
+        content: of the file.
+        place: of the file, for the error.
 
     Raises:
         BundleError: it is damaged.

@@ -48,3 +48,8 @@ class StateError(NextclickError):
 
 class NewerStateError(StateError):
     """A session state was written by a newer version of nextclick: a worker that meets one stops."""
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error in one line; the name of its class where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

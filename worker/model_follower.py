@@ -10,11 +10,12 @@ from collections.abc import Callable
 import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
-from modelregistry.fetching import fetch
+from modelregistry.models_state import parse_announcement, serving_key, shadow_key
+from modelregistry.models_topic import read_to_end
+from modelregistry.store import BundleStore
 from rankers.bundle import read_bundle
-from schemas.announcement import SHADOW, ModelAnnouncement
+from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from worker.serving_model import ServingModel
@@ -69,22 +70,18 @@ class ModelFollower:
 
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:
-            end = (await consumer.end_offsets([partition]))[partition]
-            last: dict[bytes, bytes | None] = {}
-            while await consumer.position(partition) < end:
-                fetched = await consumer.getmany(timeout_ms=500)
-                last |= {record.key: record.value for record in fetched.get(partition, []) if record.key}
+            last = dict(await read_to_end(consumer, partition))
             name = self._settings.model_name
-            announced = last.get(name.encode())
+            announced = last.get(serving_key(name))
             if announced is not None:
                 await self._take_up(announced)
-            if (name + SHADOW).encode() in last:
-                await self._take_up_shadow(last[(name + SHADOW).encode()])
+            if shadow_key(name) in last:
+                await self._take_up_shadow(last[shadow_key(name)])
             if not self.first_look.is_set():
                 if self._serving is None:
                     await self._take_up_last_good()
                 self.first_look.set()
-            await _wait_for_more(consumer, partition, end)
+            await _wait_for_more(consumer, partition)
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -118,10 +115,10 @@ class ModelFollower:
 
     def _read(self, message: bytes) -> ModelAnnouncement | None:
         try:
-            return ModelAnnouncement.model_validate_json(message)
-        except ValidationError as error:
+            return parse_announcement(message)
+        except BundleError as error:
             self.refused += 1
-            log.error("announcement refused: not a ModelAnnouncement: %s", _one_line(error))
+            log.error("announcement refused: %s", error)
             return None
 
     async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
@@ -153,7 +150,7 @@ class ModelFollower:
         torch.set_num_threads(self._settings.torch_threads)
         directory = self._cache / announcement.sha256
         if not directory.is_dir():
-            fetch(announcement.uri, self._settings.models_uri, directory)
+            BundleStore(self._settings.models_uri).fetch(announcement.uri, directory)
         try:
             bundle = read_bundle(directory, announcement.sha256)
         except BundleError:
@@ -205,13 +202,8 @@ async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
     return await future
 
 
-async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
-    while await consumer.position(partition) <= end:
-        fetched = await consumer.getmany(timeout_ms=60_000, max_records=1)
-        if fetched.get(partition):
-            consumer.seek(partition, fetched[partition][0].offset)
-            return
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+    """Wait for the next message, and leave it to be read."""
+    while not (records := (await consumer.getmany(timeout_ms=60_000, max_records=1)).get(partition)):
+        pass
+    consumer.seek(partition, records[0].offset)

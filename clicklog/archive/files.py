@@ -15,7 +15,8 @@ import fsspec
 import polars as pl
 
 from clicklog.topic_span import PartitionSpan
-from schemas.errors import ClicksError
+from schemas.errors import ClicksError, one_line
+from schemas.places import filesystem_options
 
 COLUMNS = ("session_id", "item_id", "timestamp", "offset")
 
@@ -122,7 +123,7 @@ class Archive:
     def __init__(self, uri: str, topic: str) -> None:
         self.uri = uri
         try:
-            self.filesystem, root = fsspec.core.url_to_fs(uri, **_fresh_listings(uri))
+            self.filesystem, root = fsspec.core.url_to_fs(uri, **filesystem_options(uri))
         except (ValueError, ImportError) as error:
             raise ClicksError(f"NEXTCLICK_ARCHIVE_URI={uri!r} cannot be used: {error}") from error
         self.root = f"{root.rstrip('/')}/{topic}"
@@ -139,7 +140,7 @@ class Archive:
         except FileNotFoundError:
             return []
         except Exception as error:  # every fsspec backend has exceptions of its own
-            raise ClicksError(f"the archive at {self.uri} cannot be listed: {_reason(error)}") from error
+            raise ClicksError(f"the archive at {self.uri} cannot be listed: {one_line(error)}") from error
         found = (ArchiveFile.of(path, int(entry["size"] or 0)) for path, entry in listed.items())
         return [file for file in found if file is not None]
 
@@ -181,7 +182,7 @@ class Archive:
             else:  # one object is one request: readers see all of it or nothing
                 self.filesystem.pipe_file(path, content.getvalue())
         except Exception as error:
-            raise ClicksError(f"cannot write to the archive at {self.uri}: {_reason(error)}") from error
+            raise ClicksError(f"cannot write to the archive at {self.uri}: {one_line(error)}") from error
 
     def delete(self, files: Sequence[ArchiveFile]) -> None:
         """Delete files; one that is gone already is no error.
@@ -195,7 +196,7 @@ class Archive:
             except FileNotFoundError:
                 continue
             except Exception as error:
-                raise ClicksError(f"cannot delete from the archive at {self.uri}: {_reason(error)}") from error
+                raise ClicksError(f"cannot delete from the archive at {self.uri}: {one_line(error)}") from error
 
     def fetch(self, file: ArchiveFile, directory: Path) -> Path:
         """The file on this machine: itself where the archive is local, else a copy in `directory`.
@@ -216,7 +217,7 @@ class Archive:
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise ClicksError(f"cannot read {file.name} of the archive at {self.uri}: {_reason(error)}") from error
+            raise ClicksError(f"cannot read {file.name} of the archive at {self.uri}: {one_line(error)}") from error
         return copy
 
     def path(self, file: ArchiveFile) -> str:
@@ -261,12 +262,3 @@ def _write_whole(path: Path, content: memoryview) -> None:
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
-
-
-def _fresh_listings(uri: str) -> dict[str, bool]:
-    """Object stores cache listings by default, and would miss what another process wrote."""
-    return {"use_listings_cache": False} if uri.split("://")[0] in ("s3", "s3a", "gs", "gcs", "abfs", "az") else {}
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

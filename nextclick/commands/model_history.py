@@ -1,4 +1,4 @@
-"""`nextclick models story` and `nextclick models gc`: what was decided, and what may go."""
+"""`nextclick models story` and `nextclick models gc`: what was decided, and which versions may be deleted."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +14,14 @@ def story(
     """Every decision of a retraining or by live evidence, with its figures, oldest first."""
     import asyncio
 
-    from modelregistry.decision_log import decisions
+    from modelregistry.models_topic import models_state
     from schemas.settings import load_settings
 
     settings = load_settings()
-    told = asyncio.run(decisions(settings))
-    if not told:
+    decisions = asyncio.run(models_state(settings)).decisions()
+    if not decisions:
         typer.echo(f"no retraining of model {settings.model_name!r} yet: `nextclick retrain`")
-    for decision in told[-newest:]:
+    for decision in decisions[-newest:]:
         typer.echo(_line(decision))
 
 
@@ -31,13 +31,16 @@ def gc(
     """Delete versions at the models URI that neither serve nor are needed to roll back (NEXTCLICK_MODELS_KEPT)."""
     import asyncio
 
-    from modelregistry.retention import delete, verdicts
+    from modelregistry.models_topic import models_state
+    from modelregistry.retention import verdicts
+    from modelregistry.store import BundleStore
     from schemas.settings import load_settings
 
     settings = load_settings()
-    for verdict in asyncio.run(verdicts(settings)):
+    state, store = asyncio.run(models_state(settings)), BundleStore(settings.models_uri)
+    for verdict in verdicts(state, store, settings.models_kept):
         if verdict.kept is None and not dry_run:
-            delete(verdict.version, settings)
+            store.delete(verdict.version)
         typer.echo(f"{verdict.version}  {verdict.kept or ('would be deleted' if dry_run else 'deleted')}")
 
 

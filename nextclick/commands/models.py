@@ -1,11 +1,13 @@
 """`nextclick models`: what is there, what serves, and how it does; publish, promote, roll back."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from modelregistry.models_topic import ModelsTopic
     from schemas.announcement import ModelAnnouncement
     from schemas.settings import Settings
 
@@ -22,20 +24,21 @@ def list_models(context: typer.Context) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from modelregistry.publishing import models_now, registered
+    from modelregistry.models_topic import models_state
+    from modelregistry.store import BundleStore
     from schemas.settings import load_settings
 
     settings = load_settings()
-    history, shadow = asyncio.run(models_now(settings))
-    latest = {announcement.version: announcement for announcement in history}
-    serving = history[-1].version if history else None
+    state = asyncio.run(models_state(settings))
+    latest = {announcement.version: announcement for announcement in state.history}
+    serving, shadow = state.serving, state.shadow
     table = Table(
         "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
     )
-    for version in sorted({*latest, *registered(settings)}):
-        announcement = latest.get(version)
-        mark = "serves" if version == serving else "shadow" if shadow and version == shadow.version else ""
-        table.add_row(mark, version, *_cells(announcement))
+    for version in sorted({*latest, *BundleStore(settings.models_uri).versions()}):
+        mark = "shadow" if shadow and version == shadow.version else ""
+        mark = "serves" if serving and version == serving.version else mark
+        table.add_row(mark, version, *_cells(latest.get(version)))
     Console().print(table if table.row_count else f"no model yet at {settings.models_uri}: `nextclick train --publish`")
 
 
@@ -47,15 +50,11 @@ def publish(
     ] = False,
 ) -> None:
     """Put a bundle at the models URI and announce it: the workers serve it from then on."""
-    import asyncio
-
-    from modelregistry.publishing import publish_bundle
+    from modelregistry.publishing import publish
     from schemas.settings import load_settings
 
     settings = load_settings()
-    _say(asyncio.run(publish_bundle(bundle, settings, shadow=shadow)))
-    if not shadow:
-        _end_shadow(settings)
+    _choose(settings, lambda topic: publish(bundle, topic, settings, shadow=shadow), ends_shadow=not shadow)
 
 
 @models.command()
@@ -63,52 +62,55 @@ def unshadow() -> None:
     """Have no shadow model scored any more."""
     import asyncio
 
-    from modelregistry.publishing import end_shadow
+    from modelregistry.models_topic import ModelsTopic
     from schemas.settings import load_settings
 
-    asyncio.run(end_shadow(load_settings()))
+    async def end() -> None:
+        async with ModelsTopic(load_settings()) as topic:
+            await topic.end_shadow()
+
+    asyncio.run(end())
     typer.echo("the workers score no shadow model any more")
 
 
 @models.command()
 def promote(version: Annotated[str, typer.Argument(help="A version at the models URI.")]) -> None:
     """Announce a version that is at the models URI already."""
-    import asyncio
-
     from modelregistry.publishing import promote
     from schemas.settings import load_settings
 
     settings = load_settings()
-    _say(asyncio.run(promote(version, settings)))
-    _end_shadow(settings)
+    _choose(settings, lambda topic: promote(version, topic, settings))
 
 
 @models.command()
 def rollback() -> None:
     """Announce the version that was announced before the one that serves."""
-    import asyncio
-
     from modelregistry.publishing import rollback
     from schemas.settings import load_settings
 
     settings = load_settings()
-    _say(asyncio.run(rollback(settings)))
-    _end_shadow(settings)
+    _choose(settings, lambda topic: rollback(topic, settings))
 
 
-def _end_shadow(settings: "Settings") -> None:
-    """Somebody chose what serves: a shadow is not to overrule that."""
+def _choose(
+    settings: "Settings", announce: "Callable[[ModelsTopic], Awaitable[ModelAnnouncement]]", *, ends_shadow: bool = True
+) -> None:
+    """Announce what somebody chose, by one connection, and end the shadow: it is not to overrule that choice."""
     import asyncio
 
-    from modelregistry.publishing import end_shadow, models_now
+    from modelregistry.models_topic import ModelsTopic
 
-    if asyncio.run(models_now(settings))[1] is not None:
-        asyncio.run(end_shadow(settings))
-        typer.echo("the shadow model is no longer scored")
+    async def run() -> None:
+        async with ModelsTopic(settings) as topic:
+            announcement = await announce(topic)
+            digest = f"{announcement.sha256[:12]}…"
+            typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {digest})")
+            if ends_shadow and (await topic.read()).shadow is not None:
+                await topic.end_shadow()
+                typer.echo("the shadow model is no longer scored")
 
-
-def _say(announcement: "ModelAnnouncement") -> None:
-    typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {announcement.sha256[:12]}…)")
+    asyncio.run(run())
 
 
 def _cells(announcement: "ModelAnnouncement | None") -> tuple[str, str, str, str]:

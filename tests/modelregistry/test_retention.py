@@ -12,12 +12,14 @@ import torch
 from clicklog.archive.compaction import compact
 from clicklog.archive.files import Archive
 from clicklog.log import open_log
-from modelregistry.publishing import announcements, promote, publish_bundle, registered, rollback
-from modelregistry.retention import check_writable, delete, get_optimiser_state, put_optimiser_state, verdicts
+from modelregistry.publishing import publish_bundle
+from modelregistry.retention import verdicts
+from modelregistry.store import BundleStore
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from tests.clicklog.archive.test_exactly_once import archive_now
 from tests.clicklog.archive.topic import produce, rows, some_clicks
+from tests.modelregistry.topic import models_state, promote, rollback
 from tests.trainer.retraining.shopclicks import retrain_settings, send, shop_clicks
 from tests.worker.deployment import bundle
 from trainer.retraining.run import retrain
@@ -31,7 +33,12 @@ def publish(settings: Settings, directory: Path, *versions: str) -> None:
 
 
 def judged(settings: Settings, now: datetime = TOMORROW) -> dict[str, str | None]:
-    return {verdict.version: verdict.kept for verdict in asyncio.run(verdicts(settings, now))}
+    found = verdicts(models_state(settings), store(settings), settings.models_kept, now)
+    return {verdict.version: verdict.kept for verdict in found}
+
+
+def store(settings: Settings) -> BundleStore:
+    return BundleStore(settings.models_uri)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -43,8 +50,8 @@ def settings(request: pytest.FixtureRequest, kafka_settings: Settings, tmp_path:
 
 def test_nothing_goes_that_serves_or_is_needed_to_roll_back(settings: Settings, tmp_path: Path) -> None:
     publish(settings, tmp_path, "v1", "v2", "v3", "v4", "v5")
-    asyncio.run(promote("v1", settings))  # an old version serves again
-    put_optimiser_state("v2", {"rows": torch.ones(2)}, settings)
+    promote("v1", settings)  # an old version serves again
+    store(settings).put_optimiser_state("v2", {"rows": torch.ones(2)})
     assert judged(settings) == {
         "v1": "serves", "v5": "to roll back to", "v4": "to roll back to", "v3": None, "v2": None
     }  # fmt: skip
@@ -53,23 +60,23 @@ def test_nothing_goes_that_serves_or_is_needed_to_roll_back(settings: Settings, 
     }  # fmt: skip
     for version, kept in judged(settings).items():
         if kept is None:
-            delete(version, settings)
-    assert registered(settings) == ["v1", "v4", "v5"]
-    assert asyncio.run(rollback(settings)).version == "v5"
+            store(settings).delete(version)
+    assert store(settings).versions() == ["v1", "v4", "v5"]
+    assert rollback(settings).version == "v5"
 
 
 def test_the_optimisers_state_stays_beside_its_bundle(settings: Settings) -> None:
-    check_writable(settings)
-    assert get_optimiser_state("v1", settings) is None
-    put_optimiser_state("v1", {"rows": torch.arange(3)}, settings)
-    kept = get_optimiser_state("v1", settings)
+    store(settings).check_writable()
+    assert store(settings).get_optimiser_state("v1") is None
+    store(settings).put_optimiser_state("v1", {"rows": torch.arange(3)})
+    kept = store(settings).get_optimiser_state("v1")
     assert kept is not None
     assert kept["rows"].tolist() == [0, 1, 2]
 
 
 def test_what_is_no_bundle_is_left_alone(kafka_settings: Settings, tmp_path: Path) -> None:
     publish(kafka_settings, tmp_path, "v1", "v2")
-    history = asyncio.run(announcements(kafka_settings))
+    history = models_state(kafka_settings).history
     strange = bundle(Path(kafka_settings.models_uri) / "mine", "mine")
     (strange / "notes.txt").write_text("keep")
     assert "notes.txt" in str(judged(kafka_settings)["mine"])
@@ -97,16 +104,16 @@ def test_retraining_with_everything_on_s3(s3: str, kafka_settings: Settings, tmp
     archive_now(settings)
     decision = retrain(settings)
     assert decision.outcome == "published"
-    assert registered(settings) == [decision.candidate]
-    assert get_optimiser_state(str(decision.candidate), settings) is not None
+    assert store(settings).versions() == [decision.candidate]
+    assert store(settings).get_optimiser_state(str(decision.candidate)) is not None
 
 
 def test_a_misspelt_bucket_is_an_error_and_not_made(s3: str, kafka_settings: Settings, tmp_path: Path) -> None:
     settings = kafka_settings.model_copy(update={"models_uri": f"{s3}-other-{'x' * 3}/models"})
     with pytest.raises(BundleError, match="cannot be written"):
-        check_writable(settings)
+        store(settings).check_writable()
     with pytest.raises(BundleError, match="cannot put the bundle at"):
         publish(settings, tmp_path, "v1")
     with pytest.raises(BundleError, match="cannot write to"):
-        put_optimiser_state("v1", {}, settings)
+        store(settings).put_optimiser_state("v1", {})
     assert not s3fs.S3FileSystem().exists(settings.models_uri.removesuffix("/models"))

@@ -1,18 +1,22 @@
-"""Which clicks a retraining looks at, and which of them it is judged on."""
+"""Which sessions a retraining trains on, and which it is judged by."""
 
 from dataclasses import dataclass
 
 import polars as pl
 
-from schemas.errors import ClicksError
+from schemas.errors import TrainingError
+from trainer.retraining.outcome import Refused
+
+FEWEST = 20
+"""Sessions to judge by: below this no interval means anything."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Sessions to train on and the newest ones, to judge by.
+    """Sessions to train on, and the newest ones to judge by.
 
     Attributes:
-        train: clicks of the sessions before.
+        train: clicks of the older sessions.
         judged: clicks of the newest sessions, session by session.
         unseen: sessions that the serving model was not trained on.
     """
@@ -22,42 +26,34 @@ class Holdout:
     unseen: int
 
 
-def without_the_future(frame: pl.DataFrame, now: int, tolerance_ms: int) -> tuple[pl.DataFrame, int]:
-    """Leave out clicks that are stamped further ahead than the tolerance.
+def hold_out(frame: pl.DataFrame, serving: str | None, seen: int | None, judged: int) -> Holdout | Refused:
+    """As `split_holdout`; refused where a model serves, and too few sessions are newer than its training.
 
-    Returns:
-        The other clicks, and how many were left out.
-
-    Raises:
-        ClicksError: all of them are.
-    """
-    kept = frame.filter(pl.col("timestamp") <= now + tolerance_ms)
-    if kept.is_empty() and len(frame):
-        ahead = (int(frame["timestamp"].min()) - now) / 3_600_000  # type: ignore[arg-type]
-        raise ClicksError(
-            f"all of {len(frame):,} clicks are stamped later than this machine's clock, by {ahead:,.1f} h at least: "
-            "set the clocks of this machine and of the producers of clicks (NEXTCLICK_CLOCK_TOLERANCE)"
-        )
-    return kept, len(frame) - len(kept)
-
-
-def check_newest(frame: pl.DataFrame, now: int, oldest_ms: int, source: str) -> None:
-    """Refuse a log that ends too long ago.
+    Args:
+        frame: session_id, item_id, timestamp; sessions already cut, a session's clicks lie together.
+        serving: version of the model that serves; None where none does.
+        seen: it was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown.
+        judged: this many sessions are judged by, see `split_holdout`.
 
     Raises:
-        ClicksError: says when it ends and what may be wrong.
+        TrainingError: there are too few sessions for a first model.
     """
-    age = now - int(frame["timestamp"].max())  # type: ignore[arg-type]
-    if age > oldest_ms:
-        raise ClicksError(
-            f"the newest click of {source} is {age / 3_600_000:,.1f} h old, allowed are {oldest_ms / 3_600_000:,.1f} h "
-            "(NEXTCLICK_RETRAIN_MAX_AGE): the newest clicks are missing; check the producers of clicks, and this "
-            "machine's clock"
+    holdout = split_holdout(frame, seen, judged)
+    if holdout.judged.filter(pl.len().over("session_id") >= 2)["session_id"].n_unique() >= FEWEST:
+        return holdout
+    if serving is None:
+        raise TrainingError(
+            f"there is nothing to judge by: the log holds {holdout.unseen:,} sessions of two clicks or more, and a "
+            f"fifth of them is to be {FEWEST} at least; collect more clicks, or train by `nextclick train --publish`"
         )
+    return Refused(
+        f"{holdout.unseen:,} sessions are newer than those that {serving} was trained on: too few to learn from half "
+        f"and judge by the other half; {serving} serves on"
+    )
 
 
 def split_holdout(frame: pl.DataFrame, seen: int | None, judged: int) -> Holdout:
-    """Part the newest sessions from the others, by their first click.
+    """Separate the newest sessions from the others, by their first click.
 
     Args:
         frame: sessions already cut; a session's clicks lie together.

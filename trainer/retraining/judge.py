@@ -1,10 +1,11 @@
-"""The gate: methods judged on the same next clicks, paired by session.
+"""Judging a candidate: methods rank the same next clicks, paired by session, and a rule accepts or refuses it.
 
 Every click but a session's first is an event, for every method: an item that a method does not know counts as a miss,
 so a model that knows the newest items is given credit for them. Before the first item that a model knows in a session
 it recommends the popular items, as the worker does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
-from rankers.baselines import Baseline
+from rankers.baselines import Baseline, make_baseline
 from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec
-from schemas.decision import Difference, Figures
+from schemas.decision import Difference, Figures, Judgement
 from schemas.recommendation import TOP
-from trainer.evaluation.bootstrap import resampled_totals
+from schemas.settings import Settings
+from trainer.evaluation.bootstrap import DRAWS, resampled_ratios
 from trainer.evaluation.ranks import rank_events, rank_network_events
+from trainer.retraining.candidate import Candidate
+from trainer.retraining.holdout import Holdout
+from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
+from trainer.retraining.reading import Reading
 
-DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,86 @@ class Events:
         return int(self.session[-1]) + 1 if len(self.session) else 0
 
 
+def judge(
+    candidate: Candidate,
+    reading: Reading,
+    holdout: Holdout,
+    settings: Settings,
+    draft: DecisionDraft,
+    say: Callable[[str], None],
+) -> Accepted | Refused:
+    """Rank the held out clicks by the candidate and what it is compared with, and apply the rule.
+
+    The candidate is accepted to serve if the lower end of the interval of its Recall@20 less the serving model's is
+    above NEXTCLICK_RETRAIN_MARGIN, and the lower end over popularity is above 0. With NEXTCLICK_RETRAIN_RELEASE=shadow
+    it is accepted as a shadow if it is not surely worse than the serving model.
+
+    Args:
+        candidate: with the sessions that the baselines are fitted to.
+        reading: with the serving model.
+        holdout: with the sessions to judge by.
+        settings: NEXTCLICK_RETRAIN_MARGIN and …_RELEASE.
+        draft: is told of the judgement.
+        say: called with a line for people.
+    """
+    judgement = _judgement(candidate, reading.parent, holdout, settings.retrain_margin)
+    draft.judgement = judgement
+    for name, figures in judgement.figures.items():
+        say(f"{name:10} Recall@20 {figures.recall:.4f}  MRR@20 {figures.mrr:.4f}")
+    parent, version = reading.parent, candidate.bundle.version
+    over = judgement.over.get("serving")
+    if over is not None and settings.retrain_release == "shadow" and over.high > judgement.margin:
+        against = parent.version if parent else ""
+        reason = f"{version} is scored beside {against} until live evidence decides"
+        return Accepted(candidate, reading.serving, "shadow", judgement, reason)
+    refusal = _refusal(judgement, parent.version if parent else None)
+    if refusal is not None:
+        return refusal
+    over = over or judgement.over["popularity"]
+    reason = (
+        f"{version} is better than {parent.version if parent else 'popularity'} by {over.value:+.4f} Recall@20 (95 %: "
+        f"{over.low:+.4f} to {over.high:+.4f}) on {judgement.events:,} next clicks"
+    )
+    return Accepted(candidate, reading.serving, "serve", judgement, reason)
+
+
+def _judgement(candidate: Candidate, parent: Bundle | None, holdout: Holdout, margin: float) -> Judgement:
+    """The figures of all methods, and how far the candidate is above each of the others."""
+    events = Events.of(holdout.judged)
+    ranked = {"candidate": rank_by_bundle(candidate.bundle, events)}
+    if parent is not None:
+        ranked["serving"] = rank_by_bundle(parent, events)
+    for baseline, name in (("pop", "popularity"), ("vs-knn", "vs-knn")):
+        method = make_baseline(baseline)
+        method.fit(candidate.sessions, len(candidate.index))
+        ranked[name] = rank_by_baseline(method, candidate.index, events)
+    own = ranked["candidate"]
+    return Judgement(
+        sessions=events.sessions,
+        events=len(events),
+        first=holdout.judged["timestamp"].min(),  # type: ignore[arg-type]
+        last=holdout.judged["timestamp"].max(),  # type: ignore[arg-type]
+        figures={name: method.figures for name, method in ranked.items()},
+        over={name: difference(own, method) for name, method in ranked.items() if name != "candidate"},
+        margin=margin,
+    )
+
+
+def _refusal(judgement: Judgement, serving: str | None) -> Refused | None:
+    """The refusal to have the candidate serve; None where the rule allows it."""
+    checks = [("popularity", "popularity", 0.0)]
+    if serving is not None:
+        checks.insert(0, ("serving", serving, judgement.margin))
+    for name, title, least in checks:
+        over = judgement.over[name]
+        if not over.low > least:
+            return Refused(
+                f"the candidate is not surely better than {title} by more than {least:g}: {over.value:+.4f} Recall@20 "
+                f"(95 %: {over.low:+.4f} to {over.high:+.4f}) on {judgement.events:,} next clicks"
+            )
+    return None
+
+
 def rank_by_bundle(bundle: Bundle, events: Events) -> Ranked:
     """Rank the events by a bundle's network."""
     return _rank(ItemIndex(bundle.items, bundle.support), events, bundle.network)
@@ -85,18 +170,16 @@ def rank_by_baseline(baseline: Baseline, index: ItemIndex, events: Events) -> Ra
 
 
 def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int = 0) -> Difference:
-    """Recall@20 of the candidate less the other's, with a bootstrap interval over sessions (Efron 1979).
+    """Recall@20 of the candidate less the other's, with a 95 % interval by the bootstrap over sessions.
 
-    Sessions are drawn, not events: the events of a session depend on one another. Both methods have the same sessions
-    in each draw, so what makes a session easy or hard for both falls out.
+    Both methods have the same sessions in each draw, so what makes a session easy or hard for both cancels out.
     """
     session = candidate.session
     gain = (candidate.rank <= TOP).astype(np.float64) - (other.rank <= TOP)
     gains, events = np.bincount(session, gain), np.bincount(session)  # (S,) each
-    live = events > 0
-    summed = np.stack([gains[live], events[live]])  # (2, S)
-    totals = resampled_totals(summed, draws, seed)  # (draws, 2)
-    low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
+    gains, events = gains[events > 0], events[events > 0]
+    drawn = resampled_ratios(gains[None], events, draws, seed)[:, 0]
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from croniter import croniter
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, one_line
 from schemas.settings import Settings
 from trainer.retraining.shadow_trial import decide
 
@@ -23,13 +23,14 @@ LOOK_SECONDS = 60.0
 
 
 def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None]:
-    """A look at the live evidence that says what was decided or went wrong, and never raises: the next one may do."""
+    """A function that looks at the live evidence and says what was decided or what failed; it never raises, since the
+    next look may succeed."""
 
     def look() -> None:
         try:
             decision = decide(settings)
         except Exception as error:  # stores have exceptions of their own
-            say(f"live evidence was not decided by: {' '.join(str(error).split()) or type(error).__name__}")
+            say(f"live evidence was not decided by: {one_line(error)}")
         else:
             if decision is not None:
                 say(f"{decision.outcome}: {decision.reason}")
@@ -42,7 +43,7 @@ def run_on_schedule(
 ) -> None:
     """Run `nextclick retrain` whenever the expression (UTC) says so, until `stop` is set.
 
-    A run that is still under way when the next is due makes that one fall out.
+    A run that is due while another is still under way is left out.
 
     Args:
         cron: five fields.
@@ -51,7 +52,7 @@ def run_on_schedule(
         look: called every `LOOK_SECONDS`, between and during retrainings.
 
     Raises:
-        SettingsError: the expression is none.
+        SettingsError: it is no cron expression.
     """
     if not croniter.is_valid(cron):
         raise SettingsError(

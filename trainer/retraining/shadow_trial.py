@@ -1,8 +1,9 @@
-"""Deciding by live evidence: a shadow is promoted or dropped, a new model that does worse than the one before goes.
+"""Deciding by live evidence: a shadow is promoted or dropped, and a new model that does worse than the one before is
+rolled back.
 
-Workers score the shadow beside the model that serves, on the same clicks, and put what both came to on the models topic
-(`schemas.evidence`). After a promotion the model that served before becomes the shadow: so a new model is watched by
-the same means, and its predecessor is at hand.
+Workers score the shadow beside the model that serves, on the same clicks, and put their counts of both on the models
+topic (`schemas.evidence`). After a promotion the model that served before becomes the shadow: so the new model is
+watched by the same means, and the one before it can return by one announcement.
 """
 
 import asyncio
@@ -14,21 +15,14 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 
-from modelregistry.decision_log import record
 from modelregistry.lease import Lease
-from modelregistry.publishing import (
-    announce,
-    checked_announcement,
-    end_shadow,
-    models_messages,
-    models_of,
-    score_shadow,
-)
+from modelregistry.models_state import ModelsState
+from modelregistry.models_topic import ModelsTopic
+from modelregistry.publishing import checked_announcement
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision, Difference, Figures, Judgement
-from schemas.evidence import EVIDENCE, LiveEvidence
+from schemas.evidence import LiveEvidence
 from schemas.settings import Settings
 
 DEVIATIONS = 3.0
@@ -126,45 +120,66 @@ def decide(settings: Settings) -> Decision | None:
     """Look at the live evidence once; promote, drop, roll back or confirm if it suffices, and record that.
 
     Raises:
-        BrokerError, TopicError: there is nobody to ask.
-        BundleError: the model that is to serve has vanished from the registry; nothing is changed.
+        BrokerError, TopicError: Kafka cannot be asked.
+        BundleError: the model that is to serve is gone from the models URI; nothing is changed.
         TrainingError: another process is deciding at this moment.
     """
-    if asyncio.run(_pending(settings)) is None:
-        return None
-    with Lease(settings, "live") as lease:
-        pending = asyncio.run(_pending(settings))  # once more: another one may have decided before we had the lease
-        if pending is None:
+    return asyncio.run(_decide(settings))
+
+
+async def _decide(settings: Settings) -> Decision | None:
+    async with ModelsTopic(settings) as topic:
+        if _next_step(await topic.read(), settings) is None:
             return None
-        lease.check()
-        asyncio.run(_carry_out(pending, settings))
-        return pending.decision
+        async with Lease(settings, "live") as lease:
+            step = _next_step(await topic.read(), settings)  # another process may have decided before we had the lease
+            if step is None:
+                return None
+            await lease.check()
+            if isinstance(step, _UnfinishedPromotion):
+                await _finish_promotion(step, topic)
+                return None
+            await _carry_out(step, topic, settings)
+            return step.decision
 
 
 @dataclass(frozen=True)
-class _Pending:
-    """What is to be done. No decision: the shadow serves already, and what follows a decision was not done yet."""
+class _Decided:
+    """A decision that was not carried out yet."""
 
-    history: list[ModelAnnouncement]
+    decision: Decision
+    serving: ModelAnnouncement
     shadow: ModelAnnouncement
-    decision: Decision | None
 
 
-async def _pending(settings: Settings) -> _Pending | None:
-    messages = await models_messages(settings)
-    history, shadow = models_of(messages, settings.model_name)
-    if not history or shadow is None:
+@dataclass(frozen=True)
+class _UnfinishedPromotion:
+    """The shadow serves already: it was promoted by hand, or the process that promoted it was killed.
+
+    Attributes:
+        former: what is to be the shadow from now on; None where the shadow is to end.
+    """
+
+    former: ModelAnnouncement | None
+
+
+def _next_step(state: ModelsState, settings: Settings) -> _Decided | _UnfinishedPromotion | None:
+    """What is to be done; None while there is no shadow, or too little is known of it."""
+    serving, shadow = state.serving, state.shadow
+    if serving is None or shadow is None:
         return None
-    serving, role = history[-1], shadow.role or "challenger"
+    role = shadow.role or "challenger"
     if shadow.version == serving.version:
-        return _Pending(history, shadow, None)
-    result = sum_up(_evidence(messages, serving, shadow))
+        before = [announcement for announcement in state.history if announcement.version != shadow.version]
+        promoted = shadow.role == "challenger" and before and serving.announced_at > shadow.announced_at
+        return _UnfinishedPromotion(before[-1] if promoted else None)
+    result = sum_up(state.evidence(serving, shadow))
     now = datetime.now(UTC)
     found = verdict(role, result, (now - shadow.announced_at).total_seconds(), settings)
     if found is None:
         return None
     outcome, reason = found
-    candidate, before = (shadow, serving) if role == "challenger" else (serving, shadow)
+    candidate, before_it = (shadow, serving) if role == "challenger" else (serving, shadow)
     decision = Decision(
         name=settings.model_name,
         id=f"{shadow.announced_at:%Y%m%dT%H%M%S}-{outcome}-{shadow.version}"[:120],
@@ -173,40 +188,39 @@ async def _pending(settings: Settings) -> _Pending | None:
         began_at=shadow.announced_at,
         decided_at=now,
         candidate=candidate.version,
-        serving=before.version,
+        serving=before_it.version,
         trained_on=candidate.trained_on,
         judgement=_judgement(role, result, settings) if result else None,
         cpu_seconds=0,
         package=importlib.metadata.version("nextclick"),
     )
-    return _Pending(history, shadow, decision)
+    return _Decided(decision, serving, shadow)
 
 
-async def _end_half_way(history: list[ModelAnnouncement], shadow: ModelAnnouncement, settings: Settings) -> None:
-    """A shadow serves already: it was promoted by hand, or whoever promoted it was killed before the next step."""
-    before = [announcement for announcement in history if announcement.version != shadow.version]
-    if shadow.role == "challenger" and before and history[-1].announced_at > shadow.announced_at:
-        await score_shadow(before[-1], "former", settings)
+async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> None:
+    """Check what is to serve, record the decision, and carry it out, in this order.
+
+    The record has an idempotent key. Killed before the announcement: the next look decides the same again. Killed after
+    it: `_finish_promotion` completes it.
+    """
+    outcome = step.decision.outcome
+    announcement = None
+    if outcome in {"promoted", "rolled-back"}:
+        announcement = await checked_announcement(step.shadow.version, settings)
+    await topic.record(step.decision)
+    if announcement is not None:
+        await topic.announce(announcement)
+    if outcome == "promoted":
+        await topic.score_shadow(step.serving, "former")
     else:
-        await end_shadow(settings)
+        await topic.end_shadow()
 
 
-def _evidence(
-    messages: Sequence[tuple[bytes, bytes | None]], serving: ModelAnnouncement, shadow: ModelAnnouncement
-) -> list[LiveEvidence]:
-    """What workers counted of these two since both are side by side."""
-    prefix = f"{serving.name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
-    since = max(serving.announced_at, shadow.announced_at)
-    newest = {key: value for key, value in messages if key.startswith(prefix)}
-    found = []
-    for value in newest.values():
-        try:
-            evidence = None if value is None else LiveEvidence.model_validate_json(value)
-        except ValidationError:
-            continue
-        if evidence is not None and evidence.counted_at >= since:
-            found.append(evidence)
-    return found
+async def _finish_promotion(step: _UnfinishedPromotion, topic: ModelsTopic) -> None:
+    if step.former is not None:
+        await topic.score_shadow(step.former, "former")
+    else:
+        await topic.end_shadow()
 
 
 def _judgement(role: Literal["challenger", "former"], result: LiveResult, settings: Settings) -> Judgement:
@@ -224,21 +238,3 @@ def _judgement(role: Literal["challenger", "former"], result: LiveResult, settin
         over={"serving": difference},
         margin=settings.retrain_margin if role == "challenger" else 0.0,
     )
-
-
-async def _carry_out(pending: _Pending, settings: Settings) -> None:
-    """Once it is sure that it can be done, the record goes first: whoever is killed before the announcement decides the
-    same again, under the same key; who is killed after it has the rest done by `_end_half_way`."""
-    if pending.decision is None:
-        await _end_half_way(pending.history, pending.shadow, settings)
-        return
-    outcome = pending.decision.outcome
-    promoting = outcome in {"promoted", "rolled-back"}
-    prepared = await checked_announcement(pending.shadow.version, settings) if promoting else None
-    await record(pending.decision, settings)
-    if prepared is not None:
-        await announce(prepared, settings)
-    if outcome == "promoted":
-        await score_shadow(pending.history[-1], "former", settings)
-    else:
-        await end_shadow(settings)

@@ -1,6 +1,5 @@
 """Broker, two workers, archiver and schedule as processes, while clicks flow; a retraining is killed in the middle."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import polars as pl
 import pytest
 
 from clicklog.archive.files import Archive, ends
-from modelregistry.decision_log import decisions
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
+from tests.modelregistry.topic import decisions
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, shop_clicks
 from tests.worker.deployment import Deployment
 
@@ -89,7 +88,7 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
         killed.kill()
         killed.wait()
         assert checkpoint.exists()
-        assert asyncio.run(decisions(settings)) == []
+        assert decisions(settings) == []
 
         assert start(settings, log, "retrain").wait(90) == 0, log.read_text()
         assert "going on with a retraining that was interrupted" in log.read_text()
@@ -120,7 +119,7 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
                 process.wait(60)
         deployment.close()
 
-    first, second, *_ = [d for d in asyncio.run(decisions(settings)) if d.outcome == "published"]
+    first, second, *_ = [d for d in decisions(settings) if d.outcome == "published"]
     assert (first.outcome, first.serving) == ("published", None)
     assert (second.outcome, second.serving, second.kind) == ("published", first.candidate, "warm")
     live = recall_by_version(deployment)

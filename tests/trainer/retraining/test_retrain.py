@@ -9,11 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from modelregistry.decision_log import decisions
-from modelregistry.publishing import announcements, publish_bundle, registered
+from modelregistry.publishing import publish_bundle
+from modelregistry.store import BundleStore
 from rankers.bundle import read_bundle
 from schemas.errors import BundleError, NextclickError, SettingsError, TrainingError
 from schemas.settings import Settings
+from tests.modelregistry.topic import decisions, models_state
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
 from tests.worker.deployment import bundle
 from trainer.retraining.run import retrain
@@ -26,8 +27,8 @@ def settings(kafka_settings: Settings, tmp_path: Path) -> Settings:
 
 
 def serving(settings: Settings) -> str | None:
-    history = asyncio.run(announcements(settings))
-    return history[-1].version if history else None
+    announcement = models_state(settings).serving
+    return announcement.version if announcement else None
 
 
 def test_a_first_model_a_better_one_and_one_that_is_kept(settings: Settings) -> None:
@@ -59,7 +60,7 @@ def test_a_first_model_a_better_one_and_one_that_is_kept(settings: Settings) -> 
     assert set(bundle.items) - set(before.items), "items launched on the new day"
     assert set(before.items) - set(bundle.items) or len(bundle.items) > len(before.items)
 
-    story = asyncio.run(decisions(settings))
+    story = decisions(settings)
     assert [decision.outcome for decision in story] == ["published", "kept", "published"]
     assert not (settings.data_dir / "retraining" / settings.model_name).exists()
 
@@ -111,7 +112,7 @@ def test_bad_input_ends_in_one_line_and_leaves_the_serving_model(
     with pytest.raises(NextclickError, match=line) as failure:
         retrain(settings.model_copy(update=changes))
     assert "\n" not in str(failure.value)
-    story = asyncio.run(decisions(settings))
+    story = decisions(settings)
     assert [decision.outcome for decision in story] == ["failed"]
     assert story[0].reason == " ".join(str(failure.value).split())
     assert serving(settings) is None
@@ -129,7 +130,7 @@ def test_a_few_clicks_of_the_future_are_left_out_and_said(settings: Settings) ->
 def test_a_serving_bundle_that_has_vanished(settings: Settings) -> None:
     send(settings, shop_clicks())
     first = retrain(settings)
-    assert registered(settings) == [first.candidate]
+    assert BundleStore(settings.models_uri).versions() == [first.candidate]
     (Path(settings.models_uri) / str(first.candidate) / "weights.safetensors").unlink()
     with pytest.raises(BundleError, match=f"serving model {first.candidate} cannot be fetched"):
         retrain(settings)
@@ -149,20 +150,21 @@ def test_what_a_retention_has_eaten_is_said_and_recorded(settings: Settings) -> 
     assert sum(line.startswith("missing: partition") for line in said) == settings.partitions
 
 
-def test_one_trainer_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_trainer_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from modelregistry import lease
 
     monkeypatch.setattr(lease, "WAIT_SECONDS", 4.0)
-    with lease.Lease(settings) as first:
-        with pytest.raises(TrainingError, match="another retraining"), lease.Lease(settings):
-            pass
-        first.check()
+    async with lease.Lease(settings) as first:
+        with pytest.raises(TrainingError, match="another retraining"):
+            async with lease.Lease(settings):
+                pass
+        await first.check()
         other = settings.model_copy(update={"model_name": "other"})
-        with lease.Lease(other):
+        async with lease.Lease(other):
             pass
     begin = time.monotonic()
-    with lease.Lease(settings) as after:
-        after.check()
+    async with lease.Lease(settings) as after:
+        await after.check()
     assert time.monotonic() - begin < 10
 
 

@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from modelregistry.decision_log import decisions
-from modelregistry.publishing import announcements, models_now, promote, publish_bundle, score_shadow
+from modelregistry.publishing import publish_bundle
 from modelregistry.retention import verdicts
+from modelregistry.store import BundleStore
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Difference, Figures
 from schemas.evidence import GROUPS, LiveEvidence
 from schemas.settings import Settings
+from tests.modelregistry.topic import decisions, models_state, on_topic, promote
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
 from tests.worker.deployment import Deployment, bundle
 from trainer.retraining.run import retrain
@@ -126,8 +127,9 @@ def test_the_margin_of_the_settings_counts() -> None:
 
 def state(settings: Settings) -> tuple[str, tuple[str, str | None] | None]:
     """What serves, and the shadow with its role."""
-    history, shadow = asyncio.run(models_now(settings))
-    return history[-1].version, (shadow.version, shadow.role) if shadow else None
+    now = models_state(settings)
+    assert now.serving is not None
+    return now.serving.version, (now.shadow.version, now.shadow.role) if now.shadow else None
 
 
 def published(settings: Settings, directory: Path, version: str, *, shadow: bool = False) -> ModelAnnouncement:
@@ -139,10 +141,10 @@ def test_what_a_kill_left_half_done_is_finished(kafka_settings: Settings, tmp_pa
     settings = kafka_settings
     published(settings, tmp_path, "before")
     published(settings, tmp_path, "after-it", shadow=True)
-    asyncio.run(promote("after-it", settings))  # and then the process was killed
+    promote("after-it", settings)  # and then the process was killed
     assert decide(settings) is None
     assert state(settings) == ("after-it", ("before", "former"))
-    asyncio.run(promote("before", settings))  # rolled back, and killed again
+    promote("before", settings)  # rolled back, and killed again
     assert decide(settings) is None
     assert state(settings) == ("before", None)
 
@@ -201,7 +203,8 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
     assert (shadowed.outcome, shadowed.serving) == ("shadowed", "untrained")
     trained = str(shadowed.candidate)
     assert state(settings) == ("untrained", (trained, "challenger"))
-    assert {v.version: v.kept for v in asyncio.run(verdicts(settings))}[trained] == "is scored as a shadow"
+    kept = verdicts(models_state(settings), BundleStore(settings.models_uri), settings.models_kept)
+    assert {v.version: v.kept for v in kept}[trained] == "is scored as a shadow"
     assert decide(settings) is None, "nothing is known yet"
     meanwhile = retrain(settings)
     assert (meanwhile.outcome, meanwhile.candidate) == ("kept", None), "one contest at a time"
@@ -229,9 +232,9 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
         live("confirmed")
         assert state(settings) == (trained, None)
 
-        good = asyncio.run(announcements(settings))[-1]
-        asyncio.run(promote("untrained", settings))
-        asyncio.run(score_shadow(good, "former", settings))
+        good = models_state(settings).history[-1]
+        promote("untrained", settings)
+        on_topic(settings, lambda topic: topic.score_shadow(good, "former"))
         deployment.wait_until(
             lambda: worker.said.count(f"shadow model {trained} is ready") == 2, "the former model as a shadow"
         )
@@ -240,7 +243,7 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
     finally:
         deployment.close()
 
-    story = asyncio.run(decisions(settings))
+    story = decisions(settings)
     assert [decision.outcome for decision in story] == ["shadowed", "kept", "promoted", "confirmed", "rolled-back"]
     promoted, _, back = story[2:]
     assert promoted.candidate == trained

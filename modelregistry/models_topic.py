@@ -1,0 +1,144 @@
+"""The models topic: announcements, shadows, decisions and live evidence, read and written by one connection.
+
+async with ModelsTopic(settings) as topic:
+    state = await topic.read()                       # what serves, what was decided
+    await topic.announce(announcement)
+"""
+
+import contextlib
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from messaging.clients import kafka_errors, start
+from messaging.topics import check_topics_of
+from modelregistry.models_state import Message, ModelsState, replaced_key, serving_key, shadow_key
+from schemas.announcement import ModelAnnouncement
+from schemas.decision import Decision
+from schemas.settings import Settings
+
+POLL_MILLISECONDS = 500
+
+
+class ModelsTopic:
+    """The models topic, for one model name. Every method raises BrokerError where Kafka refuses or is silent.
+
+    It may be kept open for hours: `read` fetches what has come since the last call. The first message that is sent
+    starts the producer.
+
+    Args:
+        settings: name the broker, the topic and the model.
+        others: topics that are checked together with the models topic.
+
+    Raises:
+        BrokerError: no broker answers (on entering).
+        TopicError: a topic is missing, or has another partition count than the settings say (on entering).
+    """
+
+    def __init__(self, settings: Settings, *others: str) -> None:
+        self._settings = settings
+        self._checked = (settings.models_topic, *others)
+        self._partition = TopicPartition(settings.models_topic, 0)
+        self._messages: list[Message] = []
+        self._consumer: AIOKafkaConsumer | None = None
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers, enable_auto_commit=False)
+        try:
+            with kafka_errors(self._settings):
+                await start(self._consumer, self._settings)
+                await check_topics_of(self._consumer, self._settings, self._checked)
+                self._consumer.assign([self._partition])
+                await self._consumer.seek_to_beginning(self._partition)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def read(self) -> ModelsState:
+        """What the topic holds at this moment."""
+        assert self._consumer is not None, "enter the topic before it is read"
+        with kafka_errors(self._settings):
+            self._messages += await read_to_end(self._consumer, self._partition)
+        return ModelsState.of(self._settings.model_name, self._messages)
+
+    async def announce(self, announcement: ModelAnnouncement) -> None:
+        """Have the workers serve a version; what served before is kept from compaction, to roll back to."""
+        before = (await self.read()).serving
+        name = self._settings.model_name
+        if before is not None and before.version != announcement.version:
+            await self._send(replaced_key(name, before.version), _encoded(before))
+        await self._send(serving_key(name), _encoded(announcement))
+
+    async def score_shadow(self, announcement: ModelAnnouncement, role: Literal["challenger", "former"]) -> None:
+        """Have a version that is at the models URI scored beside the one that serves."""
+        shadow = announcement.model_copy(update={"announced_at": datetime.now(UTC), "role": role})
+        await self._send(shadow_key(self._settings.model_name), _encoded(shadow))
+
+    async def end_shadow(self) -> None:
+        """Have no shadow scored any more."""
+        await self._send(shadow_key(self._settings.model_name), None)
+
+    async def record(self, decision: Decision) -> None:
+        """Put a decision on the topic, under a key of its own, so that compaction keeps all of them."""
+        await self._send(decision.key, decision.model_dump_json().encode())
+
+    async def _send(self, key: bytes, value: bytes | None) -> None:
+        with kafka_errors(self._settings):
+            if self._producer is None:
+                producer = AIOKafkaProducer(bootstrap_servers=self._settings.brokers, acks="all")
+                try:
+                    await start(producer, self._settings)
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            await self._producer.send_and_wait(self._settings.models_topic, value, key=key, partition=0)
+
+    async def _stop(self) -> None:
+        for client in (self._producer, self._consumer):
+            if client is not None:
+                await _stop(client)
+
+
+async def models_state(settings: Settings) -> ModelsState:
+    """What the topic holds at this moment, by a connection of its own.
+
+    Raises:
+        BrokerError, TopicError: Kafka cannot be asked.
+    """
+    async with ModelsTopic(settings) as topic:
+        return await topic.read()
+
+
+async def read_to_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[Message]:
+    """The messages from the consumer's position to the partition's present end; those without a key are left out.
+
+    Args:
+        consumer: assigned to the partition, and to no other.
+        partition: of the models topic.
+    """
+    end = (await consumer.end_offsets([partition]))[partition]
+    found: list[Message] = []
+    while await consumer.position(partition) < end:
+        records = (await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS)).get(partition, [])
+        found += [(record.key, record.value) for record in records if record.key is not None]
+    return found
+
+
+def _encoded(announcement: ModelAnnouncement) -> bytes:
+    return announcement.model_dump_json(exclude=None if announcement.role else {"role"}).encode()
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError, OSError):
+        await client.stop()

@@ -1,0 +1,241 @@
+"""The store of model bundles at the models URI: one directory for each version.
+
+store = BundleStore(settings.models_uri)
+store.put(directory)
+store.versions()
+
+A version never changes once it is there. Its digest is written last and deleted first, so a version that is only partly
+there is no bundle to anybody.
+"""
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from torch import Tensor
+
+from modelregistry import optimiser_state
+from rankers.bundle import DIGEST, FILES, Bundle, read_bundle, read_digest
+from schemas.errors import BundleError, one_line
+from schemas.places import filesystem_options, is_object_store
+
+OWN_FILES = (DIGEST, *FILES, optimiser_state.FILE)
+"""What the store writes into a version's directory, in the order of deletion."""
+
+
+class BundleStore:
+    """Bundles at the models URI.
+
+    Args:
+        uri: a path or an fsspec URI, NEXTCLICK_MODELS_URI.
+
+    Raises:
+        BundleError: the scheme is unknown, or its driver is not installed.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._stated_uri = uri
+        try:
+            self._filesystem, self._root = _open(uri)
+        except (ValueError, ImportError) as error:
+            raise BundleError(f"NEXTCLICK_MODELS_URI={uri!r} cannot be used: {error}") from error
+
+    def uri_of(self, version: str) -> str:
+        """Where a version is or would be, as an announcement names it."""
+        return self._filesystem.unstrip_protocol(self._place(version))  # type: ignore[no-any-return]
+
+    def versions(self) -> list[str]:
+        """The versions that are complete, by name."""
+        if not self._filesystem.exists(self._root):
+            return []
+        names = [_last(entry) for entry in self._filesystem.ls(self._root, detail=False)]
+        return sorted(name for name in names if self._filesystem.exists(f"{self._place(name)}/{DIGEST}"))
+
+    def check_version(self, version: str) -> None:
+        """Make sure that a version is there.
+
+        Raises:
+            BundleError: it is not; the versions that are there are named.
+        """
+        versions = self.versions()
+        if version not in versions:
+            known = ", ".join(versions) or "none"
+            raise BundleError(f"no version {version!r} at NEXTCLICK_MODELS_URI={self._stated_uri}; there is: {known}")
+
+    def check_writable(self) -> None:
+        """Write a small file and delete it: a place that takes none is found before hours of training.
+
+        Raises:
+            BundleError: the place takes no files.
+        """
+        probe = f"{self._root}/.probe-{secrets.token_hex(6)}"
+        try:
+            self._ensure_directory(self._root)
+            self._filesystem.pipe_file(probe, b"may be deleted")
+            self._filesystem.rm_file(probe)
+        except Exception as error:  # every fsspec backend has exceptions of its own
+            raise BundleError(
+                f"the registry at NEXTCLICK_MODELS_URI={self._stated_uri} cannot be written: {one_line(error)}"
+            ) from error
+
+    def put(self, directory: Path, version: str) -> None:
+        """Copy a bundle's files to the store, if they are not there yet.
+
+        Args:
+            directory: of a bundle that was checked by `read_bundle`.
+            version: of the bundle.
+
+        Raises:
+            BundleError: another bundle of this version is there, or the place takes no files.
+        """
+        place, sha256 = self._place(version), read_digest(directory)
+        try:
+            if self._filesystem.exists(f"{place}/{DIGEST}"):
+                there = self._filesystem.cat_file(f"{place}/{DIGEST}").decode().strip()
+                if there != sha256:
+                    raise BundleError(
+                        f"{place} holds another bundle of version {version} (sha256 {there[:12]}…): versions never "
+                        "change; train again to get a new one"
+                    )
+            else:
+                self._ensure_directory(place)
+                for name in (*FILES, DIGEST):  # the digest last: without it a bundle is not complete
+                    self._filesystem.put_file(str(directory / name), f"{place}/{name}")
+        except OSError as error:
+            raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
+
+    def fetch(self, uri: str, directory: Path) -> None:
+        """Copy an announced bundle to a local directory; it appears whole or not at all.
+
+        Args:
+            uri: where the bundle is: a path or an fsspec URI below the models URI.
+            directory: where to put it; must not exist.
+
+        Raises:
+            BundleError: the URI lies outside the models URI, has an unknown scheme, or a file cannot be fetched.
+        """
+        try:
+            filesystem, place = _open(uri)
+        except (ValueError, ImportError) as error:
+            raise BundleError(f"cannot fetch from {uri}: {one_line(error)}") from error
+        place = _resolved(filesystem, place)
+        if type(filesystem) is not type(self._filesystem) or not self._is_below(place):
+            raise BundleError(f"{uri} lies outside NEXTCLICK_MODELS_URI={self._stated_uri}: publish the bundle there")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".fetching-") as scratch:
+            for name in (*FILES, DIGEST):
+                try:
+                    filesystem.get_file(f"{place}/{name}", f"{scratch}/{name}")
+                except Exception as error:  # every fsspec backend has exceptions of its own
+                    raise BundleError(f"cannot fetch {uri}/{name}: {one_line(error)}") from error
+            shutil.copytree(scratch, directory)
+
+    def read(self, uri: str, sha256: str | None = None) -> tuple[Bundle, str]:
+        """Fetch a bundle and check it, without keeping a copy.
+
+        Args:
+            uri: as in `fetch`.
+            sha256: the digest that was announced; None accepts the one in the bundle itself.
+
+        Returns:
+            The bundle and its sha256.
+
+        Raises:
+            BundleError: it cannot be fetched, or is damaged.
+        """
+        with tempfile.TemporaryDirectory(prefix="nextclick-bundle-") as scratch:
+            directory = Path(scratch) / "bundle"
+            self.fetch(uri, directory)
+            return read_bundle(directory, sha256), read_digest(directory)
+
+    def delete(self, version: str) -> None:
+        """Delete a version: its digest first, then the rest.
+
+        Raises:
+            BundleError: the place refuses it.
+        """
+        place = self._place(version)
+        try:
+            for name in OWN_FILES:
+                if self._filesystem.exists(f"{place}/{name}"):
+                    self._filesystem.rm_file(f"{place}/{name}")
+            if _is_local(self._filesystem):
+                with contextlib.suppress(OSError):
+                    Path(place).rmdir()
+        except Exception as error:
+            raise BundleError(f"cannot delete {place} (NEXTCLICK_MODELS_URI): {one_line(error)}") from error
+
+    def foreign_files(self, version: str) -> list[str]:
+        """The files in a version's directory that the store did not write."""
+        names = [_last(entry) for entry in self._filesystem.ls(self._place(version), detail=False)]
+        return [name for name in names if name not in OWN_FILES]
+
+    def written_at(self, version: str) -> datetime:
+        """When a version was completed; now, where the place does not know."""
+        try:
+            when: datetime = self._filesystem.modified(f"{self._place(version)}/{DIGEST}")
+        except (NotImplementedError, FileNotFoundError):
+            return datetime.now(UTC)
+        return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+    def put_optimiser_state(self, version: str, state: Mapping[str, Tensor]) -> None:
+        """Keep the optimiser's state beside a bundle, for the next warm start.
+
+        Raises:
+            BundleError: the place takes no files.
+        """
+        place = self._place(version)
+        try:
+            self._ensure_directory(place)
+            self._filesystem.pipe_file(f"{place}/{optimiser_state.FILE}", optimiser_state.pack(state))
+        except Exception as error:
+            raise BundleError(f"cannot write to NEXTCLICK_MODELS_URI={self._stated_uri}: {one_line(error)}") from error
+
+    def get_optimiser_state(self, version: str) -> dict[str, Tensor] | None:
+        """The optimiser's state of a version; None where none was kept.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        path = f"{self._place(version)}/{optimiser_state.FILE}"
+        try:
+            content = self._filesystem.cat_file(path)
+        except Exception:  # not there, or it cannot be read: a warm start does without
+            return None
+        return optimiser_state.unpack(content, path)
+
+    def _place(self, version: str) -> str:
+        return f"{self._root}/{version}"
+
+    def _is_below(self, place: str) -> bool:
+        return place.startswith(f"{_resolved(self._filesystem, self._root)}/") and ".." not in place.split("/")
+
+    def _ensure_directory(self, place: str) -> None:
+        """Make a directory, but not on an object store: it needs none, and would make a bucket of a misspelt name."""
+        if not is_object_store(self._filesystem.unstrip_protocol(place)):
+            self._filesystem.makedirs(place, exist_ok=True)
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    """The file system of a URI, and the place on it."""
+    filesystem, place = fsspec.core.url_to_fs(uri, **filesystem_options(uri))
+    return filesystem, place.rstrip("/")
+
+
+def _resolved(filesystem: Any, place: str) -> str:
+    """A local path without symbolic links and `..`; other places as they are."""
+    return str(Path(place).resolve()) if _is_local(filesystem) else place
+
+
+def _is_local(filesystem: Any) -> bool:
+    return "file" in filesystem.protocol
+
+
+def _last(entry: Any) -> str:
+    return str(entry).rstrip("/").rsplit("/", 1)[-1]

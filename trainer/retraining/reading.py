@@ -1,0 +1,136 @@
+"""The first stage of a retraining: what serves, with which settings to train, and the clicks of the window.
+
+Everything that can be checked before the training is checked here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import polars as pl
+import torch
+
+from clicklog.log import ClickLog, open_log
+from modelregistry.leased_topic import LeasedTopic
+from modelregistry.store import BundleStore
+from rankers.bundle import Bundle
+from schemas.announcement import ModelAnnouncement
+from schemas.durations import milliseconds
+from schemas.errors import BundleError
+from schemas.settings import Settings
+from trainer.config import FitConfig, TrainConfig
+from trainer.retraining.outcome import DecisionDraft, Refused
+from trainer.retraining.resume_point import ResumePoint, load_resume_point, resume_directory
+from trainer.retraining.window import usable_clicks
+from trainer.settings_file import read_train_config
+from trainer.train import choose_device
+
+DEFAULT = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05))
+"""As good as the published settings on a few million clicks, or better, and several times as fast."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a retraining works with.
+
+    Attributes:
+        config: of the training.
+        device: to train on.
+        serving: the announcement of the model that serves; None where none does.
+        parent: its bundle.
+        clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks lie together.
+        source: of the clicks, in words.
+        offsets: partition → first offset that was looked at and the one after the last.
+        resume_point: lets the same retraining go on if it is killed.
+    """
+
+    config: TrainConfig
+    device: torch.device
+    serving: ModelAnnouncement | None
+    parent: Bundle | None
+    clicks: pl.DataFrame
+    source: str
+    offsets: Mapping[int, tuple[int, int]]
+    resume_point: ResumePoint
+
+    @property
+    def seen(self) -> int | None:
+        """The serving model was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown."""
+        return self.parent.trained_on.last if self.parent is not None and self.parent.trained_on is not None else None
+
+
+def read(
+    connection: LeasedTopic, settings: Settings, draft: DecisionDraft, say: Callable[[str], None], now: int
+) -> Reading | Refused:
+    """Check the settings and the store, fetch the serving model, and read the clicks of the window.
+
+    Args:
+        connection: to the models topic.
+        settings: of the deployment.
+        draft: is told what serves and what is missing of the log.
+        say: called with a line for people.
+        now: of this machine's clock, ms since 1970 UTC.
+
+    Raises:
+        NextclickError: something is not there, or the clicks are not usable.
+    """
+    store = BundleStore(settings.models_uri)
+    store.check_writable()
+    config = read_train_config(settings.retrain_config, DEFAULT) if settings.retrain_config else DEFAULT
+    config = replace(config, device=settings.device)
+    device = choose_device(config.device)
+    torch.set_num_threads(settings.torch_threads)
+    state = connection.run(connection.topic.read())
+    serving, shadow = state.serving, state.shadow
+    draft.serving = serving.version if serving else None
+    if settings.retrain_release == "shadow" and serving and shadow and shadow.version != serving.version:
+        return Refused(f"{shadow.version} is still scored beside {serving.version}")
+    parent = _fetch_parent(serving, store) if serving else None
+    deciding = _deciding(config, settings)
+    resumed = load_resume_point(resume_directory(settings), draft.serving, deciding, now)
+    if resumed is not None:
+        say("going on with a retraining that was interrupted")
+        now = resumed.now
+    since = resumed.since if resumed else max(now - milliseconds(settings.retrain_window), 0)
+    with open_log(settings, since) as log:
+        draft.missing = [str(line) for line in log.missing]
+        for line in draft.missing:
+            say(f"missing: {line}")
+        frame, offsets = _frame_up_to(log, resumed)
+        if log.skipped:
+            say(f"{log.skipped:,} messages are no valid click: skipped")
+    clicks = usable_clicks(frame, log.source, since, now, settings, say)
+    point = ResumePoint(since, now, {number: end for number, (_, end) in offsets.items()}, draft.serving, deciding)
+    return Reading(config, device, serving, parent, clicks, log.source, offsets, point)
+
+
+def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:
+    """What decides the training: a resume point of other settings does not hold."""
+    return {
+        "config": asdict(config),
+        "mode": settings.retrain_mode,
+        "window_ms": milliseconds(settings.retrain_window),
+    }
+
+
+def _fetch_parent(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
+    try:
+        return store.read(serving.uri, serving.sha256)[0]
+    except BundleError as error:
+        raise BundleError(
+            f"the serving model {serving.version} cannot be fetched, so nothing can be compared with it ({error}): put "
+            "its bundle back, or promote another version"
+        ) from error
+
+
+def _frame_up_to(log: ClickLog, point: ResumePoint | None) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
+    """The clicks of the log and its offsets; where a retraining is resumed, up to where it had read."""
+    frame = log.frame()
+    if point is None:
+        return frame, log.offsets
+    ends = pl.DataFrame(
+        {"partition": list(point.ends), "end": list(point.ends.values())},
+        schema={"partition": pl.Int32, "end": pl.Int64},
+    )
+    frame = frame.join(ends, on="partition", maintain_order="left").filter(pl.col("offset") < pl.col("end"))
+    return frame, {number: (first, point.ends.get(number, end)) for number, (first, end) in log.offsets.items()}

@@ -1,0 +1,82 @@
+"""The last stage of a retraining: an accepted candidate is announced, and the decision is recorded."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from modelregistry.leased_topic import LeasedTopic
+from modelregistry.publishing import publish
+from modelregistry.store import BundleStore
+from rankers.bundle import write_bundle
+from schemas.decision import Decision
+from schemas.errors import NextclickError, one_line
+from schemas.settings import Settings
+from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
+from trainer.retraining.resume_point import forget_resume_point, resume_directory
+
+
+def release(
+    result: Accepted | Refused,
+    draft: DecisionDraft,
+    connection: LeasedTopic,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> Decision:
+    """Announce an accepted candidate, unless another model was announced meanwhile; record the decision.
+
+    Raises:
+        BrokerError: the workers cannot be told.
+        BundleError: the store takes no files.
+        TrainingError: the lease was lost.
+    """
+    if isinstance(result, Accepted):
+        decision = _announce(result, draft, connection, settings)
+    else:
+        decision = draft.decision("kept", result.reason)
+    _record(decision, connection, say)
+    forget_resume_point(resume_directory(settings))
+    return decision
+
+
+def record_failure(
+    error: NextclickError, draft: DecisionDraft, connection: LeasedTopic, say: Callable[[str], None]
+) -> None:
+    """Record that a retraining failed; its resume point is kept."""
+    _record(draft.decision("failed", one_line(error)), connection, say)
+
+
+def _announce(accepted: Accepted, draft: DecisionDraft, connection: LeasedTopic, settings: Settings) -> Decision:
+    """A model that is replaced becomes the shadow of the new one, so that it can come back."""
+    connection.run(connection.lease.check())
+    before, now = accepted.serving, connection.run(connection.topic.read()).serving
+    against = before.version if before else "popularity"
+    if now is not None and (before is None or now.version != before.version):
+        return draft.decision(
+            "kept", f"{now.version} was announced meanwhile, and the candidate was compared with {against}"
+        )
+    _publish(accepted, connection, settings)
+    if accepted.release == "shadow":
+        return draft.decision("shadowed", accepted.reason)
+    if before is not None:
+        connection.run(connection.topic.score_shadow(before, "former"))
+    return draft.decision("published", accepted.reason)
+
+
+def _publish(accepted: Accepted, connection: LeasedTopic, settings: Settings) -> None:
+    """Put the candidate, its figures and the optimiser's state at the models URI, and announce it."""
+    candidate, figures = accepted.candidate, accepted.judgement.figures["candidate"]
+    metrics = candidate.bundle.metrics | {"recall@20": figures.recall, "mrr@20": figures.mrr}
+    bundle = replace(candidate.bundle, metrics=metrics)
+    with tempfile.TemporaryDirectory(prefix="nextclick-retrain-") as scratch:
+        directory = Path(scratch) / "bundle"
+        write_bundle(bundle, directory)
+        BundleStore(settings.models_uri).put_optimiser_state(bundle.version, candidate.memory)
+        connection.run(publish(directory, connection.topic, settings, shadow=accepted.release == "shadow"))
+
+
+def _record(decision: Decision, connection: LeasedTopic, say: Callable[[str], None]) -> None:
+    try:
+        connection.run(connection.topic.record(decision))
+    except NextclickError as error:
+        say(f"the decision could not be recorded: {error}")
