@@ -20,6 +20,7 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import sessions_of
 from clicklog.splits import newest_share
 from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
@@ -75,7 +76,7 @@ def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[fl
     figures = []
 
     def after_epoch(_: int) -> None:
-        evaluation = evaluate(network.eval(), valid)
+        evaluation = evaluate(GRU4RecRanker(network, index, torch.device("cpu")), valid)
         figures.append((evaluation.recall[20], evaluation.mrr[20]))
 
     fit(network, train, index.support, config.fit, after_epoch=after_epoch)

@@ -9,10 +9,13 @@ import time
 import numpy as np
 import torch
 
+from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.recurrent import NetworkConfig
 from trainer.batches.session_parallel import session_parallel
-from trainer.evaluation.ranks import rank_network_events
+from trainer.evaluation.ranks import rank_streamed
 
 LANES = 128
 
@@ -25,6 +28,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(arguments.items)).requires_grad_(False)
+    items = ItemIndex(list(range(arguments.items)), np.ones(arguments.items, dtype=np.int64))
+    ranker = GRU4RecRanker(network, items, torch.device("cpu"))
     random = np.random.default_rng(0)
     lengths = random.geometric(0.3, arguments.sessions) + 1
     sessions = Sessions(random.integers(0, arguments.items, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
@@ -32,7 +37,7 @@ def main() -> None:
     begin = time.thread_time()
     plain = score_and_sort(network, sessions)
     between = time.thread_time()
-    ranks = rank_network_events(network, sessions).rank
+    ranks = rank_streamed(ranker, sessions).rank
     end = time.thread_time()
     assert abs(np.mean(ranks) - np.mean(plain)) < 0.01, "the ranks differ"
     rates = sessions.pairs / (between - begin), sessions.pairs / (end - between)

@@ -15,13 +15,15 @@ import torch
 
 from benchmarks.contestants import Contestant, cpu_seconds, running
 from clicklog.clicks import Clicks
+from clicklog.items import ItemIndex
 from messaging.clients import admin
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from modelregistry.publishing import publish_bundle
 from nextclick.broker import LocalBroker
 from rankers.bundle import Bundle, new_version, read_bundle, write_bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings, load_settings
 from trainer.config import FitConfig, TrainConfig
@@ -102,7 +104,7 @@ def model_for(clicks: Clicks, bundle: Path | None, items: int | None) -> Bundle:
     known = clicks.frame["item_id"].unique(maintain_order=True).to_list()[:items]
     ids = known + [f"filler-{number}" for number in range(items - len(known))]
     network = GRU4Rec(NetworkConfig(items=items)).eval().requires_grad_(False)
-    return Bundle(new_version(), network, ids, np.ones(items, dtype=np.int64))
+    return Bundle(new_version(), network, ItemIndex(ids, np.ones(items, dtype=np.int64)))
 
 
 def renamed(bundle: Bundle) -> Bundle:

@@ -59,7 +59,7 @@ def from_topics(clicks: list[Any], answers: list[Any], bundle: Bundle, gap_ms: i
         for name, click in entries:
             silences += last is not None and click["timestamp"] - last > gap_ms
             last = click["timestamp"]
-            if click["item_id"] not in bundle.rows:
+            if click["item_id"] not in bundle.items.row_of:
                 continue  # evaluate leaves it out; the worker's answer to it is the one before
             if before is not None:
                 events += 1

@@ -22,16 +22,18 @@ import numpy as np, torch
 from threadpoolctl import threadpool_limits
 threads, items = int(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(threads); threadpool_limits(threads)
-from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
-from worker.serving_model import ServingModel
+from clicklog.items import ItemIndex
+from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.recurrent import NetworkConfig
 network = GRU4Rec(NetworkConfig(items=items)).eval().requires_grad_(False)
-model = ServingModel(Bundle("b", network, list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
-rows, state = torch.randint(items, ({BATCH},)), model.initial_state({BATCH})
+index = ItemIndex(list(range(items)), np.ones(items, dtype=np.int64))
+ranker = GRU4RecRanker(network, index, torch.device("cpu"))
+rows, state = torch.randint(items, ({BATCH},)), network.initial_state({BATCH})
 times = []
 for _ in range({ROUNDS}):
     begin = time.perf_counter()
-    model.best(model.step(rows, state)[:, -1])
+    ranker.best(ranker.step(rows, state)[:, -1], 20)
     times.append(time.perf_counter() - begin)
 print(statistics.median(times[5:]) * 1e3)
 """

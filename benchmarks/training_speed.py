@@ -23,7 +23,9 @@ from clicklog.click_files import read_click_file
 from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.recurrent import NetworkConfig
 from trainer.backends.backend import TrainingBackend, choose_backend
 from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
@@ -88,7 +90,7 @@ def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
             network = GRU4Rec(NetworkConfig(len(index)))
             config = FitConfig(loss=loss, batch_size=128, samples=512, learning_rate=0.05, seed=seed)  # type: ignore[arg-type]
             fit(network, sessions, index.support, config, plain=plain)
-            recalls.append(evaluate(network.eval(), test).recall[20])
+            recalls.append(evaluate(GRU4RecRanker(network, index, torch.device("cpu")), test).recall[20])
         print(f"seed {seed}: Recall@20 autograd {found[True][-1]:.4f}, kernel {found[False][-1]:.4f}", flush=True)
     means = {plain: sum(recalls) / len(recalls) for plain, recalls in found.items()}
     print(f"mean: autograd {means[True]:.4f}, kernel {means[False]:.4f}, apart by {means[False] - means[True]:+.4f}\n")

@@ -40,7 +40,7 @@ def train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None) -> t
 
 
 def judge(candidate: Candidate, frame: pl.DataFrame) -> Evaluation:
-    return evaluate(candidate.bundle.network, sessions_of(frame, candidate.index))
+    return evaluate(candidate.bundle.ranker(torch.device("cpu")), sessions_of(frame, candidate.index))
 
 
 def main() -> None:

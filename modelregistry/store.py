@@ -21,12 +21,9 @@ import fsspec
 from torch import Tensor
 
 from modelregistry import optimiser_state
-from rankers.bundle import DIGEST, FILES, Bundle, read_bundle, read_digest
+from rankers.bundle import ABOUT, DIGEST, Bundle, files_of, read_bundle, read_digest
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
-
-OWN_FILES = (DIGEST, *FILES, optimiser_state.FILE)
-"""What the store writes into a version's directory, in the order of deletion."""
 
 
 class BundleStore:
@@ -105,7 +102,8 @@ class BundleStore:
                     )
             else:
                 self._ensure_directory(place)
-                for name in (*FILES, DIGEST):  # the digest last: without it a bundle is not complete
+                names = files_of((directory / ABOUT).read_bytes(), directory)
+                for name in (*names, DIGEST):  # the digest last: without it a bundle is not complete
                     self._filesystem.put_file(str(directory / name), f"{place}/{name}")
         except OSError as error:
             raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
@@ -129,11 +127,14 @@ class BundleStore:
             raise BundleError(f"{uri} lies outside NEXTCLICK_MODELS_URI={self._stated_uri}: publish the bundle there")
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".fetching-") as scratch:
-            for name in (*FILES, DIGEST):
+            names = [ABOUT, DIGEST]
+            for name in names:  # bundle.json names the others
                 try:
                     filesystem.get_file(f"{place}/{name}", f"{scratch}/{name}")
                 except Exception as error:  # every fsspec backend has exceptions of its own
                     raise BundleError(f"cannot fetch {uri}/{name}: {one_line(error)}") from error
+                if name == DIGEST:
+                    names += files_of((Path(scratch) / ABOUT).read_bytes(), uri)[:-1]
             shutil.copytree(scratch, directory)
 
     def read(self, uri: str, sha256: str | None = None) -> tuple[Bundle, str]:
@@ -162,7 +163,7 @@ class BundleStore:
         """
         place = self._place(version)
         try:
-            for name in OWN_FILES:
+            for name in self._own_files(version):
                 if self._filesystem.exists(f"{place}/{name}"):
                     self._filesystem.rm_file(f"{place}/{name}")
             if _is_local(self._filesystem):
@@ -174,7 +175,8 @@ class BundleStore:
     def foreign_files(self, version: str) -> list[str]:
         """The files in a version's directory that the store did not write."""
         names = [_last(entry) for entry in self._filesystem.ls(self._place(version), detail=False)]
-        return [name for name in names if name not in OWN_FILES]
+        own = self._own_files(version)
+        return [name for name in names if name not in own]
 
     def written_at(self, version: str) -> datetime:
         """When a version was completed; now, where the place does not know."""
@@ -209,6 +211,14 @@ class BundleStore:
         except Exception:  # not there, or it cannot be read: a warm start does without
             return None
         return optimiser_state.unpack(content, path)
+
+    def _own_files(self, version: str) -> list[str]:
+        """What was written into a version's directory, in the order of deletion; last bundle.json, which names them."""
+        try:
+            names = files_of(self._filesystem.cat_file(f"{self._place(version)}/{ABOUT}"), self._place(version))
+        except (OSError, BundleError):  # not there any more, or damaged
+            names = [ABOUT]
+        return [DIGEST, optimiser_state.FILE, *names]
 
     def _place(self, version: str) -> str:
         return f"{self._root}/{version}"

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from clicklog.items import ItemIndex
 from rankers import bundle_format_1
-from rankers.contract import Needs
-from rankers.families import DEFAULT, family_of
+from rankers.contract import Needs, Ranker
+from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.announcement import ClickSpan
 from schemas.errors import BundleError
 
@@ -38,7 +39,6 @@ FORMAT = 2
 ABOUT = "bundle.json"
 ITEMS = "items.json"
 DIGEST = "SHA256"
-FILES = ("weights.safetensors", "items.json", "bundle.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Bundle:
     version: str
     model: Any
     items: ItemIndex
-    family: str = DEFAULT
+    family: str = DEFAULT_FAMILY
     settings: dict[str, Any] = field(default_factory=dict)
     trained_on: ClickSpan | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -69,6 +69,10 @@ class Bundle:
     def needs(self) -> Needs:
         """What a session must keep for this model."""
         return family_of(self.family).needs(self.model)
+
+    def ranker(self, device: torch.device, scoring: str = "exact") -> Ranker:
+        """The model made ready on a device, see `rankers.contract.Family`."""
+        return family_of(self.family).ranker(self.model, self.items, device, scoring)
 
 
 def new_version() -> str:

@@ -230,6 +230,9 @@ class Family(Protocol):
     def config(self, model: Any) -> dict[str, Any]:
         """All that `load` needs beside the files, as JSON values."""
 
+    def untrained(self, config: Mapping[str, Any]) -> Any:
+        """A model to begin a training with; what is random is drawn from torch's generator."""
+
     def save(self, model: Any) -> dict[str, bytes]:
         """File name → content."""
 

@@ -6,7 +6,7 @@ from schemas.errors import BundleError
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (GRU4RecFamily(),)}
 
-DEFAULT = "gru4rec"
+DEFAULT_FAMILY = "gru4rec"
 """What `train` trains unless told otherwise; bundles of format 1 are of this family."""
 
 

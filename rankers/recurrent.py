@@ -40,6 +40,10 @@ class NetworkConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
 
 
+ITEM_TABLES = ("output_weight", "output_bias", "embedding")
+"""Parameters of one row per item."""
+
+
 class RecurrentNetwork(nn.Module):
     """Item tables around recurrent layers. Rows of a batch are sessions and do not influence each other.
 

@@ -5,24 +5,21 @@ the state that it ends with beside its bundle, and the next warm start begins wi
 takes its accumulator along, and a new item begins at zero and learns fast.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankers.gru4rec.network import GRU4Rec
-from schemas.click import ItemId
+from rankers.recurrent import ITEM_TABLES, RecurrentNetwork
 from trainer.backends.backend import choose_backend
 from trainer.config import FitConfig
 
 ACCUMULATOR = "optimiser.accumulator."
-ITEM_TABLES = ("output_weight", "output_bias", "embedding")
 
 
 def carry_over(
-    network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, kept: Mapping[str, Tensor], before: Tensor
+    network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig, kept: Mapping[str, Tensor], before: Tensor
 ) -> dict[str, Tensor] | None:
     """The state to begin with: the network's own weights, with the accumulators of the training before.
 
@@ -40,11 +37,6 @@ def carry_over(
     if ("rows" in state) != ("rows" in kept):  # the compiled kernel has a layout of its own
         return None
     return _carry_rows(state, kept, before) if "rows" in state else _carry_tables(state, kept, before)
-
-
-def rows_before(items: Sequence[ItemId], parent_rows: Mapping[ItemId, int]) -> Tensor:
-    """Each item's row in the parent, (I,) int64; -1 for a new one."""
-    return torch.tensor([parent_rows.get(item, -1) for item in items], dtype=torch.int64)
 
 
 def _carry_rows(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor) -> dict[str, Tensor] | None:

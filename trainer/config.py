@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from rankers.gru4rec.network import NetworkConfig
+    from rankers.recurrent import NetworkConfig
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -54,6 +54,6 @@ class TrainConfig:
 
     def shape(self, items: int) -> "NetworkConfig":
         """Of the network for so many items."""
-        from rankers.gru4rec.network import NetworkConfig
+        from rankers.recurrent import NetworkConfig
 
         return NetworkConfig(items, self.hidden, self.layers, self.input, self.reset)

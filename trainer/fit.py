@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import RecurrentNetwork
 from schemas.errors import TrainingError
 from trainer.backends.backend import TrainingBackend, choose_backend
 from trainer.batches.session_parallel import Schedule, session_order, session_parallel
@@ -67,7 +67,7 @@ class FitResult:
 
 
 def fit(
-    network: GRU4Rec,
+    network: RecurrentNetwork,
     sessions: Sessions,
     support: NDArray[np.int64],
     config: FitConfig,
@@ -133,7 +133,7 @@ def fit(
     return FitResult(losses, total - resumed, seconds, last)
 
 
-def _check_trainable(network: GRU4Rec, sessions: Sessions, config: FitConfig, process: Process) -> None:
+def _check_trainable(network: RecurrentNetwork, sessions: Sessions, config: FitConfig, process: Process) -> None:
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
@@ -179,7 +179,7 @@ def _epoch(backend: TrainingBackend, schedule: Schedule, config: FitConfig, epoc
         yield events, mean
 
 
-def _check_weights(network: GRU4Rec, config: FitConfig) -> None:
+def _check_weights(network: RecurrentNetwork, config: FitConfig) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         rate = config.learning_rate
         raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")

@@ -14,8 +14,9 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.bundle import Bundle, new_version
 from rankers.device import choose_device
-from rankers.gru4rec.network import GRU4Rec
+from rankers.families import DEFAULT_FAMILY, family_of
 from rankers.metrics import Ties
+from rankers.recurrent import RecurrentNetwork
 from schemas.announcement import ClickSpan
 from trainer.backends.backend import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
@@ -79,7 +80,7 @@ def train(
     span = _span(kept, clicks)
     torch.manual_seed(config.fit.seed)
     if warm is None:
-        network = GRU4Rec(config.shape(len(index))).to(device)
+        network = family_of(DEFAULT_FAMILY).untrained(asdict(config.shape(len(index)))).to(device)
         fit_config, chosen, state = config.fit, sessions, None
     else:
         fit_config = warm.fit_config(config.fit)
@@ -95,9 +96,9 @@ def train(
     result = fit(network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state)
     bundle = Bundle(
         version=new_version(),
-        network=network.cpu().requires_grad_(False).eval(),
-        items=list(index.ids),
-        support=index.support,
+        model=network.cpu().requires_grad_(False).eval(),
+        items=index,
+        family=DEFAULT_FAMILY if warm is None else warm.parent.family,
         settings=dict(settings or {}),
         trained_on=span,
     )
@@ -119,8 +120,8 @@ def evaluate_bundle(
         SettingsError: the device is not there; it is named as the value of `device_source`.
         TrainingError: there is nothing to judge.
     """
-    sessions = sessions_of(clicks.frame, ItemIndex(bundle.items, bundle.support))
-    return evaluate(bundle.network.to(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
+    sessions = sessions_of(clicks.frame, bundle.items)
+    return evaluate(bundle.ranker(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
 
 
 def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
@@ -135,7 +136,7 @@ def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
 
 
 def _training(
-    network: GRU4Rec, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
+    network: RecurrentNetwork, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
 ) -> dict[str, Any]:
     """What a checkpoint must have been made with."""
     shape = asdict(network.config)
@@ -146,7 +147,7 @@ def _training(
 
 
 def _retraining_of_0_1(
-    network: GRU4Rec, config: FitConfig, sessions: Sessions, warm: WarmStart | None
+    network: RecurrentNetwork, config: FitConfig, sessions: Sessions, warm: WarmStart | None
 ) -> dict[str, Any]:
     """What 0.1.0 wrote in the checkpoint of a retraining, which goes on after an upgrade."""
     return {

@@ -3,16 +3,19 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec
-from trainer.carried_state import ITEM_TABLES, carry_over, rows_before
+from rankers.families import family_of
+from rankers.recurrent import RecurrentNetwork
+from trainer.carried_state import carry_over
 from trainer.config import FitConfig
 
 
@@ -50,37 +53,25 @@ class WarmStart:
         left_out = old.filter(pl.Series(~chosen))
         return clicks.filter(~pl.col("session_id").is_in(left_out.implode()))
 
-    def first_state(self, network: GRU4Rec, index: ItemIndex, config: FitConfig) -> dict[str, Tensor] | None:
+    def first_state(self, network: RecurrentNetwork, index: ItemIndex, config: FitConfig) -> dict[str, Tensor] | None:
         """The optimiser's state to begin with; None to begin with an empty one."""
         if self.memory is None:
             return None
-        before = rows_before(index.ids, self.parent.rows)
+        before = torch.from_numpy(rows_before(self.parent, index))
         return carry_over(network, index.support, config, self.memory, before)
 
 
-def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> GRU4Rec:
-    """A network whose items are those of `index`: rows of known items are the parent's, the layers too.
-
-    New items begin as in a new network of the parent's shape. Items that the index does not have are retired.
+def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> Any:
+    """The parent's model for the items of now; items that the index does not have are retired.
 
     Args:
         parent: any trained bundle.
         index: items of the clicks of now.
-        seed: of the new rows.
+        seed: of what a new item begins with.
     """
-    shape = parent.network.config
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = GRU4Rec(replace(shape, items=len(index)))
-    row = rows_before(index.ids, parent.rows)  # (I,)
-    now = torch.nonzero(row >= 0).flatten()  # (K,) rows of items that both know
-    before = row[now]  # (K,)
-    fresh = network.state_dict()
-    with torch.no_grad():
-        for name, tensor in parent.network.state_dict().items():
-            if name in ITEM_TABLES:
-                fresh[name][now] = tensor[before]
-            else:
-                fresh[name].copy_(tensor)
-    network.load_state_dict(fresh)
-    return network
+    return family_of(parent.family).grown(parent.model, rows_before(parent, index), seed)
+
+
+def rows_before(parent: Bundle, index: ItemIndex) -> NDArray[np.int64]:
+    """Each item's row in the parent, (I,); -1 for a new one."""
+    return np.array([parent.items.row_of.get(item, -1) for item in index.ids], dtype=np.int64)

@@ -95,7 +95,7 @@ class ModelFollower:
             if self._shadowing == self._serving:  # what was scored beside it serves now
                 self._shadowing = None
                 self._shadow(None)
-            log.info("model %s is ready: %d items", model.version, model.items)
+            log.info("model %s is ready: %d items", model.version, len(model.ranker.items))
             self._drop_others()
 
     async def _take_up_shadow(self, message: bytes | None) -> None:
@@ -110,7 +110,7 @@ class ModelFollower:
             if model is not None:
                 self._shadowing = announcement.sha256
                 self._shadow(model)
-                log.info("shadow model %s is ready: %d items", model.version, model.items)
+                log.info("shadow model %s is ready: %d items", model.version, len(model.ranker.items))
                 self._drop_others()
 
     def _read(self, message: bytes) -> ModelAnnouncement | None:
@@ -165,7 +165,7 @@ class ModelFollower:
                 f"{bundle.needs.history} or more"
             )
         model = ServingModel(bundle, self._device, self._settings.scoring)
-        model.warm_up(self._settings.max_batch)
+        model.ranker.warm_up(self._settings.max_batch)
         return model
 
     def _serving_name(self) -> str:

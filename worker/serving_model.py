@@ -5,7 +5,6 @@ import torch
 
 from rankers.bundle import Bundle
 from rankers.contract import Queries
-from rankers.families import family_of
 from schemas.click import ItemId
 from schemas.recommendation import TOP
 
@@ -24,7 +23,7 @@ class ServingModel:
     def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact") -> None:
         self.version = bundle.version
         self.network = bundle.digest
-        self.ranker = family_of(bundle.family).ranker(bundle.model, bundle.items, device, scoring)
+        self.ranker = bundle.ranker(device, scoring)
         self.row_of = bundle.items.row_of
         self.top = min(TOP, len(bundle.items))
         self._ids = np.array(bundle.items.ids, dtype=object)  # (I,)

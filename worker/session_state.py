@@ -118,7 +118,7 @@ def pack(state: SessionState, state_format: int = FORMATS[0]) -> bytes:
     """The packed form, in one of FORMATS."""
     if state_format == 3:
         return b"\3" + _encode(state)
-    shadow = state.shadow and _model_2(state.shadow)
+    shadow = None if state.shadow is None else _model_2(state.shadow)
     return b"\2" + _encode(
         _Format2(
             state.partition,

@@ -43,14 +43,13 @@ def breakdown(
     from rich.progress import Progress
 
     from clicklog.click_files import read_click_file
-    from clicklog.items import ItemIndex
     from clicklog.sessions import sessions_of
     from rankers.bundle import read_bundle
     from rankers.device import choose_device
     from schemas.settings import load_settings
     from trainer.evaluation.breakdown import by_popularity, by_position, session_bootstrap
     from trainer.evaluation.full_ranking import evaluation_of
-    from trainer.evaluation.ranks import rank_network_events
+    from trainer.evaluation.ranks import rank_streamed
 
     chosen = read_cutoffs(cutoffs)
     settings = load_settings()
@@ -58,12 +57,12 @@ def breakdown(
     torch.set_num_threads(settings.torch_threads)
     bundle = read_bundle(model)
     table = read_click_file(clicks, [name.strip() for name in split.split(",")] if split else [])
-    sessions = sessions_of(table.frame, ItemIndex(bundle.items, bundle.support))
+    sessions = sessions_of(table.frame, bundle.items)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating")
-        ranks = rank_network_events(
-            bundle.network.to(chosen_device),
+        ranks = rank_streamed(
+            bundle.ranker(chosen_device),
             sessions,
             ties,
             lambda done, total: bar.update(task, completed=done, total=total),
@@ -71,7 +70,7 @@ def breakdown(
     groups = {
         "in all": {"all events": evaluation_of(ranks.rank, chosen)},
         "by clicks of the session so far": by_position(ranks, chosen),
-        "by training clicks of the next item": by_popularity(ranks, bundle.support, chosen, popularity_groups),
+        "by training clicks of the next item": by_popularity(ranks, bundle.items.support, chosen, popularity_groups),
     }
     intervals = session_bootstrap(ranks, chosen, draws, level, seed) if draws else None
     typer.echo(f"{bundle.version} on {table.source}{f' ({split})' if split else ''}: {len(ranks):,} events")

@@ -12,14 +12,12 @@ from torch import Tensor
 
 from clicklog.items import ItemIndex
 from rankers.contract import Needs
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
 from rankers.gru4rec.ranker import GRU4RecRanker, needs_of
+from rankers.recurrent import ITEM_TABLES, NetworkConfig
 from schemas.errors import BundleError
 
 WEIGHTS = "weights.safetensors"
-
-ITEM_TABLES = ("output_weight", "output_bias", "embedding")
-"""Tensors of one row per item."""
 
 
 class GRU4RecFamily:
@@ -34,6 +32,10 @@ class GRU4RecFamily:
     def config(self, model: GRU4Rec) -> dict[str, Any]:
         """The network's shape."""
         return asdict(model.config)
+
+    def untrained(self, config: Mapping[str, Any]) -> GRU4Rec:
+        """A network of that shape."""
+        return GRU4Rec(NetworkConfig(**config))
 
     def save(self, model: GRU4Rec) -> dict[str, bytes]:
         """The network's tensors, one file."""

@@ -4,6 +4,7 @@ The memory of a session is its hidden state (L, h), laid flat. Sizes: B sessions
 """
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Top
 from rankers.graphs import CudaGraphs
 from rankers.gru4rec.network import GRU4Rec
 from rankers.scoring.masked import best_allowed
-from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, exact_scorer
+from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, Scorer, exact_scorer
 from schemas.recommendation import TOP
 
 TABLE_BYTES = 256 << 20
@@ -47,16 +48,19 @@ class GRU4RecRanker:
         self._network = with_input_products(network).to(device)
         self._weight = network.output_weight.detach().to(device)  # (I, h)
         self._bias = network.output_bias.detach().to(device)  # (I,)
-        nearly = scoring == "int8" and device.type == "cpu"
-        self._scorer = (
-            QuantisedScorer(self._weight, self._bias, exact=False) if nearly else exact_scorer(self._weight, self._bias)
-        )
+        self._scoring = scoring
         self._steps: CudaGraphs | None = None
         self._searches: CudaGraphs | None = None
 
+    @cached_property
+    def _scorer(self) -> Scorer:
+        if self._scoring == "int8" and self._device.type == "cpu":
+            return QuantisedScorer(self._weight, self._bias, exact=False)
+        return exact_scorer(self._weight, self._bias)
+
     def rebuild(self, histories: Prefixes) -> Memory:
         """The k-th items of all sessions in one step, those of the longest sessions last."""
-        hidden = self._to_device(np.zeros((len(histories), self._layers, self._hidden), dtype=np.float32))
+        hidden = self._hidden_states(Memory.empty(len(histories), self.needs))  # (S, L, h)
         lengths = np.diff(histories.offsets)  # (S,)
         for place in range(int(lengths.max(initial=0))):
             going_on = np.flatnonzero(lengths > place)
@@ -67,7 +71,7 @@ class GRU4RecRanker:
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """One forward step per round, for all its sessions."""
-        hidden = self._to_device(memory.values.reshape(-1, self._layers, self._hidden))  # (S, L, h)
+        hidden = self._hidden_states(memory)  # (S, L, h)
         ranked = clicks.follow_seen(memory.seen)
         outputs = hidden.new_empty(len(clicks), self._hidden)  # (N, h)
         for places in clicks.rounds():
@@ -137,13 +141,17 @@ class GRU4RecRanker:
         self._steps = CudaGraphs(lambda clicked, before: (network.step(clicked, before),), [items, state], sizes)
         self._searches = CudaGraphs(lambda output: scorer.search(output, top), [state[:, -1]], sizes)
 
+    def _hidden_states(self, memory: Memory) -> Tensor:
+        values = memory.values.reshape(-1, self._layers, self._hidden)
+        return self._to_device(values).to(self._weight.dtype)  # another one than float32 in tests alone
+
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         """An array as a tensor on the device; to a GPU by pinned memory, so that nothing waits for the copy."""
         tensor = torch.from_numpy(array)
         return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _to_host(self, hidden: Tensor) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = hidden.cpu().numpy().reshape(len(hidden), -1)
+        values: NDArray[np.float32] = hidden.cpu().numpy().astype(np.float32, copy=False).reshape(len(hidden), -1)
         return values
 
 

@@ -43,6 +43,9 @@ class RecentItemsFamily:
     def config(self, model: RecentItems) -> dict[str, Any]:
         return {"history": model.history}
 
+    def untrained(self, config: Mapping[str, Any]) -> RecentItems:
+        raise NotImplementedError("counted, not trained")
+
     def save(self, model: RecentItems) -> dict[str, bytes]:
         return {"likeness.json": json.dumps(model.likeness.tolist()).encode()}
 

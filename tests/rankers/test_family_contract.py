@@ -14,7 +14,8 @@ from clicklog.prefixes import Prefixes
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.contract import Clicks, Memory, Ranker
 from rankers.families import FAMILIES, family_of
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 

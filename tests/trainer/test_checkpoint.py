@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from clicklog.clicks import Clicks
 from clicklog.sessions import Sessions
 from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
 from trainer.checkpoint import FILE, Checkpoint
 from trainer.config import FitConfig, TrainConfig
@@ -72,8 +73,8 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
     assert [now.epoch for now in seen if now.epoch_done] == [3, 4]
     assert rest.losses == result.losses
     assert rest.events == result.events / 2
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
 def test_a_killed_training_goes_on(tmp_path: Path) -> None:
@@ -98,15 +99,15 @@ train(clicks(), CONFIG, progress=progress, checkpoint=Path({str(tmp_path)!r}))
     whole, result = trained(CONFIG)
     assert rest.losses == result.losses
     assert rest.events < result.events
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
 def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
     whole, _ = trained(CONFIG, checkpoint=tmp_path)
     again, result = trained(CONFIG, checkpoint=tmp_path)
     assert result.events == 0
-    assert torch.equal(whole.network.output_weight, again.network.output_weight)
+    assert torch.equal(whole.model.output_weight, again.model.output_weight)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_an_unattended_training_replaces_the_checkpoint_of_another(tmp_path: Pat
         train(clicks(), other, checkpoint=tmp_path)
         instead, own = trained(CONFIG, checkpoint=tmp_path, unattended=True)
         assert own.events == result.events, "it began anew"
-        assert torch.equal(instead.network.output_weight, whole.network.output_weight)
+        assert torch.equal(instead.model.output_weight, whole.model.output_weight)
     (tmp_path / FILE).write_bytes(b"\x00" * 100)
     assert trained(CONFIG, checkpoint=tmp_path, unattended=True)[1].losses == result.losses
     assert trained(CONFIG, checkpoint=tmp_path)[1].events == 0, "a checkpoint of its own is there now"
@@ -168,14 +169,15 @@ def test_a_retraining_goes_on_from_a_checkpoint_of_0_1_0(tmp_path: Path, is_warm
     training = {
         "clicks": clicks_digest,
         "parent": parent.bundle.version if is_warm else None,
-        "settings": f"(FitConfig({options}), NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after'))",
+        "settings": f"(FitConfig({options}), "
+        "NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after'))",
     }
     save_file(state, tmp_path / FILE, {"training": json.dumps(training), "losses": losses})
     with pytest.raises(TrainingError, match="is of another training"):
         train(clicks(), CONFIG, checkpoint=tmp_path, warm=warm)
     resumed, rest = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)
     assert rest.events == result.events / 2
-    assert torch.equal(resumed.network.output_weight, whole.network.output_weight)
+    assert torch.equal(resumed.model.output_weight, whole.model.output_weight)
 
 
 def test_a_checkpoint_goes_before_the_state_of_a_warm_start(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_a_checkpoint_goes_before_the_state_of_a_warm_start(tmp_path: Path) -> N
         trained(CONFIG, progress=interrupt_in(3), checkpoint=tmp_path, warm=warm, unattended=True)
     resumed, rest = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)
     assert rest.events == result.events / 2
-    assert torch.equal(resumed.network.output_weight, whole.network.output_weight)
+    assert torch.equal(resumed.model.output_weight, whole.model.output_weight)
     for name, tensor in result.state.items():
         assert torch.equal(tensor, rest.state[name]), name
     again = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)[1]

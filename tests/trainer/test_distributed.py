@@ -102,9 +102,9 @@ def test_two_processes_train_what_one_does(
     one, result = alone.bundle, alone.fit
     assert float(loss) == pytest.approx(result.losses[-1], abs=1e-4)
     bundle = read_bundle(tmp_path / "bundle")
-    assert bundle.items == one.items
-    trained = bundle.network.state_dict()
-    for name, tensor in one.network.state_dict().items():
+    assert bundle.items.ids == one.items.ids
+    trained = bundle.model.state_dict()
+    for name, tensor in one.model.state_dict().items():
         torch.testing.assert_close(trained[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text)
 
 

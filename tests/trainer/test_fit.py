@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
 from trainer.batches.session_parallel import session_parallel
 from trainer.config import FitConfig

@@ -37,10 +37,10 @@ def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Pa
     assert bundle.version in trained.stdout
     assert "epoch 4" in trained.stderr
     assert "epoch 5" not in trained.stderr, "the command line wins over the file"
-    assert bundle.network.config.hidden == 16
+    assert bundle.model.config.hidden == 16
     assert bundle.settings["batch_size"] == 16
     assert bundle.settings["epochs"] == 4
-    assert set(bundle.items) == {f"item-{number}" for number in range(40)}
+    assert set(bundle.items.ids) == {f"item-{number}" for number in range(40)}
     assert bundle.trained_on is not None
     assert (bundle.trained_on.clicks, bundle.trained_on.sessions) == (1200, 240)
     assert (bundle.trained_on.first, bundle.trained_on.last) == (0, 239_004)
@@ -75,7 +75,7 @@ def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_pat
         "train", "--clicks", clicks_file, *paper, "--epochs", 1, "--hidden", 4, "--batch-size", 8, "--out", "bundle"
     )
     assert trained.code == 0, trained.stderr
-    config = read_bundle(tmp_path / "bundle").network.config
+    config = read_bundle(tmp_path / "bundle").model.config
     assert (config.input, config.reset, config.layers) == ("one-hot", "before", 2)
 
 
@@ -164,8 +164,8 @@ def test_a_misspelt_option_in_the_config_file_is_named(nextclick: Command, tmp_p
 def test_the_seed_decides_the_bundle(clicks_file: Path) -> None:
     clicks = read_click_file(clicks_file, ["train"])
     first, second = (train(clicks, QUICK).bundle for _ in range(2))
-    for name, tensor in first.network.state_dict().items():
-        assert tensor.equal(second.network.state_dict()[name]), name
+    for name, tensor in first.model.state_dict().items():
+        assert tensor.equal(second.model.state_dict()[name]), name
     assert first.version != second.version
 
 

@@ -8,7 +8,8 @@ import torch
 from clicklog.clicks import Clicks
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from trainer.carried_state import ACCUMULATOR
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import Trained, train
@@ -23,7 +24,7 @@ BACKENDS = pytest.mark.parametrize("change", [{}, {"layers": 2}, {"input": "one-
 def bundle(items: list[int], seed: int = 0) -> Bundle:
     torch.manual_seed(seed)
     network = GRU4Rec(NetworkConfig(len(items), hidden=8)).eval().requires_grad_(False)
-    return Bundle("v", network, list(items), np.arange(len(items), 0, -1))
+    return Bundle("v", network, ItemIndex(list(items), np.arange(len(items), 0, -1)))
 
 
 def clicks(sessions: range, items: int) -> Clicks:
@@ -45,11 +46,11 @@ def test_a_warm_network_keeps_what_it_knows_and_retires_what_is_gone() -> None:
     parent = bundle([1, 2, 3, 4])
     index = ItemIndex([4, 9, 2], np.array([5, 4, 3]))
     network = warm_network(parent, index)
-    assert torch.equal(network.output_weight[0], parent.network.output_weight[3])
-    assert torch.equal(network.output_weight[2], parent.network.output_weight[1])
+    assert torch.equal(network.output_weight[0], parent.model.output_weight[3])
+    assert torch.equal(network.output_weight[2], parent.model.output_weight[1])
     state = torch.zeros(1, 1, 8)
     assert torch.equal(
-        network.step(torch.tensor([2]), state), parent.network.step(torch.tensor([parent.rows[2]]), state)
+        network.step(torch.tensor([2]), state), parent.model.step(torch.tensor([parent.items.row_of[2]]), state)
     )
     assert network.output_weight[1].abs().sum() > 0
 
@@ -58,7 +59,7 @@ def test_a_warm_network_keeps_what_it_knows_and_retires_what_is_gone() -> None:
 def test_warm_networks_of_every_input(kind: str) -> None:
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(3, hidden=3, input=kind))  # type: ignore[arg-type]  # as many items as units
-    parent = Bundle("v", network, [1, 2, 3], np.array([3, 2, 1]))
+    parent = Bundle("v", network, ItemIndex([1, 2, 3], np.array([3, 2, 1])))
     warm = warm_network(parent, ItemIndex([3, 1, 2], np.array([1, 1, 1])))
     assert torch.equal(warm.output_weight, network.output_weight[[2, 0, 1]])
     assert torch.equal(warm.input_table, network.input_table[[2, 0, 1]])
@@ -69,7 +70,7 @@ def test_warm_networks_of_every_input(kind: str) -> None:
 def test_accumulators_follow_their_items_and_new_items_begin_at_zero(change: dict[str, object]) -> None:
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     parent = train(clicks(range(200), 30), config)
-    index = ItemIndex([*parent.bundle.items[5:], 99], np.ones(len(parent.bundle.items) - 4, dtype=np.int64))
+    index = ItemIndex([*parent.bundle.items.ids[5:], 99], np.ones(len(parent.bundle.items) - 4, dtype=np.int64))
     network = warm_network(parent.bundle, index)
     state = warm_start(parent).first_state(network, index, config.fit)
     assert state is not None
@@ -94,7 +95,7 @@ def test_accumulators_follow_their_items_and_new_items_begin_at_zero(change: dic
 @pytest.mark.parametrize(("before", "now"), [({}, {"layers": 2}), ({"layers": 2}, {}), ({}, {"hidden": 20})])
 def test_a_state_of_another_kind_of_training_is_left_behind(before: dict[str, int], now: dict[str, int]) -> None:
     parent = train(clicks(range(100), 30), replace(CONFIG, **before))  # type: ignore[arg-type]
-    index = ItemIndex(parent.bundle.items, parent.bundle.support)
+    index = parent.bundle.items
     network = GRU4Rec(replace(CONFIG, **now).shape(len(index)))  # type: ignore[arg-type]
     assert warm_start(parent).first_state(network, index, CONFIG.fit) is None
     assert warm_start(parent, memory=None).first_state(network, index, CONFIG.fit) is None
@@ -108,8 +109,8 @@ def test_with_the_optimiser_state_a_warm_start_moves_the_weights_less(change: di
     moved = []
     for memory in (parent.fit.state, None):
         warm = train(log, config, warm=warm_start(parent, memory=memory)).bundle
-        rows = [warm.rows[item] for item in parent.bundle.items]
-        moved.append((warm.network.output_weight[rows] - parent.bundle.network.output_weight).norm())
+        rows = [warm.items.row_of[item] for item in parent.bundle.items.ids]
+        moved.append((warm.model.output_weight[rows] - parent.bundle.model.output_weight).norm())
     assert 0 < moved[0] < 0.7 * moved[1]
 
 

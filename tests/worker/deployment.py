@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits
 from clicklog.items import ItemIndex
 from modelregistry.publishing import publish_bundle
 from rankers.bundle import Bundle, read_bundle, write_bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from schemas.click import InvalidClickError, decode_click
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings

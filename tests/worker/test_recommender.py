@@ -12,7 +12,8 @@ import torch
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle, read_bundle
 from rankers.families import FAMILIES
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 from tests.worker.deployment import ITEMS, bundle
 from worker.recommender import Answer, Outcome, PendingClick, Recommender

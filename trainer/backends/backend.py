@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, float32
 
-from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import RecurrentNetwork
 from trainer.backends.cuda_graphs.backend import CudaGraphsBackend
 from trainer.backends.reference import ReferenceBackend
 from trainer.batches.session_parallel import Schedule
@@ -46,7 +46,7 @@ class TrainingBackend(Protocol):
     def state(self, state: dict[str, Tensor]) -> None: ...
 
 
-def compiled_cpu_supports(network: GRU4Rec, config: FitConfig, process: Process) -> bool:
+def compiled_cpu_supports(network: RecurrentNetwork, config: FitConfig, process: Process) -> bool:
     """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU, by one process."""
     shape = network.config
     return (
@@ -59,7 +59,7 @@ def compiled_cpu_supports(network: GRU4Rec, config: FitConfig, process: Process)
 
 
 def choose_backend(
-    network: GRU4Rec,
+    network: RecurrentNetwork,
     support: NDArray[np.int64],
     config: FitConfig,
     plain: bool = False,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import RecurrentNetwork
 from trainer.batches.session_parallel import Schedule
 from trainer.config import FitConfig
 from trainer.distributed import Process
@@ -28,7 +28,9 @@ class ReferenceBackend:
     Of several processes each scores the rows of its own lanes, against the targets of all.
     """
 
-    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig, process: Process) -> None:
+    def __init__(
+        self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig, process: Process
+    ) -> None:
         self.network = network
         self.config = config
         self.process = process

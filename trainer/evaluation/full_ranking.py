@@ -1,6 +1,6 @@
 """Full-ranking evaluation: after every click but a session's last, where does the next item rank among all items?
 
-`trainer.evaluation.ranks.rank_network_events` has the rank of every single event.
+`trainer.evaluation.ranks.rank_streamed` has the rank of every single event.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec
+from rankers.contract import Ranker
 from rankers.metrics import MeanReciprocalRank, RankingMetric, Recall, Ties
 from schemas.recommendation import TOP
-from trainer.evaluation.ranks import rank_network_events
+from trainer.evaluation.ranks import rank_streamed
 
 CUTOFFS = (1, 5, 10, TOP)
 
@@ -34,28 +34,28 @@ class Evaluation:
 
 
 def evaluate(
-    network: GRU4Rec,
+    ranker: Ranker,
     sessions: Sessions,
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> Evaluation:
-    """Rank the next item of every click among all items of the network; nothing is filtered or sampled.
+    """Rank the next item of every click among all items of the ranker; nothing is filtered or sampled.
 
-    Clicks on items that the network does not know are left out of `sessions` (see `sessions_of`); the session goes
-    on. Hidden states start at zero with each session.
+    Clicks on items that the ranker does not know are left out of `sessions` (see `sessions_of`); the session goes
+    on.
 
     Args:
-        network: on any device; nothing is dropped out.
+        ranker: on any device.
         sessions: what to judge on.
         ties: how items that score the same as the target count.
         progress: called with the events judged so far and in all.
         cutoffs: the k of Recall@k and MRR@k.
 
     Raises:
-        TrainingError: there is no event to judge, or the network's scores are not numbers.
+        TrainingError: there is no event to judge, or the scores are not numbers.
     """
-    return evaluation_of(rank_network_events(network, sessions, ties, progress).rank, cutoffs)
+    return evaluation_of(rank_streamed(ranker, sessions, ties, progress).rank, cutoffs)
 
 
 def evaluation_of(rank: NDArray[np.float64], cutoffs: Sequence[int] = CUTOFFS) -> Evaluation:

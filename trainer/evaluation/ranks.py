@@ -9,17 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec
+from rankers.contract import Clicks, Memory, Ranker
 from rankers.metrics import Ties, target_ranks
 from schemas.errors import TrainingError
 
 SCORES_AT_ONCE = 4_000_000  # scores of a block: as `trainer.evaluation.full_ranking`, 16 MB in float32
-SESSIONS_AT_ONCE = 2048  # hidden states that advance together
+SESSIONS_AT_ONCE = 2048  # that advance together
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,17 @@ def rank_events(
     return Ranks(rank, session, position, target)
 
 
-def rank_network_events(
-    network: GRU4Rec,
+def rank_streamed(
+    ranker: Ranker,
     sessions: Sessions,
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranks:
-    """Rank every event of the sessions by a network: one step per click, hidden states zero at a session's start.
+    """Rank every event of the sessions as serving would: each click advances what the ranker remembers of its session.
 
     Args:
-        network: on any device; nothing is dropped out.
-        sessions: rows of the network's items.
+        ranker: on any device.
+        sessions: rows of the ranker's items.
         ties: how items that score the same as the target count.
         progress: called with the events ranked so far and in all.
 
@@ -98,21 +97,26 @@ def rank_network_events(
         TrainingError: as `rank_events`.
     """
     session, position = _events(sessions)  # (E,) each
-    start = sessions.offsets[session]
-    target = sessions.items[start + position]
+    event = sessions.offsets[session] + position  # (E,) the click that each event's target is
+    target = sessions.items[event]
     rank = np.empty(len(session))
     first_event = sessions.offsets - np.arange(len(sessions) + 1)  # (S+1,): one click of each session is no event
-    block = max(1, SCORES_AT_ONCE // network.config.items)
-    with torch.inference_mode():
-        for begin in range(0, len(sessions), SESSIONS_AT_ONCE):
-            end = min(begin + SESSIONS_AT_ONCE, len(sessions))
-            low, high = int(first_event[begin]), int(first_event[end])
-            outputs = _outputs(network, sessions, begin, end)  # (events, h)
-            for now in range(low, high, block):
-                scores = network.scores(outputs[now - low : now - low + block]).cpu().numpy()  # (n, I)
-                rank[now : min(now + block, high)] = _target_ranks(scores, target[now : min(now + block, high)], ties)
-                if progress is not None:
-                    progress(min(now + block, high), len(session))
+    block = max(1, SCORES_AT_ONCE // len(ranker.items))
+    for begin in range(0, len(sessions), SESSIONS_AT_ONCE):
+        end = min(begin + SESSIONS_AT_ONCE, len(sessions))
+        low, high = int(first_event[begin]), int(first_event[end])
+        clicks = Clicks(
+            sessions.items[event[low:high] - 1],
+            session[low:high] - begin,
+            position[low:high] - 1,
+            np.zeros(high - low, dtype=bool),
+        )
+        queries = ranker.advance(clicks, Memory.empty(end - begin, ranker.needs)).queries
+        for now in range(low, high, block):
+            scores = ranker.scores(queries[now - low : now - low + block])  # (n, I)
+            rank[now : min(now + block, high)] = _target_ranks(scores, target[now : min(now + block, high)], ties)
+            if progress is not None:
+                progress(min(now + block, high), len(session))
     return Ranks(rank, session, position, target)
 
 
@@ -134,19 +138,3 @@ def _target_ranks(scores: NDArray[np.floating], targets: NDArray[np.int64], ties
         return target_ranks(scores, targets, ties)
     except ValueError as error:
         raise TrainingError(f"the model cannot be evaluated: {error}; train it again") from error
-
-
-def _outputs(network: GRU4Rec, sessions: Sessions, begin: int, end: int) -> torch.Tensor:
-    """The network's output after every click but the last of sessions begin to end, session by session (events, h)."""
-    offsets = sessions.offsets[begin : end + 1]
-    pairs = np.diff(offsets) - 1  # (s,)
-    first = np.cumsum(pairs) - pairs  # (s,) number of each session's first event
-    longest_first = np.argsort(-pairs, kind="stable")  # those that still go on are a head of this
-    state = network.initial_state(end - begin)  # (s, L, h)
-    outputs = state.new_empty(int(pairs.sum()), state.shape[-1])  # (events, h)
-    for position in range(int(pairs.max())):
-        live = longest_first[: np.count_nonzero(pairs > position)]  # (b,)
-        clicked = torch.from_numpy(sessions.items[offsets[live] + position]).to(state.device)
-        state = network.step(clicked, state[: len(live)])  # (b, L, h)
-        outputs[torch.from_numpy(first[live] + position).to(state.device)] = state[:, -1]
-    return outputs

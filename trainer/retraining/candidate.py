@@ -70,4 +70,4 @@ def train_candidate(
     )
     bundle = trained.bundle
     kind: Literal["warm", "full"] = "full" if warm is None else "warm"
-    return Candidate(bundle, trained.fit.state, kind, ItemIndex(bundle.items, bundle.support), trained.sessions)
+    return Candidate(bundle, trained.fit.state, kind, bundle.items, trained.sessions)

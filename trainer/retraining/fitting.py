@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from clicklog.clicks import Clicks
 from modelregistry.store import BundleStore
+from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.settings import Settings
 from trainer.fit import Progress
 from trainer.retraining.candidate import Candidate, train_candidate
@@ -66,8 +67,10 @@ def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]
     parent = reading.parent
     if parent is None or settings.retrain_mode != "warm":
         return None
-    shape = parent.network.config
-    if shape != reading.config.shape(shape.items):
+    family = family_of(parent.family)
+    if parent.family != DEFAULT_FAMILY or family.config(parent.model) != asdict(
+        reading.config.shape(len(parent.items))
+    ):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = BundleStore(settings.models_uri).get_optimiser_state(parent.version)

@@ -10,23 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.baselines import Baseline, make_baseline
 from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec
 from schemas.decision import Difference, Figures, Judgement
 from schemas.recommendation import TOP
 from schemas.settings import Settings
 from trainer.evaluation.bootstrap import DRAWS, resampled_ratios
-from trainer.evaluation.ranks import rank_events, rank_network_events
+from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
 from trainer.retraining.candidate import Candidate
 from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
 from trainer.retraining.reading import Reading
-
 
 
 @dataclass(frozen=True)
@@ -160,13 +159,14 @@ def _refusal(judgement: Judgement, serving: str | None) -> Refused | None:
 
 
 def rank_by_bundle(bundle: Bundle, events: Events) -> Ranked:
-    """Rank the events by a bundle's network."""
-    return _rank(ItemIndex(bundle.items, bundle.support), events, bundle.network)
+    """Rank the events by a bundle's model."""
+    ranker = bundle.ranker(torch.device("cpu"))
+    return _rank(bundle.items, events, lambda sessions: rank_streamed(ranker, sessions))
 
 
 def rank_by_baseline(baseline: Baseline, index: ItemIndex, events: Events) -> Ranked:
     """Rank the events by a baseline that was fitted to sessions of the index."""
-    return _rank(index, events, baseline)
+    return _rank(index, events, lambda sessions: rank_events(baseline.scores, sessions, len(index)))
 
 
 def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int = 0) -> Difference:
@@ -183,7 +183,7 @@ def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int =
     return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))
 
 
-def _rank(index: ItemIndex, events: Events, method: GRU4Rec | Baseline) -> Ranked:
+def _rank(index: ItemIndex, events: Events, rank_sessions: Callable[[Sessions], Ranks]) -> Ranked:
     row = index.rows(events.items)  # (N,)
     session = events.session
     is_event = np.zeros(len(row), dtype=bool)
@@ -193,7 +193,7 @@ def _rank(index: ItemIndex, events: Events, method: GRU4Rec | Baseline) -> Ranke
     rank = np.full(len(row), np.inf)
     by_popularity = is_event & known & (so_far == 0)
     place = np.empty(len(index))
-    place[np.argsort(-index.support, kind="stable")] = np.arange(1, len(index) + 1)
+    place[index.popular] = np.arange(1, len(index) + 1)
     rank[by_popularity] = place[row[by_popularity]]
     # What is left are the next clicks of the sessions' known clicks, in the same order.
     by_method = is_event & known & (so_far > 0)
@@ -203,12 +203,7 @@ def _rank(index: ItemIndex, events: Events, method: GRU4Rec | Baseline) -> Ranke
         inside = known & long[session]
         offsets = np.concatenate([[0], np.cumsum(length[long])]).astype(np.int64)
         sessions = Sessions(row[inside], offsets)
-        ranks = (
-            rank_network_events(method, sessions)
-            if isinstance(method, GRU4Rec)
-            else rank_events(method.scores, sessions, len(index))
-        )
-        rank[by_method] = ranks.rank
+        rank[by_method] = rank_sessions(sessions).rank
     return Ranked(rank[is_event], session[is_event])
 
 

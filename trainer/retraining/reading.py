@@ -14,19 +14,17 @@ from clicklog.log import ClickLog, open_log
 from modelregistry.leased_topic import LeasedTopic
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle
+from rankers.device import choose_device
 from schemas.announcement import ModelAnnouncement
 from schemas.durations import milliseconds
 from schemas.errors import BundleError
 from schemas.settings import Settings
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import TrainConfig
+from trainer.presets import RETRAINING
 from trainer.retraining.outcome import DecisionDraft, Refused
 from trainer.retraining.resume_point import ResumePoint, load_resume_point, resume_directory
 from trainer.retraining.window import usable_clicks
 from trainer.settings_file import read_train_config
-from trainer.train import choose_device
-
-DEFAULT = TrainConfig(FitConfig(batch_size=128, samples=512, learning_rate=0.05))
-"""As good as the published settings on a few million clicks, or better, and several times as fast."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class Reading:
 
     Attributes:
         config: of the training.
-        device: to train on.
         serving: the announcement of the model that serves; None where none does.
         parent: its bundle.
         clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks lie together.
@@ -45,7 +42,6 @@ class Reading:
     """
 
     config: TrainConfig
-    device: torch.device
     serving: ModelAnnouncement | None
     parent: Bundle | None
     clicks: pl.DataFrame
@@ -76,9 +72,9 @@ def read(
     """
     store = BundleStore(settings.models_uri)
     store.check_writable()
-    config = read_train_config(settings.retrain_config, DEFAULT) if settings.retrain_config else DEFAULT
+    config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
     config = replace(config, device=settings.device)
-    device = choose_device(config.device)
+    choose_device(config.device)  # now, and not after the log was read
     torch.set_num_threads(settings.torch_threads)
     state = connection.run(connection.topic.read())
     serving, shadow = state.serving, state.shadow
@@ -101,7 +97,7 @@ def read(
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     point = ResumePoint(since, now, {number: end for number, (_, end) in offsets.items()}, draft.serving, deciding)
-    return Reading(config, device, serving, parent, clicks, log.source, offsets, point)
+    return Reading(config, serving, parent, clicks, log.source, offsets, point)
 
 
 def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:

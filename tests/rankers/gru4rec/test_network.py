@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 
 
 def network(seed: int = 0, **shape: object) -> GRU4Rec:

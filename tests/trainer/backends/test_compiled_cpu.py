@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from clicklog.sessions import Sessions
 from rankers.compiled import compiled
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from trainer.backends.backend import choose_backend
 from trainer.backends.compiled_cpu import arithmetic
 from trainer.backends.compiled_cpu.backend import CompiledCpuBackend

@@ -10,7 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from trainer.backends.backend import choose_backend
 from trainer.backends.cuda_graphs.backend import STEPS, CudaGraphsBackend
 from trainer.backends.reference import ReferenceBackend

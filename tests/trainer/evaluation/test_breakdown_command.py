@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 import torch
 
+from clicklog.items import ItemIndex
 from rankers.bundle import Bundle, new_version, write_bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from tests.command_line import Command
 
 
@@ -17,7 +19,7 @@ def bundle_and_clicks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     support = np.arange(60, 0, -2)
     network = GRU4Rec(NetworkConfig(items=30, hidden=4)).requires_grad_(False).eval()
-    write_bundle(Bundle(new_version(), network, list(range(30)), support, {}, None), tmp_path / "bundle")
+    write_bundle(Bundle(new_version(), network, ItemIndex(list(range(30)), support)), tmp_path / "bundle")
     random = np.random.default_rng(0)
     rows = [(session, int(random.integers(31)), click) for session in range(40) for click in range(1 + session % 9)]
     pl.DataFrame(rows, schema=["session_id", "item_id", "timestamp"], orient="row").write_parquet(

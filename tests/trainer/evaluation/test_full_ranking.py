@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
 from trainer.evaluation import ranks
 from trainer.evaluation.full_ranking import CUTOFFS, evaluate
@@ -13,6 +16,11 @@ def random_sessions(count: int, items: int) -> Sessions:
     random = np.random.default_rng(0)
     lengths = random.integers(2, 9, count)
     return Sessions(random.integers(0, items, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
+    items = network.config.items
+    return GRU4RecRanker(network, ItemIndex(list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 
 
 def naive_ranks(network: GRU4Rec, sessions: Sessions) -> list[int]:
@@ -37,7 +45,7 @@ def test_figures_equal_score_and_sort(monkeypatch: pytest.MonkeyPatch, together:
         network.output_bias.normal_()
     sessions = random_sessions(30, 40)
     places = np.array(naive_ranks(network, sessions))
-    result = evaluate(network, sessions)
+    result = evaluate(ranker_of(network), sessions)
     assert result.events == len(places)
     for cutoff in CUTOFFS:
         hits = places[places <= cutoff]
@@ -48,7 +56,7 @@ def test_figures_equal_score_and_sort(monkeypatch: pytest.MonkeyPatch, together:
 def test_any_cut_offs() -> None:
     network = GRU4Rec(NetworkConfig(items=40, hidden=8))
     sessions = random_sessions(30, 40)
-    result = evaluate(network, sessions, cutoffs=(3, 40))
+    result = evaluate(ranker_of(network), sessions, cutoffs=(3, 40))
     assert list(result.recall) == list(result.mrr) == [3, 40]
     assert 0 < result.recall[3] < result.recall[40] == 1
 
@@ -58,10 +66,10 @@ def test_ties_count_against_the_network_unless_asked_otherwise() -> None:
     with torch.no_grad():
         network.output_weight.zero_()
     sessions = random_sessions(10, 40)
-    assert evaluate(network, sessions).recall[20] == 0
-    assert evaluate(network, sessions, ties="standard").recall[1] == 1
-    assert evaluate(network, sessions, ties="median").recall[20] == 0
-    assert evaluate(network, sessions, ties="median").mrr[20] == 0
+    assert evaluate(ranker_of(network), sessions).recall[20] == 0
+    assert evaluate(ranker_of(network), sessions, ties="standard").recall[1] == 1
+    assert evaluate(ranker_of(network), sessions, ties="median").recall[20] == 0
+    assert evaluate(ranker_of(network), sessions, ties="median").mrr[20] == 0
 
 
 def test_a_broken_network_is_no_perfect_one() -> None:
@@ -69,10 +77,10 @@ def test_a_broken_network_is_no_perfect_one() -> None:
     with torch.no_grad():
         network.output_bias[:] = torch.nan
     with pytest.raises(TrainingError, match=r"cannot be evaluated: the score of target .* is not a number"):
-        evaluate(network, random_sessions(10, 40))
+        evaluate(ranker_of(network), random_sessions(10, 40))
 
 
 def test_nothing_to_evaluate() -> None:
     empty = Sessions(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
     with pytest.raises(TrainingError, match="no session has two clicks on items that the model knows"):
-        evaluate(GRU4Rec(NetworkConfig(items=40)), empty)
+        evaluate(ranker_of(GRU4Rec(NetworkConfig(items=40))), empty)

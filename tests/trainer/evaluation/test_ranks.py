@@ -3,13 +3,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
 from trainer.evaluation import ranks as module
 from trainer.evaluation.full_ranking import evaluate
-from trainer.evaluation.ranks import Ranks, rank_events, rank_network_events
+from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
 
 ITEMS = 40
 
@@ -28,6 +31,11 @@ def network() -> GRU4Rec:
     with torch.no_grad():
         network.output_bias.normal_()
     return network
+
+
+def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
+    items = network.config.items
+    return GRU4RecRanker(network, ItemIndex(list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 
 
 def last_click_scores(prefixes: Prefixes) -> NDArray[np.floating]:
@@ -65,8 +73,8 @@ def test_a_network_ranks_as_its_evaluation_says(
 ) -> None:
     monkeypatch.setattr(module, "SESSIONS_AT_ONCE", at_once)
     monkeypatch.setattr(module, "SCORES_AT_ONCE", scores_at_once)
-    ranks = rank_network_events(network, sessions)
-    expected = evaluate(network, sessions)
+    ranks = rank_streamed(ranker_of(network), sessions)
+    expected = evaluate(ranker_of(network), sessions)
     assert len(ranks) == expected.events
     for cutoff, recall in expected.recall.items():
         hits = ranks.rank[ranks.rank <= cutoff]
@@ -75,7 +83,7 @@ def test_a_network_ranks_as_its_evaluation_says(
 
 
 def test_a_network_ranks_each_event_as_if_it_were_the_only_one(network: GRU4Rec, sessions: Sessions) -> None:
-    ranks = rank_network_events(network, sessions)
+    ranks = rank_streamed(ranker_of(network), sessions)
 
     def by_replay(prefixes: Prefixes) -> NDArray[np.floating]:
         rows = []

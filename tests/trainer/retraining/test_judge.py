@@ -10,32 +10,33 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.baselines import make_baseline
 from rankers.bundle import Bundle
-from rankers.gru4rec.network import GRU4Rec, NetworkConfig
+from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import NetworkConfig
 from trainer.retraining.judge import Events, Ranked, difference, rank_by_baseline, rank_by_bundle
 
 
 def bundle(items: list[int], seed: int = 0) -> Bundle:
     torch.manual_seed(seed)
     network = GRU4Rec(NetworkConfig(len(items), hidden=8)).eval().requires_grad_(False)
-    return Bundle("v", network, list(items), np.arange(len(items), 0, -1))
+    return Bundle("v", network, ItemIndex(list(items), np.arange(len(items), 0, -1)))
 
 
 def ranks_one_by_one(model: Bundle, sessions: list[list[int]]) -> list[float]:
     """As the worker goes: one step per known click, popular items before the first of them."""
     ranks = []
     for session in sessions:
-        state, alive = model.network.initial_state(1), False
+        state, alive = model.model.initial_state(1), False
         for item, following in itertools.pairwise(session):
             if item in model.rows:
-                state, alive = model.network.step(torch.tensor([model.rows[item]]), state), True
+                state, alive = model.model.step(torch.tensor([model.items.row_of[item]]), state), True
             row = model.rows.get(following)
             if row is None:
                 ranks.append(np.inf)
             elif alive:
-                scores = model.network.scores(state[:, -1])[0]
+                scores = model.model.scores(state[:, -1])[0]
                 ranks.append(float((scores >= scores[row]).sum()))
             else:
-                ranks.append(float(np.flatnonzero(model.popular == row)[0] + 1))
+                ranks.append(float(np.flatnonzero(model.items.popular == row)[0] + 1))
     return ranks
 
 

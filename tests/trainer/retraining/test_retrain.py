@@ -57,8 +57,8 @@ def test_a_first_model_a_better_one_and_one_that_is_kept(settings: Settings) -> 
     assert bundle.trained_on is not None
     assert sum(end - begin for begin, end in bundle.trained_on.offsets.values()) == len(frame)
     before = read_bundle(Path(settings.models_uri) / first.candidate)  # type: ignore[operator]
-    assert set(bundle.items) - set(before.items), "items launched on the new day"
-    assert set(before.items) - set(bundle.items) or len(bundle.items) > len(before.items)
+    assert set(bundle.items.ids) - set(before.items.ids), "items launched on the new day"
+    assert set(before.items.ids) - set(bundle.items.ids) or len(bundle.items) > len(before.items)
 
     story = decisions(settings)
     assert [decision.outcome for decision in story] == ["published", "kept", "published"]

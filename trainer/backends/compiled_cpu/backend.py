@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from rankers.gru4rec.network import GRU4Rec, Layer
+from rankers.recurrent import RecurrentNetwork
 from trainer.backends.compiled_cpu.layout import Floats, Items, Model, Options, StepPlan, Team
 from trainer.backends.compiled_cpu.losses import NAMES
 from trainer.backends.compiled_cpu.step import walk
@@ -29,7 +29,7 @@ BLAS = Lock()
 class CompiledCpuBackend:
     """A `TrainingBackend` that trains a network's weights in a layout of its own, until `write`."""
 
-    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> None:
+    def __init__(self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig) -> None:
         self.network = network
         self.config = config
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
@@ -153,7 +153,7 @@ class CompiledCpuBackend:
         self.steps_done = self.events_done = 0
 
 
-def _read(network: GRU4Rec, lanes: int) -> Model:
+def _read(network: RecurrentNetwork, lanes: int) -> Model:
     items, h = network.output_weight.shape
     width = -(-(h + 1) // VECTOR) * VECTOR
     rows = _aligned((items, 3, width))
@@ -165,13 +165,10 @@ def _read(network: GRU4Rec, lanes: int) -> Model:
     return Model(rows, dense, np.zeros((lanes, h), dtype=np.float32))
 
 
-def _parameters(network: GRU4Rec) -> list[Tensor]:
+def _parameters(network: RecurrentNetwork) -> list[Tensor]:
     """The layer's parameters in the order of `Model.dense`."""
-    layer = network.layers[0]
-    assert isinstance(layer, Layer)
-    assert layer.input_weight is not None
-    assert layer.candidate_bias is not None
-    return [layer.input_weight, layer.recurrent_weight, layer.bias, layer.candidate_bias]
+    named = dict(network.layers[0].named_parameters())
+    return [named[name] for name in ("input_weight", "recurrent_weight", "bias", "candidate_bias")]
 
 
 def _aligned(shape: tuple[int, ...]) -> Floats:

@@ -1,4 +1,4 @@
-"""The layer, forward and back, reset after (equations: `rankers.gru4rec.network`); back-propagation ends at `before`.
+"""The layer, forward and back, reset after (the network's module has the equations); back-propagation ends at `before`.
 
 a_r = (W_r x + b_r) + U_r h          r = σ(a_r)         forward
 a_z = (W_z x + b_z) + U_z h          z = σ(a_z)

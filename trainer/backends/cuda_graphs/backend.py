@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankers.gru4rec.network import GRU4Rec
+from rankers.recurrent import RecurrentNetwork
 from trainer.backends.cuda_graphs.replay import Replay
 from trainer.backends.cuda_graphs.sampler import DeviceSampler
 from trainer.backends.reference import part_of, random_state, set_random_state
@@ -35,7 +35,7 @@ class CudaGraphsBackend:
     Sizes in the comments: B lanes, C = B + n_sample columns, M slots for the step's unique items.
     """
 
-    def __init__(self, network: GRU4Rec, support: NDArray[np.int64], config: FitConfig) -> None:
+    def __init__(self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig) -> None:
         self.network = network
         self.config = config
         self.spare = network.config.items

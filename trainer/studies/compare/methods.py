@@ -15,16 +15,17 @@ from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
 from rankers.baselines import BASELINES, make_baseline
 from rankers.device import choose_device
+from rankers.families import DEFAULT_FAMILY
 from rankers.metrics import Ties
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import Evaluation, evaluation_of
-from trainer.evaluation.ranks import Ranks, rank_events, rank_network_events
+from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
 from trainer.presets import DEFAULT
 from trainer.settings_file import read_train_config, train_options
 from trainer.train import train
 
-NETWORK = "gru4rec"
+NETWORK = DEFAULT_FAMILY
 SEEDED = ("bpr-mf", "fpmc")
 """Baselines that draw at random: the others give the same figures with every seed, and are run once."""
 
@@ -92,7 +93,7 @@ class Method(Protocol):
 
 
 def read_methods(specifications: Sequence[str]) -> list[Method]:
-    """Methods by name: baselines, `gru4rec` with the defaults of `train`, `name=path.toml` with the options of a file.
+    """Methods by name: baselines, NETWORK with the defaults of `train`, `name=path.toml` with the options of a file.
 
     Raises:
         SettingsError: a name is unknown or given twice, or a file is refused.
@@ -159,7 +160,7 @@ class BaselineMethod:
 
 
 class NetworkMethod:
-    """A GRU4Rec network; the comparison's filters replace those of its options, so that all judge the same events."""
+    """A network; the comparison's filters replace those of its options, so that all judge the same events."""
 
     seeded = True
 
@@ -185,10 +186,10 @@ class NetworkMethod:
             device_source=comparison.device_source,
         )
         bundle, result = trained.bundle, trained.fit
-        test_sessions = sessions_of(comparison.test.frame, ItemIndex(bundle.items, bundle.support))
+        test_sessions = sessions_of(comparison.test.frame, bundle.items)
         began = time.perf_counter()
-        ranks = rank_network_events(
-            bundle.network.to(choose_device(comparison.device, comparison.device_source)),
+        ranks = rank_streamed(
+            bundle.ranker(choose_device(comparison.device, comparison.device_source)),
             test_sessions,
             comparison.ties,
             lambda done, total: report("ranking", done / total),

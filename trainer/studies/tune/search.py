@@ -8,7 +8,7 @@ file: a search that was stopped goes on, and several processes may search togeth
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from clicklog.splits import newest_share
 from rankers.device import choose_device
-from rankers.gru4rec.network import GRU4Rec
+from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.errors import TrainingError
 from schemas.recommendation import TOP
 from trainer.config import TrainConfig
@@ -149,8 +149,8 @@ class _Task:
             )
         return cls(sessions_of(older, index), valid, index, choose_device(config.device, "--device"), metric)
 
-    def judge(self, network: GRU4Rec) -> float:
-        evaluation = evaluate(network, self.valid)
+    def judge(self, model: Any) -> float:
+        evaluation = evaluate(family_of(DEFAULT_FAMILY).ranker(model, self.index, self.device, "exact"), self.valid)
         return (evaluation.recall if self.metric == "recall" else evaluation.mrr)[TOP]
 
 
@@ -167,7 +167,7 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    network = GRU4Rec(chosen.shape(len(task.index))).to(task.device)
+    network = family_of(DEFAULT_FAMILY).untrained(asdict(chosen.shape(len(task.index)))).to(task.device)
     best = -1.0
 
     def judge(epoch: int) -> None:

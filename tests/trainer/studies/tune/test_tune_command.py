@@ -2,9 +2,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from clicklog.click_files import read_click_file
-from clicklog.items import ItemIndex
 from clicklog.sessions import sessions_of
 from clicklog.splits import newest_share
 from rankers.bundle import read_bundle
@@ -48,7 +48,7 @@ def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_fi
     assert older["session_id"].n_unique() == 216
     best = read_train_config(tmp_path / "best.toml", TrainConfig(FitConfig(seed=0), device="cpu"))
     bundle = train(type(clicks)(older, "older"), best).bundle
-    figures = evaluate(bundle.network, sessions_of(newer, ItemIndex(bundle.items, bundle.support)))
+    figures = evaluate(bundle.ranker(torch.device("cpu")), sessions_of(newer, bundle.items))
     assert f"MRR@20 {figures.mrr[20]:.4f} in trial 0" in output
 
 
