@@ -67,10 +67,8 @@ def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]
     parent = reading.parent
     if parent is None or settings.retrain_mode != "warm":
         return None
-    family = family_of(parent.family)
-    if parent.family != DEFAULT_FAMILY or family.config(parent.model) != asdict(
-        reading.config.shape(len(parent.items))
-    ):
+    config = family_of(parent.family).config(parent.model)
+    if parent.family != DEFAULT_FAMILY or config != asdict(reading.config.shape(len(parent.items))):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = BundleStore(settings.models_uri).get_optimiser_state(parent.version)

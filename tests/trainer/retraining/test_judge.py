@@ -27,9 +27,9 @@ def ranks_one_by_one(model: Bundle, sessions: list[list[int]]) -> list[float]:
     for session in sessions:
         state, alive = model.model.initial_state(1), False
         for item, following in itertools.pairwise(session):
-            if item in model.rows:
+            if item in model.items.row_of:
                 state, alive = model.model.step(torch.tensor([model.items.row_of[item]]), state), True
-            row = model.rows.get(following)
+            row = model.items.row_of.get(following)
             if row is None:
                 ranks.append(np.inf)
             elif alive:
