@@ -109,6 +109,14 @@ async def test_what_belongs_to_an_earlier_generation_is_not_taken(source: Source
     assert await source.took() == [(0, 0, 3)]
 
 
+async def test_what_was_fetched_before_a_rebalance_is_not_taken_after_it(source: Source) -> None:
+    source.begin(p0=0)
+    source.fetched(0, 0, 5)
+    source.consumer.group_generation = 2
+    with pytest.raises(TimeoutError):
+        await source.took()
+
+
 async def test_a_restart_for_a_generation_that_has_passed_opens_nothing(source: Source) -> None:
     source.consumer.group_generation = 2
     source.restart({TP("clicks", 0): 0}, 1)
