@@ -24,7 +24,8 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
-from trainer.backends.backend import TrainingBackend, choose_backend
+from trainer.backends.backend import TrainingBackend
+from trainer.backends.choice import choose_backend
 from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
 from trainer.evaluation.full_ranking import evaluate

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankers.gru4rec.network import GRU4Rec
 from schemas.click import ItemId
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.config import FitConfig
 
 ACCUMULATOR = "optimiser.accumulator."

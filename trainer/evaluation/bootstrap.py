@@ -1,4 +1,4 @@
-"""The bootstrap over sessions (Efron 1979): sessions are drawn, not events, for the events of one depend on each other."""
+"""The bootstrap (Efron 1979) over sessions: the events of one session depend on each other."""
 
 import numpy as np
 from numpy.typing import NDArray

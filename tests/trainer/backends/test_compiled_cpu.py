@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from clicklog.sessions import Sessions
 from rankers.compiled import compiled
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.backends.compiled_cpu import arithmetic
 from trainer.backends.compiled_cpu.backend import CompiledCpuBackend
 from trainer.backends.compiled_cpu.layout import Options, Team
@@ -235,7 +235,7 @@ def test_lanes_in_parts_end_like_autograd_s() -> None:
 TRAIN = """
 import hashlib
 from tests.trainer.backends.test_compiled_cpu import PLAIN, random_network, random_schedule
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 schedule, support = random_schedule(PLAIN.batch_size, sessions=2000)
 kernel = choose_backend(random_network(), support, PLAIN)
 kernel.begin_epoch()

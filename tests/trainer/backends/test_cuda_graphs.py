@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec, NetworkConfig
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.backends.cuda_graphs.backend import STEPS, CudaGraphsBackend
 from trainer.backends.reference import ReferenceBackend
 from trainer.batches.session_parallel import Schedule, session_parallel
