@@ -1,6 +1,6 @@
 """The plain way to train: one readable step by autograd, for every configuration and device.
 
-It is the reference that the compiled kernel and the GPU's path are checked against, and what several processes use.
+It is the reference that the compiled kernel and the CUDA graphs are checked against, and what several processes use.
 """
 
 from collections.abc import Callable, Sequence
