@@ -26,7 +26,8 @@ from clicklog.sessions import Sessions, sessions_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.gru4rec.ranker import GRU4RecRanker
 from rankers.recurrent import NetworkConfig
-from trainer.backends.backend import TrainingBackend, choose_backend
+from trainer.backends.backend import TrainingBackend
+from trainer.backends.choice import choose_backend
 from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
 from trainer.evaluation.full_ranking import evaluate
@@ -69,12 +70,14 @@ def compare(sessions: Sessions, index: ItemIndex, config: FitConfig, events: int
     for plain, threads in ((True, 1), (False, 1), (False, 2)):
         torch.manual_seed(0)
         with threadpool_limits(threads, "blas"):
-            path = choose_backend(GRU4Rec(NetworkConfig(len(index))), index.support, config, plain=plain)
-        path.begin_epoch()
-        path.run(schedule, 0, 5)  # compile, and wake the caches
+            backend = choose_backend(GRU4Rec(NetworkConfig(len(index))), index.support, config, plain=plain)
+        backend.begin_epoch()
+        backend.run(schedule, 0, 5)  # compile, and wake the caches
         share = events // 5 if plain else events
-        contestants.append((path, share // config.batch_size, time.thread_time if threads == 1 else time.perf_counter))
-    rates = [[rate(path, schedule, steps, clock) for path, steps, clock in contestants] for _ in range(TURNS)]
+        contestants.append(
+            (backend, share // config.batch_size, time.thread_time if threads == 1 else time.perf_counter)
+        )
+    rates = [[rate(backend, schedule, steps, clock) for backend, steps, clock in contestants] for _ in range(TURNS)]
     autograd, one, two = (median(turns) for turns in zip(*rates, strict=True))
     return autograd, one, two
 
@@ -96,11 +99,11 @@ def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
     print(f"mean: autograd {means[True]:.4f}, kernel {means[False]:.4f}, apart by {means[False] - means[True]:+.4f}\n")
 
 
-def rate(path: TrainingBackend, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
+def rate(backend: TrainingBackend, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
     """Events per second of a clock."""
     steps = min(steps, len(schedule) - 5)
     begin = clock()
-    path.run(schedule, 5, 5 + steps)
+    backend.run(schedule, 5, 5 + steps)
     return float(schedule.steps[5 + steps] - schedule.steps[5]) / (clock() - begin)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankers.recurrent import ITEM_TABLES, RecurrentNetwork
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.config import FitConfig
 
 ACCUMULATOR = "optimiser.accumulator."

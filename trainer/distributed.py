@@ -2,7 +2,7 @@
 
 The lanes of the mini-batches are split over the processes; everything else is the same in all of them: clicks,
 schedule, negatives, dropped units and weights. A process takes its own lanes forward and back, the gradients are
-summed over the processes, and each then moves its copy of the weights by the same step. So the result is that of one
+summed over the processes, and each then updates its copy of the weights by the same step. So the result is that of one
 process with as many lanes, but for the order in which floats are summed.
 
 The leader, the process of rank 0, reads, writes and speaks for all.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from schemas.errors import NextclickError, TrainingError
 
@@ -77,10 +78,11 @@ SINGLE_PROCESS = Process()
 
 @dataclass(frozen=True)
 class Member(Process):
-    """One of several processes: see `joined`."""
+    """One of several processes: see `process_group`."""
 
+    @override
     def device(self, name: str) -> str:
-        """As `Process`: each has the GPU of its number on its machine.
+        """Each process has the GPU of its number on its machine.
 
         Raises:
             TrainingError: it is a single GPU for all.
@@ -93,8 +95,9 @@ class Member(Process):
             return name
         return f"cuda:{os.environ['LOCAL_RANK']}"
 
+    @override
     def sum(self, tensors: "Sequence[Tensor]") -> "Sequence[Tensor]":
-        """As `Process`, in one exchange."""
+        """Sum in one exchange."""
         import torch
         from torch import distributed
 
@@ -103,8 +106,8 @@ class Member(Process):
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
+    @override
     def on_rank_zero(self, work: Callable[[], T]) -> T:
-        """As `Process`."""
         import torch
         from torch import distributed
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from clicklog.sessions import Sessions
 from rankers.recurrent import RecurrentNetwork
 from schemas.errors import TrainingError
-from trainer.backends.backend import TrainingBackend, choose_backend
+from trainer.backends.backend import TrainingBackend
+from trainer.backends.choice import choose_backend
 from trainer.batches.session_parallel import Schedule, session_order, session_parallel
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig

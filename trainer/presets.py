@@ -14,8 +14,8 @@ DEFAULT = TrainConfig()
 """The best on validation parts of three public data sets; the reason of each value is beside it in `trainer.config`."""
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
-"""A retraining has to be done before the next one: on a few million clicks 512 negatives are as good, and several times
-as fast."""
+"""A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as
+fast."""
 
 PUBLISHED = TrainConfig(FitConfig(batch_size=32, learning_rate=0.2))
 """What others compare with. DEFAULT has larger batches, which are faster, and a lower rate, which is better."""

@@ -18,7 +18,7 @@ from rankers.families import DEFAULT_FAMILY, family_of
 from rankers.metrics import Ties
 from rankers.recurrent import RecurrentNetwork
 from schemas.announcement import ClickSpan
-from trainer.backends.backend import compiled_cpu_supports
+from trainer.backends.choice import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import FitConfig, TrainConfig
 from trainer.distributed import SINGLE_PROCESS, Process
@@ -59,7 +59,7 @@ def train(
     Args:
         clicks: the log, sessions already cut.
         config: see there; `config.fit.seed` also decides the network's start and the dropped units.
-        settings: kept in the bundle, for whoever wants to know how it was made.
+        settings: kept in the bundle, to tell how it was made.
         progress: as `fit` calls it.
         checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
             the caller's to remove.

@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_and_one_that_cannot_be_written(tmp_path: Path) -> 
 def test_an_unattended_training_replaces_the_checkpoint_of_another(tmp_path: Path) -> None:
     whole, result = trained(CONFIG)
     for other in (replace(CONFIG, hidden=7), replace(CONFIG, fit=replace(CONFIG.fit, learning_rate=0.01))):
-        train(clicks(), other, checkpoint=tmp_path)
+        train(clicks(), other, checkpoint=tmp_path, unattended=True)
         instead, own = trained(CONFIG, checkpoint=tmp_path, unattended=True)
         assert own.events == result.events, "it began anew"
         assert torch.equal(instead.model.output_weight, whole.model.output_weight)
@@ -166,11 +166,11 @@ def test_a_retraining_goes_on_from_a_checkpoint_of_0_1_0(tmp_path: Path, is_warm
         "optimizer='adagrad', learning_rate=0.05, momentum=0.2, dropout_hidden=0.3, dropout_embedding=0.1, "
         f"order='random', epochs=4, seed={seed}"
     )
+    shape = "NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after')"
     training = {
         "clicks": clicks_digest,
         "parent": parent.bundle.version if is_warm else None,
-        "settings": f"(FitConfig({options}), "
-        "NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after'))",
+        "settings": f"(FitConfig({options}), {shape})",
     }
     save_file(state, tmp_path / FILE, {"training": json.dumps(training), "losses": losses})
     with pytest.raises(TrainingError, match="is of another training"):

@@ -1,17 +1,20 @@
 """The plain way to train: one readable step by autograd, for every configuration and device.
 
-It is the reference that the compiled kernel and the GPU's path are checked against, and what several processes use.
+It is the reference that the compiled kernel and the CUDA graphs are checked against, and what several processes use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from rankers.recurrent import RecurrentNetwork
+from trainer.backends.backend import TrainingBackend
 from trainer.batches.session_parallel import Schedule
 from trainer.config import FitConfig
 from trainer.distributed import Process
@@ -20,10 +23,40 @@ from trainer.objective.negatives import NegativeSampler
 from trainer.objective.optimisers import optimiser_of
 
 
-class ReferenceBackend:
-    """Trains a network in place, step by step: see `trainer.backends.backend.TrainingBackend`.
+@dataclass(frozen=True)
+class _StepItems:
+    """The items of a step, each once: U that are scored or enter by their output row, V that are clicked.
 
-    A step gathers the rows of its items, scores, goes back once, and moves what was touched.
+    Attributes:
+        rows: (U,) int64, their rows of the network.
+        column: (C,) int64, the place of each column's item among them.
+        scored: (≤U,) int64, places of those that stand in a column.
+        weight: (U, h), leaf.
+        bias: (U,), leaf.
+        x: (o, d), input of the process's own lanes.
+        input_rows: (V,) int64, where items have an embedding of their own,
+        embedding: (V, d), leaf, and its rows.
+    """
+
+    rows: Tensor
+    column: Tensor
+    scored: Tensor
+    weight: Tensor
+    bias: Tensor
+    x: Tensor
+    input_rows: Tensor | None = None
+    embedding: Tensor | None = None
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What gradients are taken by."""
+        return [self.weight, self.bias] + ([] if self.embedding is None else [self.embedding])
+
+
+class ReferenceBackend(TrainingBackend):
+    """Trains a network in place, step by step, by autograd.
+
+    A step gathers the rows of its items, scores them, goes back once and updates what took part.
 
     Of several processes each scores the rows of its own lanes, against the targets of all.
     """
@@ -44,34 +77,35 @@ class ReferenceBackend:
         self.summed = torch.zeros((), dtype=torch.float64, device=self.device)
         self.events = 0  # of this epoch
 
+    @override
     def begin_epoch(self) -> None:
-        """As `Path`."""
         self.hidden.zero_()
         self.summed.zero_()
         self.events = 0
 
+    @override
     def run(self, schedule: Schedule, first: int, last: int) -> None:
-        """As `Path`."""
         self.events = int(schedule.steps[last])
         for number in range(first, last):
             self.summed += self._step(schedule, slice(schedule.steps[number], schedule.steps[number + 1]))
 
     @property
+    @override
     def known(self) -> tuple[int, float]:
-        """As `Path`."""
         return self.events, self.loss
 
     @property
+    @override
     def loss(self) -> float:
-        """As `Path`."""
         return self.summed.item()
 
+    @override
     def write(self) -> None:
-        """As `Path`: the network is trained in place."""
+        """The network is trained in place."""
 
     @property
+    @override
     def state(self) -> dict[str, Tensor]:
-        """As `Path`."""
         kept = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
         kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         return kept | {"drawn": torch.tensor(self.sampler.drawn)} | random_state(self.device)
@@ -91,51 +125,55 @@ class ReferenceBackend:
         lanes = self._tensor(schedule.lane[now][own])  # (o,)
         before = self.hidden.index_select(0, lanes)  # (o, L, h)
         before.masked_fill_(self._tensor(schedule.reset[now][own])[:, None, None], 0)
+        items = self._gather(schedule.input[now], schedule.target[now], own)
+        after = self.network.advance(
+            items.x,
+            before,
+            dropout_input=self.config.dropout_embedding,
+            dropout_hidden=self.config.dropout_hidden,
+            dropout=_dropout_of(live, own),
+        )  # (o, L, h)
+        scores = torch.addmm(items.bias, after[:, -1], items.weight.t()).index_select(1, items.column)  # (o, C)
+        loss = self.loss_of(scores, items.rows[items.column], live, None).sum()  # ()
+        leaves = [*items.leaves, *self.dense.values()]
+        own_gradients = torch.autograd.grad(loss / self.config.batch_size, leaves)
+        loss, *gradients = self.process.sum([loss.detach(), *own_gradients])
+        self._update(items, gradients)
+        self.hidden.index_copy_(0, lanes, after.detach())
+        return loss
 
-        targets, inputs = schedule.target[now], schedule.input[now]  # (b,) each
+    def _gather(self, inputs: NDArray[np.int32], targets: NDArray[np.int32], own: slice) -> _StepItems:
+        """The rows of a step's items: inputs and targets (b,) of all lanes, and which of them are this process's."""
         targets = np.roll(targets, -own.start)  # own first: a row's own target is on the losses' diagonal
         columns = np.concatenate([targets, self.sampler.draw(self.config.samples)])  # (C,)
         network = self.network
         shared = network.embedding is None
         # Each item's row is gathered once, so that autograd sums the gradients of items that occur more than once.
         unique, place = np.unique(np.concatenate([columns, inputs]) if shared else columns, return_inverse=True)
-        output_rows, output_place = self._tensor(unique), self._tensor(place)  # (U,), (C,) or (C+b,)
-        weight = _leaf(network.output_weight, output_rows)  # (U, h)
-        bias = _leaf(network.output_bias, output_rows)  # (U,)
-        leaves = [weight, bias]
-        if shared:
-            x = weight.index_select(0, output_place[len(columns) :][own])  # (o, h)
-        else:
-            clicked, input_places = np.unique(inputs, return_inverse=True)
-            input_rows, input_place = self._tensor(clicked), self._tensor(input_places)  # (V,), (b,)
-            leaves.append(_leaf(network.input_table, input_rows))  # (V, d)
-            x = leaves[-1].index_select(0, input_place[own])  # (o, d)
-
-        after = network.advance(
-            x,
-            before,
-            dropout_input=self.config.dropout_embedding,
-            dropout_hidden=self.config.dropout_hidden,
-            dropout=_dropout_of(live, own),
-        )  # (o, L, h)
-        of_column = output_place[: len(columns)]  # (C,)
-        scores = torch.addmm(bias, after[:, -1], weight.t()).index_select(1, of_column)  # (o, C)
-        loss = self.loss_of(scores, output_rows[of_column], live, None).sum()  # ()
-        own_gradients = torch.autograd.grad(loss / self.config.batch_size, [*leaves, *self.dense.values()])
-        loss, *gradients = self.process.sum([loss.detach(), *own_gradients])
-
-        # An item that is only clicked has no part in the output bias.
+        rows, column = self._tensor(unique), self._tensor(place)  # (U,), (C,) or (C+b,)
         scored = torch.from_numpy(np.unique(place[: len(columns)])).to(self.device)  # (≤U,)
-        self.optimiser.update_rows("output_weight", network.output_weight, output_rows, gradients[0])
+        weight, bias = _leaf(network.output_weight, rows), _leaf(network.output_bias, rows)  # (U, h), (U,)
+        if shared:
+            x = weight.index_select(0, column[len(columns) :][own])  # (o, h)
+            return _StepItems(rows, column[: len(columns)], scored, weight, bias, x)
+        clicked, input_places = np.unique(inputs, return_inverse=True)
+        input_rows, input_place = self._tensor(clicked), self._tensor(input_places)  # (V,), (b,)
+        embedding = _leaf(network.input_table, input_rows)  # (V, d)
+        x = embedding.index_select(0, input_place[own])  # (o, d)
+        return _StepItems(rows, column, scored, weight, bias, x, input_rows, embedding)
+
+    def _update(self, items: _StepItems, gradients: Sequence[Tensor]) -> None:
+        """Update what took part by its gradients: first `items.leaves`, then the layers' parameters."""
+        network = self.network
+        self.optimiser.update_rows("output_weight", network.output_weight, items.rows, gradients[0])
+        # An item that is only clicked has no part in the output bias.
         self.optimiser.update_rows(
-            "output_bias", network.output_bias, output_rows[scored], gradients[1].index_select(0, scored)
+            "output_bias", network.output_bias, items.rows[items.scored], gradients[1].index_select(0, items.scored)
         )
-        if not shared:
-            self.optimiser.update_rows("embedding", network.input_table, input_rows, gradients[2])
-        for (name, parameter), gradient in zip(self.dense.items(), gradients[len(leaves) :], strict=True):
+        if items.input_rows is not None:
+            self.optimiser.update_rows("embedding", network.input_table, items.input_rows, gradients[2])
+        for (name, parameter), gradient in zip(self.dense.items(), gradients[len(items.leaves) :], strict=True):
             self.optimiser.update(name, parameter, gradient)
-        self.hidden.index_copy_(0, lanes, after.detach())
-        return loss
 
     def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
         wide = values if values.dtype == np.bool_ else values.astype(np.int64)

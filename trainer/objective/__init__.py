@@ -1,1 +1,1 @@
-"""What a training step minimises, and how it moves the weights: losses, negative samples, optimisers."""
+"""What a training step minimises, and how it updates the weights: losses, negative samples, optimisers."""

@@ -6,8 +6,8 @@
     Adam      m = .9·m + .1·g    v = .999·v + .001·g²                        p −= lr · m̂ / (sqrt(v̂) + 1e-8)
               m̂ = m / (1 − .9ᵗ)  v̂ = v / (1 − .999ᵗ)
 
-Everything starts at 0, and there is no learning-rate decay. Rows that a step does not touch are neither moved nor
-decayed: all they have waits until they are touched again. Adam's t is therefore a row's own number of updates; with
+Everything starts at 0, and there is no learning-rate decay. Rows that a step does not touch are neither updated
+nor decayed. Adam's t is therefore a row's own number of updates; with
 the number of steps in its place, a rare item's first updates would come out far too small.
 
 Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba, ICLR 2015.
@@ -18,6 +18,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from trainer.config import FitConfig
 
@@ -28,13 +29,19 @@ ADAM_EPSILON = 1e-8
 
 
 class Optimiser(Protocol):
-    """Moves parameters by their gradients."""
+    """Updates parameters by their gradients.
+
+    Attributes:
+        state: accumulators and the like by name, for a checkpoint; setting it goes on from there.
+    """
+
+    state: dict[str, Tensor]
 
     def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
-        """Move a whole parameter, whose state is kept under `name`; both tensors of one shape."""
+        """Update a whole parameter, whose state is kept under `name`; both tensors of one shape."""
 
     def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
-        """Move some rows of a table.
+        """Update some rows of a table.
 
         Args:
             name: what the table's state is kept under.
@@ -42,13 +49,6 @@ class Optimiser(Protocol):
             rows: (U,) int64, each row once: sum the gradients of a row that occurs more often first.
             gradient: (U, …).
         """
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """Accumulators and the like by name, for a checkpoint; setting it goes on from there."""
-
-    @state.setter
-    def state(self, state: dict[str, Tensor]) -> None: ...
 
 
 def optimiser_of(config: FitConfig) -> Optimiser:
@@ -59,7 +59,7 @@ def optimiser_of(config: FitConfig) -> Optimiser:
     return ScaledMomentum(config.learning_rate, config.momentum, decay)
 
 
-class _WithState:
+class _WithState(Optimiser):
     def __init__(self) -> None:
         self.state: dict[str, Tensor] = {}
 
@@ -86,8 +86,8 @@ class ScaledMomentum(_WithState):
         self.decay = decay
 
     @torch.no_grad()
+    @override
     def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
-        """As `Optimiser`."""
         accumulator = self._accumulate(self._of("accumulator", name, parameter), gradient)
         delta = self._scaled(gradient, accumulator)
         if self.momentum:
@@ -95,8 +95,8 @@ class ScaledMomentum(_WithState):
         parameter.add_(delta)
 
     @torch.no_grad()
+    @override
     def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
-        """As `Optimiser`."""
         accumulator = self._of("accumulator", name, table)
         touched = self._accumulate(accumulator.index_select(0, rows), gradient)  # (U, …)
         accumulator.index_copy_(0, rows, touched)
@@ -124,15 +124,15 @@ class Adam(_WithState):
         self.learning_rate = learning_rate
 
     @torch.no_grad()
+    @override
     def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
-        """As `Optimiser`."""
         first, second = self._of("first", name, parameter), self._of("second", name, parameter)
         times = self._times(name, (), parameter.device).add_(1)
         parameter.add_(self._step(first, second, times, gradient))
 
     @torch.no_grad()
+    @override
     def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
-        """As `Optimiser`."""
         first, second = self._of("first", name, table), self._of("second", name, table)
         times = self._times(name, (len(table),), table.device)
         updates = times.index_select(0, rows).add_(1)  # (U,)

@@ -20,7 +20,7 @@ from clicklog.sessions import Sessions
 from rankers.compiled import compiled
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.backends.compiled_cpu import arithmetic
 from trainer.backends.compiled_cpu.backend import CompiledCpuBackend
 from trainer.backends.compiled_cpu.layout import Options, Team
@@ -54,7 +54,7 @@ def random_network(hidden: int = 20, items: int = ITEMS) -> GRU4Rec:
 
 
 def both(config: FitConfig, hidden: int = 20) -> tuple[CompiledCpuBackend, ReferenceBackend, Schedule]:
-    """Two paths from the same weights; autograd in float64."""
+    """Two backends from the same weights; autograd in float64."""
     schedule, support = random_schedule(config.batch_size)
     network = random_network(hidden)
     kernel = choose_backend(copy.deepcopy(network), support, config)
@@ -89,9 +89,9 @@ CHANGES = [{}, {"samples": 0}, {"batch_size": 1}, {"batch_size": 50, "samples": 
 @pytest.mark.parametrize("change", CHANGES)
 def test_one_step_equals_autograd(loss: dict[str, object], change: dict[str, object]) -> None:
     kernel, plain, schedule = both(replace(PLAIN, **loss, **change))
-    for path in (kernel, plain):
-        path.begin_epoch()
-        path.run(schedule, 0, 1)
+    for backend in (kernel, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, 1)
     assert kernel.loss == pytest.approx(plain.loss, rel=1e-5)
     assert_equal_weights(kernel, plain)
 
@@ -101,9 +101,9 @@ def test_one_step_equals_autograd(loss: dict[str, object], change: dict[str, obj
 def test_gradients_equal_autograd_s(loss: dict[str, object], change: dict[str, object]) -> None:
     """With a tiny rate all steps have the same weights, and the accumulators hold the squares of the gradients."""
     kernel, plain, schedule = both(replace(PLAIN, **loss, **change, learning_rate=1e-30))
-    for path in (kernel, plain):
-        path.begin_epoch()
-        path.run(schedule, 0, 3)
+    for backend in (kernel, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, 3)
     state = plain.optimiser.state
     h = plain.network.config.hidden
     squares = [
@@ -118,11 +118,11 @@ def test_gradients_equal_autograd_s(loss: dict[str, object], change: dict[str, o
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_epochs_end_like_autograd_s(loss: dict[str, object]) -> None:
     kernel, plain, schedule = both(replace(PLAIN, **loss))
-    for path in (kernel, plain):
+    for backend in (kernel, plain):
         for _ in range(2):
-            path.begin_epoch()
+            backend.begin_epoch()
             for first in range(len(schedule)):  # however the steps are cut into blocks
-                path.run(schedule, first, first + 1)
+                backend.run(schedule, first, first + 1)
     assert kernel.loss == pytest.approx(plain.loss, rel=1e-3)
     assert_equal_weights(kernel, plain, tolerance=5e-3)
 
@@ -184,22 +184,22 @@ def test_a_thread_that_cannot_start_leaves_none_waiting(fails_at: int, monkeypat
     assert math.isfinite(kernel.loss)
 
 
-def test_paths_in_several_threads_leave_blas_as_it_was() -> None:
+def test_backends_in_several_threads_leave_blas_as_it_was() -> None:
     config = replace(PLAIN, batch_size=70)
     schedule, support = random_schedule(70)
 
     network = random_network()
-    paths = [CompiledCpuBackend(copy.deepcopy(network), support, config) for _ in range(3)]
+    backends = [CompiledCpuBackend(copy.deepcopy(network), support, config) for _ in range(3)]
 
-    def walk(path: CompiledCpuBackend) -> bytes:
-        path.begin_epoch()
+    def walk(backend: CompiledCpuBackend) -> bytes:
+        backend.begin_epoch()
         for first in range(len(schedule)):
-            path.run(schedule, first, first + 1)
-        return path.model.rows.tobytes()
+            backend.run(schedule, first, first + 1)
+        return backend.model.rows.tobytes()
 
     before = [library["num_threads"] for library in threadpool_info()]
     with ThreadPoolExecutor(3) as pool:
-        assert len(set(pool.map(walk, paths))) == 1
+        assert len(set(pool.map(walk, backends))) == 1
     assert [library["num_threads"] for library in threadpool_info()] == before
 
 
@@ -226,9 +226,9 @@ def test_whoever_leaves_a_meeting_sees_what_the_others_did_before(size: int) -> 
 
 def test_lanes_in_parts_end_like_autograd_s() -> None:
     kernel, plain, schedule = both(replace(PLAIN, batch_size=70, samples=700))
-    for path in (kernel, plain):
-        path.begin_epoch()
-        path.run(schedule, 0, len(schedule))
+    for backend in (kernel, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, len(schedule))
     assert kernel.loss == pytest.approx(plain.loss, rel=1e-4)
     assert_equal_weights(kernel, plain, tolerance=1e-3)
 
@@ -236,7 +236,7 @@ def test_lanes_in_parts_end_like_autograd_s() -> None:
 TRAIN = """
 import hashlib
 from tests.trainer.backends.test_compiled_cpu import PLAIN, random_network, random_schedule
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 schedule, support = random_schedule(PLAIN.batch_size, sessions=2000)
 kernel = choose_backend(random_network(), support, PLAIN)
 kernel.begin_epoch()
@@ -285,9 +285,9 @@ def units_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("units_of_the_kernel")
 def test_dropout_equals_autograd_with_the_same_units() -> None:
     kernel, plain, schedule = both(replace(PLAIN, dropout_hidden=0.4, dropout_embedding=0.3))
-    for path in (kernel, plain):
-        path.begin_epoch()
-        path.run(schedule, 0, 4)
+    for backend in (kernel, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, 4)
     assert kernel.loss == pytest.approx(plain.loss, rel=1e-5)
     assert_equal_weights(kernel, plain, tolerance=1e-4)
 

@@ -1,4 +1,4 @@
-"""The GPU's path beside plain autograd; on a CPU its steps run one by one, on a GPU they are replayed."""
+"""The GPU's backend beside plain autograd; on a CPU its steps run one by one, on a GPU they are replayed."""
 
 import copy
 import itertools
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
-from trainer.backends.backend import choose_backend
+from trainer.backends.choice import choose_backend
 from trainer.backends.cuda_graphs.backend import STEPS, CudaGraphsBackend
 from trainer.backends.reference import ReferenceBackend
 from trainer.batches.session_parallel import Schedule, session_parallel
@@ -82,10 +82,10 @@ CHANGES = [{}, {"samples": 0}, {"batch_size": 1}, {"batch_size": 1, "samples": 0
 @pytest.mark.parametrize("change", CHANGES)
 def test_two_epochs_equal_autograd_s(loss: dict[str, object], change: dict[str, object]) -> None:
     gpu, plain, schedule = both(replace(PLAIN, **loss, **change), {})
-    for path in (gpu, plain):
+    for backend in (gpu, plain):
         for _ in range(2):
-            path.begin_epoch()
-            path.run(schedule, 0, len(schedule))
+            backend.begin_epoch()
+            backend.run(schedule, 0, len(schedule))
     assert_equal(gpu, plain)
 
 
@@ -96,9 +96,9 @@ def test_two_epochs_equal_autograd_s(loss: dict[str, object], change: dict[str, 
 def test_every_network_and_optimiser(optimizer: str, shape: dict[str, object]) -> None:
     config = replace(PLAIN, optimizer=optimizer, learning_rate=0.02)  # type: ignore[arg-type]
     gpu, plain, schedule = both(config, shape)
-    for path in (gpu, plain):
-        path.begin_epoch()
-        path.run(schedule, 0, len(schedule))
+    for backend in (gpu, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, len(schedule))
     assert_equal(gpu, plain)
     assert not any(table[-1].any() for table in gpu.tables.values()), "the spare row"
 
@@ -106,10 +106,10 @@ def test_every_network_and_optimiser(optimizer: str, shape: dict[str, object]) -
 def test_steps_cut_into_any_blocks() -> None:
     gpu, plain, schedule = both(replace(PLAIN, batch_size=2), {})
     assert len(schedule) > STEPS + 20
-    for path, cuts in ((gpu, [0, 1, 4, 19, 20, len(schedule)]), (plain, [0, len(schedule)])):
-        path.begin_epoch()
+    for backend, cuts in ((gpu, [0, 1, 4, 19, 20, len(schedule)]), (plain, [0, len(schedule)])):
+        backend.begin_epoch()
         for first, last in itertools.pairwise(cuts):
-            path.run(schedule, first, last)
+            backend.run(schedule, first, last)
     assert_equal(gpu, plain)
     live = schedule.lane[schedule.steps[-2] :]
     torch.testing.assert_close(gpu.hidden[live], plain.hidden[live])
@@ -130,8 +130,8 @@ def test_write_and_the_loss_that_is_known() -> None:
     gpu, plain, schedule = both(PLAIN, {"input": "embedding"})
     gpu.begin_epoch()
     assert gpu.known == (0, 0.0)
-    for path in (gpu, plain):
-        path.run(schedule, 0, 5)
+    for backend in (gpu, plain):
+        backend.run(schedule, 0, 5)
     if DEVICE == "cuda":
         torch.cuda.synchronize()
     assert gpu.known == (schedule.steps[5], pytest.approx(plain.loss))

@@ -11,13 +11,13 @@ One step, with the module that does it:
     rows      the table: one row per item with weight, accumulator and velocity; Adagrad
 
 `step` puts them together and walks a schedule, on one or more `threads`. `arithmetic` has the fast functions of numbers
-that they are made of, `layout` and `workspace` the arrays, and `path` is the way in from Python.
+that they are made of, `layout` and `workspace` the arrays, and `backend` is the way in from Python.
 
 One click through it: lane 3 has its session's click on item 7, and item 9 is clicked next. `columns` gives 9 a slot,
 as it does every other target and negative. `gru` reads row 7 and lane 3's hidden state and makes the output.
 `output` multiplies it with the slots' rows: lane 3's scores, item 9's among them. `losses` turns them into a loss and
-into what each should change by. `output` takes that back to the output and to the slots' rows, which `rows` moves at
-once, but those of clicked items: `gru` first takes the output's gradient back to row 7.
+its gradient by each score. `output` propagates that back to the GRU's output and to the slots' rows, and `rows` updates
+these at once, except those of clicked items: `gru` first propagates the output's gradient back to row 7.
 
 Sizes in the comments: b live lanes, h hidden units, U unique items scored, V ≥ U with the items that are only clicked,
 w = h + 1 rounded up to a multiple of 8, P parts that threads share. A row's element h is the item's bias: every output

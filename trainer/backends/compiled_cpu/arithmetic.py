@@ -13,7 +13,6 @@ from rankers.compiled import compiled_into_callers
 from trainer.objective.negatives import FIRST, GOLDEN, SECOND
 
 ZERO = np.float32(0)
-HALF = np.float32(0.5)
 ONE = np.float32(1)
 TWO = np.float32(2)
 

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
+from typing_extensions import override
 
 from rankers.recurrent import RecurrentNetwork
+from trainer.backends.backend import TrainingBackend
 from trainer.backends.compiled_cpu.layout import Floats, Items, Model, Options, StepPlan, Team
 from trainer.backends.compiled_cpu.losses import NAMES
 from trainer.backends.compiled_cpu.step import walk
@@ -26,8 +28,8 @@ BLAS = Lock()
 """Held while a kernel runs: how many threads a product takes is one number for the whole process."""
 
 
-class CompiledCpuBackend:
-    """A `TrainingBackend` that trains a network's weights in a layout of its own, until `write`."""
+class CompiledCpuBackend(TrainingBackend):
+    """Trains a network's weights in a layout of its own; `write` copies them back."""
 
     def __init__(self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig) -> None:
         self.network = network
@@ -70,16 +72,16 @@ class CompiledCpuBackend:
         self.events_done = 0
         self.summed = 0.0
 
+    @override
     def begin_epoch(self) -> None:
-        """As `Path`."""
         self.drawn += self.steps_done * self.config.samples
         self.events += self.events_done
         self.steps_done = self.events_done = 0
         self.summed = 0.0
         self.model.hidden[:] = 0
 
+    @override
     def run(self, schedule: Schedule, first: int, last: int) -> None:
-        """As `Path`."""
         plan = StepPlan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
         with BLAS, self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
             self.summed += self._walk(plan, first, last)
@@ -96,7 +98,7 @@ class CompiledCpuBackend:
             return walk(model, items, plan, options, *room, team, first, to, self.drawn, self.events)
 
         def walk_with_others(thread: int) -> float:
-            everyone_there.wait()  # for whoever does not come, the others would wait in the kernel for ever
+            everyone_there.wait()  # in the kernel the others would wait for ever for a thread that never started
             return walk_as(thread, self.threads, last)
 
         if self.threads == 1:
@@ -108,23 +110,23 @@ class CompiledCpuBackend:
                 started.append(self.pool.submit(walk_with_others, thread))  # noqa: PERF401, known also if the next fails
             return started[0].result()
         except BaseException:
-            everyone_there.abort()  # of no effect on those who have met
+            everyone_there.abort()  # threads that are past the barrier go on
             raise
         finally:
             wait(started)
 
     @property
+    @override
     def known(self) -> tuple[int, float]:
-        """As `Path`."""
         return self.events_done, self.summed
 
     @property
+    @override
     def loss(self) -> float:
-        """As `Path`."""
         return self.summed
 
+    @override
     def write(self) -> None:
-        """As `Path`."""
         network, h = self.network, self.network.config.hidden
         with torch.no_grad():
             network.output_weight.copy_(torch.from_numpy(self.model.rows[:, 0, :h]))
@@ -136,8 +138,9 @@ class CompiledCpuBackend:
                 begin = end
 
     @property
+    @override
     def state(self) -> dict[str, Tensor]:
-        """As `Path`; between two epochs."""
+        """Only between two epochs."""
         return {
             "rows": torch.from_numpy(self.model.rows),
             "dense": torch.from_numpy(self.model.dense),

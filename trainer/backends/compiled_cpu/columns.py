@@ -2,7 +2,7 @@
 
 A loss over columns in which an item stands several times is the same as one over unique items, each weighted by the
 sum of its columns' weights; so are its gradients. That saves 3 % (43,000 items) to 48 % (2,700) of the columns, and
-no row is moved twice.
+no row is updated twice.
 """
 
 import numpy as np

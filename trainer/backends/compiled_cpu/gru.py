@@ -19,7 +19,7 @@ from rankers.compiled import compiled_into_callers
 from trainer.backends.compiled_cpu.arithmetic import ONE, ZERO, random_word, sigmoid, tanh, uniform_single
 from trainer.backends.compiled_cpu.layout import Columns, Floats, Layer, Model, Options, Output
 from trainer.backends.compiled_cpu.output import SMALL
-from trainer.backends.compiled_cpu.rows import add, move
+from trainer.backends.compiled_cpu.rows import adagrad_update, add
 
 
 @compiled_into_callers
@@ -28,6 +28,36 @@ def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> No
     scale = ONE / (ONE - rate)
     for unit in range(len(kept)):
         kept[unit] = scale if uniform_single(random_word(key, first + unit)) >= rate else ZERO
+
+
+@compiled_into_callers
+def load_inputs(
+    model: Model,
+    layer: Layer,
+    columns: Columns,
+    out: Output,
+    lanes: NDArray[np.int32],  # (b,)
+    reset: NDArray[np.bool_],  # (b,)
+    options: Options,
+    event: int,
+    first: int,
+    last: int,
+) -> None:
+    """Fill `layer.x` with the clicked items' rows after dropout, and `layer.before` with the lanes' states."""
+    h, w = layer.x.shape[1], layer.output.shape[1]
+    for i in range(first, last):
+        row = out.weight[columns.clicked[i] * w : columns.clicked[i] * w + h]
+        x, before = layer.x[i], layer.before[i]
+        if options.dropout_embedding > 0:
+            keep_units(layer.x_kept[i], options.dropout_embedding, options.dropout_key, 2 * h * (event + i))
+            for j in range(h):
+                x[j] = row[j] * layer.x_kept[i, j]
+        else:
+            x[:] = row
+        if reset[i]:
+            before[:] = ZERO
+        else:
+            before[:] = model.hidden[lanes[i]]
 
 
 @compiled_into_callers
@@ -44,25 +74,13 @@ def forward(
     last: int,
 ) -> None:
     """Fill `layer` up to its output, and advance the states, of lanes `first` to `last`."""
-    h, w = layer.x.shape[1], layer.output.shape[1]
+    h = layer.x.shape[1]
     dense = model.dense[0]
     w_matrix = dense[: 3 * h * h].reshape(h, 3 * h)
     u_matrix = dense[3 * h * h : 6 * h * h].reshape(h, 3 * h)
     bias = dense[6 * h * h : 6 * h * h + 3 * h]
     q_bias = dense[6 * h * h + 3 * h :]
-    for i in range(first, last):
-        row = out.weight[columns.clicked[i] * w : columns.clicked[i] * w + h]
-        x, before = layer.x[i], layer.before[i]
-        if options.dropout_embedding > 0:
-            keep_units(layer.x_kept[i], options.dropout_embedding, options.dropout_key, 2 * h * (event + i))
-            for j in range(h):
-                x[j] = row[j] * layer.x_kept[i, j]
-        else:
-            x[:] = row
-        if reset[i]:
-            before[:] = ZERO
-        else:
-            before[:] = model.hidden[lanes[i]]
+    load_inputs(model, layer, columns, out, lanes, reset, options, event, first, last)
     size = max(8, SMALL // (3 * h * h) // 8 * 8)
     for begin in range(first, last, size):
         end = min(begin + size, last)
@@ -131,10 +149,10 @@ def backward(model: Model, layer: Layer, out: Output, options: Options, part: in
 
 
 @compiled_into_callers
-def learn(model: Model, layer: Layer, options: Options, first: int, last: int) -> None:
-    """Move the layer's parameters `first` to `last` by the sum of the parts' gradients."""
+def update_parameters(model: Model, layer: Layer, options: Options, first: int, last: int) -> None:
+    """Update the layer's parameters `first` to `last` by the sum of the parts' gradients."""
     d_dense = layer.d_dense[0, first:last]
     for part in range(1, options.parts):
         add(layer.d_dense[part, first:last], d_dense)
     p, accumulator, velocity = model.dense[0, first:last], model.dense[1, first:last], model.dense[2, first:last]
-    move(p, accumulator, velocity, d_dense, options.learning_rate, options.momentum)
+    adagrad_update(p, accumulator, velocity, d_dense, options.learning_rate, options.momentum)

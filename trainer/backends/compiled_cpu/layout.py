@@ -74,7 +74,7 @@ class Columns(NamedTuple):
     weight: Floats  # (U,), sum over the item's columns
     target: Whole  # (b,), slot of each lane's target
     clicked: Whole  # (b,), slot of each lane's clicked item
-    waits: NDArray[np.int32]  # (V,), number of the clicked item, whose row moves last; -1 for the others
+    waits: NDArray[np.int32]  # (V,), number of the clicked item, whose row is updated last; -1 for the others
 
 
 class Layer(NamedTuple):

@@ -11,7 +11,7 @@ from rankers.compiled import compiled_into_callers
 from trainer.backends.compiled_cpu.arithmetic import ONE
 from trainer.backends.compiled_cpu.layout import Columns, Floats, Layer, Model, Options, Output
 from trainer.backends.compiled_cpu.losses import loss_and_gradient
-from trainer.backends.compiled_cpu.rows import AHEAD, ask_for_row, move
+from trainer.backends.compiled_cpu.rows import AHEAD, adagrad_update, ask_for_row
 
 SMALL = 1_000_000
 """OpenBLAS multiplies without repacking where the three sizes' product is no larger: 113 instead of 90 GFLOP/s."""
@@ -80,7 +80,7 @@ def losses(
 
 
 @compiled_into_callers
-def learn(
+def backprop_rows(
     model: Model,
     out: Output,
     layer: Layer,
@@ -92,7 +92,7 @@ def learn(
     first: int,
     last: int,
 ) -> None:
-    """Take the gradients of the blocks `first` to `last` to the outputs', and move the rows.
+    """From the scores' gradients of the blocks `first` to `last` to the outputs', and update the blocks' rows.
 
     The gradients of clicked items go to `d_clicked`.
     """
@@ -117,4 +117,4 @@ def learn(
                 out.d_clicked[columns.waits[slot]] = d_weight[slot - begin]
                 continue
             row = rows[columns.item[slot]]
-            move(row[0], row[1], row[2], d_weight[slot - begin], options.learning_rate, options.momentum)
+            adagrad_update(row[0], row[1], row[2], d_weight[slot - begin], options.learning_rate, options.momentum)

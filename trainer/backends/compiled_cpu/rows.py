@@ -2,7 +2,7 @@
 
     acc += g²        v = momentum · v − lr · g / sqrt(acc + 1e-6)        p += v
 
-A row is p, acc and v side by side (3, w), so that moving an item touches one stretch of memory.
+A row is p, acc and v side by side (3, w), so that an update of an item touches one stretch of memory.
 """
 
 import math
@@ -19,7 +19,9 @@ AHEAD = 6  # rows; 4 to 8 measure alike
 
 
 @compiled_into_callers
-def move(p: Floats, accumulator: Floats, velocity: Floats, gradient: Floats, rate: np.float32, m: np.float32) -> None:
+def adagrad_update(
+    p: Floats, accumulator: Floats, velocity: Floats, gradient: Floats, rate: np.float32, m: np.float32
+) -> None:
     """One update; all of one length."""
     for j in range(len(gradient)):
         g = gradient[j]

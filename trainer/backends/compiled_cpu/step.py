@@ -1,8 +1,8 @@
 """One training step, and the walk over a schedule.
 
-A step is a row of phases. Most are cut into P parts, by lanes or by blocks of items, which threads share; between two
-phases they meet. Parts are cut by the step's sizes alone and summed in their order, so the result is the same to the
-last bit with however many threads.
+A step is a sequence of phases. Most are cut into P parts, by lanes or by blocks of items, which threads share; between
+two phases the threads wait for each other. Parts are cut by the step's sizes alone and summed in their order, so the
+result is the same to the last bit with any number of threads.
 """
 
 import math
@@ -11,8 +11,8 @@ from rankers.compiled import compiled, compiled_into_callers
 from trainer.backends.compiled_cpu import gru
 from trainer.backends.compiled_cpu.columns import collect
 from trainer.backends.compiled_cpu.layout import Columns, Items, Layer, Model, Options, Output, StepPlan, Team
-from trainer.backends.compiled_cpu.output import block_size, gather, learn, losses, score
-from trainer.backends.compiled_cpu.rows import move
+from trainer.backends.compiled_cpu.output import backprop_rows, block_size, gather, losses, score
+from trainer.backends.compiled_cpu.rows import adagrad_update
 from trainer.backends.compiled_cpu.threads import barrier
 
 
@@ -95,16 +95,16 @@ def step(
         losses(out, columns, b, scored, options, part, *share(b, part, parts))
     barrier(team)
     for part in range(team.number, parts, team.size):
-        learn(model, out, layer, columns, b, scored, options, part, *share(blocks, part, parts))
+        backprop_rows(model, out, layer, columns, b, scored, options, part, *share(blocks, part, parts))
     barrier(team)
     for part in range(team.number, parts, team.size):
         gru.backward(model, layer, out, options, part, *share(b, part, parts))
     barrier(team)
     for part in range(team.number, parts, team.size):
-        gru.learn(model, layer, options, *share(model.dense.shape[1], part, parts))
+        gru.update_parameters(model, layer, options, *share(model.dense.shape[1], part, parts))
     if team.number > 0:
         return 0.0  # to the next step's first meeting; until then only the first thread touches columns and rows
-    learn_clicked(model, out, layer, columns, b, options)
+    update_clicked_rows(model, out, layer, columns, b, options)
     loss = out.loss.sum()
     if options.loss == 0:  # the target's own correction
         for lane in range(b):
@@ -119,8 +119,8 @@ def share(count: int, part: int, parts: int) -> tuple[int, int]:
 
 
 @compiled_into_callers
-def learn_clicked(model: Model, out: Output, layer: Layer, columns: Columns, b: int, options: Options) -> None:
-    """Move the rows of clicked items, whose gradients come from both ends."""
+def update_clicked_rows(model: Model, out: Output, layer: Layer, columns: Columns, b: int, options: Options) -> None:
+    """Update the rows of clicked items, whose gradients come from both the output and the input."""
     h, w = layer.d_x.shape[1], layer.output.shape[1]
     scored, count = columns.sizes
     for slot in range(scored, count):
@@ -130,8 +130,10 @@ def learn_clicked(model: Model, out: Output, layer: Layer, columns: Columns, b: 
     for lane in range(b):
         slot = columns.clicked[lane]
         if columns.waits[slot] < 0:
-            continue  # moved for another lane
+            continue  # updated for another lane
         used = w if slot < scored else h  # an item that is only clicked has no part in the output bias
         row, gradient = model.rows[columns.item[slot]], out.d_clicked[columns.waits[slot]]
-        move(row[0, :used], row[1, :used], row[2, :used], gradient[:used], options.learning_rate, options.momentum)
+        adagrad_update(
+            row[0, :used], row[1, :used], row[2, :used], gradient[:used], options.learning_rate, options.momentum
+        )
         columns.waits[slot] = -1

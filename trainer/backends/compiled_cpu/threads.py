@@ -13,9 +13,10 @@ from rankers.compiled import compiled_into_callers
 from trainer.backends.compiled_cpu.layout import Team
 
 SPINS = 2000
-"""After so many looks at the others, some microseconds, a waiting thread offers its core to whoever wants it.
+"""Spins before a waiting thread calls sched_yield(), some microseconds.
 
-Threads that only look, as OpenMP's do, hold up the very thread they wait for where fewer cores than threads are idle.
+Threads that only spin, as OpenMP's do, take the core of the very thread that they wait for where fewer cores than
+threads are idle.
 """
 
 
@@ -26,16 +27,16 @@ def barrier(team: Team) -> None:
         return
     team.meetings[0] += 1
     arrive(team.arrived)
-    looks = 0
+    spins = 0
     while arrived(team.arrived) < team.meetings[0] * team.size:
-        looks += 1
-        if looks > SPINS:
+        spins += 1
+        if spins > SPINS:
             yield_core()
 
 
 @intrinsic
 def arrive(typing, counter):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Add 1 to `counter[0]`, at once for all threads; what was written before is seen by whoever sees the 1."""
+    """Add 1 to `counter[0]` atomically; a thread that sees the 1 sees all that was written before it."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = make_array(signature.args[0])(context, builder, arguments[0]).data

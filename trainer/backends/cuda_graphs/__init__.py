@@ -3,7 +3,7 @@
 A step of a small network is some hundreds of short operations, and launching them one by one costs more than their
 work. A graph launches a block of steps at once. For that nothing may depend on what only the host knows:
 
-    path      the step of `trainer.backends.reference` with B lanes always; those without a session are masked
+    backend   the step of `trainer.backends.reference` with B lanes always; those without a session are masked
     sampler   negative samples, drawn on the device
     replay    recording and replaying; without a GPU the steps simply run, which is how they are tested
 

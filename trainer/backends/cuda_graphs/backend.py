@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from rankers.recurrent import RecurrentNetwork
+from trainer.backends.backend import TrainingBackend
 from trainer.backends.cuda_graphs.replay import Replay
 from trainer.backends.cuda_graphs.sampler import DeviceSampler
 from trainer.backends.reference import part_of, random_state, set_random_state
@@ -22,12 +24,12 @@ from trainer.objective.optimisers import optimiser_of
 STEPS = 50
 """Steps whose part of the schedule is on the device at a time."""
 
-AHEAD = 16
-"""So many blocks of steps may be under way: the host waits for the oldest, and the device never for the host."""
+IN_FLIGHT = 16
+"""At most this many blocks of steps are in flight; beyond, the host waits for the oldest."""
 
 
-class CudaGraphsBackend:
-    """A `TrainingBackend` that trains copies of a network's item tables, and its layers in place, until `write`.
+class CudaGraphsBackend(TrainingBackend):
+    """Trains copies of a network's item tables, and its layers in place, until `write`.
 
     The tables have one row more, the spare one: what lanes without a session click on, and what fills up the step's
     unique items. It is 0, and as its gradient is as well it stays so.
@@ -55,53 +57,55 @@ class CudaGraphsBackend:
         self.plan = torch.zeros(STEPS, 4, config.batch_size, dtype=torch.int64, device=self.device)
         self.number = torch.zeros(1, dtype=torch.int64, device=self.device)  # of the next step in the plan
         self.replay = Replay(self._step, self.device)
-        self.told: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()  # losses on their way to the host
+        self._losses: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()  # losses on their way to the host
         self._known = (0, 0.0)
 
+    @override
     def begin_epoch(self) -> None:
-        """As `Path`."""
         with self._in_order():
             self.hidden.zero_()
             self.summed.zero_()
-        self.told.clear()
+        self._losses.clear()
         self._known = (0, 0.0)
 
+    @override
     def run(self, schedule: Schedule, first: int, last: int) -> None:
-        """As `Path`; on a GPU the steps are under way when this returns."""
+        """On a GPU the steps are under way when this returns."""
         with self._in_order():
             for begin in range(first, last, STEPS):
                 end = min(begin + STEPS, last)
                 self.plan[: end - begin].copy_(self._laid_out(schedule, begin, end), non_blocking=True)
                 self.number.zero_()
                 self.replay(end - begin)
-            self._tell(int(schedule.steps[last]))
-        if len(self.told) > AHEAD and (oldest := self.told[0][2]) is not None:
+            self._send_loss(int(schedule.steps[last]))
+        if len(self._losses) > IN_FLIGHT and (oldest := self._losses[0][2]) is not None:
             oldest.synchronize()
             _ = self.known
 
     @property
+    @override
     def known(self) -> tuple[int, float]:
-        """As `Path`."""
-        while self.told and (self.told[0][2] is None or self.told[0][2].query()):  # type: ignore[no-untyped-call]
-            events, summed, _ = self.told.popleft()
+        while self._losses and (self._losses[0][2] is None or self._losses[0][2].query()):  # type: ignore[no-untyped-call]
+            events, summed, _ = self._losses.popleft()
             self._known = events, summed.item()
         return self._known
 
     @property
+    @override
     def loss(self) -> float:
-        """As `Path`."""
         with self._in_order():
             return self.summed.item()
 
+    @override
     def write(self) -> None:
-        """As `Path`."""
         with self._in_order(), torch.no_grad():
             for name, table in self.tables.items():
                 self.network.get_parameter(name).copy_(table[:-1])
 
     @property
+    @override
     def state(self) -> dict[str, Tensor]:
-        """As `Path`; the same as autograd's."""
+        """In the form of `ReferenceBackend`."""
         self.write()
         kept = {f"optimiser.{name}": self._without_spare(name, kept) for name, kept in self.optimiser.state.items()}
         kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -191,7 +195,7 @@ class CudaGraphsBackend:
         plan[step, 3, lane] = 1
         return laid
 
-    def _tell(self, events: int) -> None:
+    def _send_loss(self, events: int) -> None:
         """Send the loss so far to the host, without waiting for it."""
         summed = torch.empty((), dtype=torch.float64, pin_memory=self._pins)
         summed.copy_(self.summed, non_blocking=True)
@@ -199,7 +203,7 @@ class CudaGraphsBackend:
         if self.replay.stream is not None:
             sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
             sent.record(self.replay.stream)
-        self.told.append((events, summed, sent))
+        self._losses.append((events, summed, sent))
 
     @contextlib.contextmanager
     def _in_order(self) -> Iterator[None]:

@@ -1,0 +1,41 @@
+"""Which backend trains a network."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import float32
+
+from rankers.recurrent import RecurrentNetwork
+from trainer.backends.backend import TrainingBackend
+from trainer.backends.cuda_graphs.backend import CudaGraphsBackend
+from trainer.backends.reference import ReferenceBackend
+from trainer.config import FitConfig
+from trainer.distributed import SINGLE_PROCESS, Process
+
+
+def compiled_cpu_supports(network: RecurrentNetwork, config: FitConfig, process: Process) -> bool:
+    """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU, by one process."""
+    shape = network.config
+    return (
+        (shape.input, shape.layers, shape.reset) == ("shared", 1, "after")
+        and config.optimizer == "adagrad"
+        and network.output_weight.device.type == "cpu"
+        and network.output_weight.dtype == float32
+        and process.size == 1
+    )
+
+
+def choose_backend(
+    network: RecurrentNetwork,
+    support: NDArray[np.int64],
+    config: FitConfig,
+    plain: bool = False,
+    process: Process = SINGLE_PROCESS,
+) -> TrainingBackend:
+    """`compiled_cpu` where it can, `cuda_graphs` on one GPU; `reference` elsewhere, and where `plain` asks for it."""
+    if not plain and compiled_cpu_supports(network, config, process):
+        from trainer.backends.compiled_cpu.backend import CompiledCpuBackend  # numba takes a second to import
+
+        return CompiledCpuBackend(network, support, config)
+    if not plain and process.size == 1 and network.output_weight.device.type == "cuda":
+        return CudaGraphsBackend(network, support, config)
+    return ReferenceBackend(network, support, config, process)
