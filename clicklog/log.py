@@ -9,12 +9,13 @@ for part in log.partitions(): ...         # lazily, one partition of the topic a
 import asyncio
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -126,13 +127,19 @@ def empty(source: str, since: int | None, until: int | None) -> str:
     return f"{source} holds no click{span}: produce some (`nextclick produce FILE`), or widen the span"
 
 
-def open_log(settings: Settings, since: int | None = None, until: int | None = None) -> ClickLog:
+def open_log(
+    settings: Settings,
+    since: int | None = None,
+    until: int | None = None,
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = asyncio.run,
+) -> ClickLog:
     """Open the archive, and the clicks topic from where the archive ends, as one log.
 
     Args:
         settings: broker, topic, archive.
         since: only clicks from then on, ms since 1970 UTC.
         until: only clicks before then.
+        run: runs what asks Kafka, for a caller that has an event loop already.
 
     Raises:
         BrokerError: no broker answers, or it goes silent.
@@ -142,7 +149,7 @@ def open_log(settings: Settings, since: int | None = None, until: int | None = N
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, files, scratch = _fetch(archive, since, until)
     log = ClickLog(f"topic {settings.clicks_topic!r} with its archive", since, until, _scratch=scratch)
-    tails = asyncio.run(_read_tails(settings, slices, since))
+    tails = run(_read_tails(settings, slices, since))
     of_partition: defaultdict[int, list[Slice]] = defaultdict(list)
     for piece in slices:
         of_partition[piece.file.partition].append(piece)

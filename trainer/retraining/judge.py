@@ -179,7 +179,7 @@ def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int =
     gain = (candidate.rank <= CUTOFF).astype(np.float64) - (other.rank <= CUTOFF)
     gains, events = np.bincount(session, gain), np.bincount(session)  # (S,) each
     live = events > 0
-    summed = np.stack([gains[live], events[live]])  # (2, S)
+    summed = np.stack([gains[live], events[live]]).astype(np.float64)  # (2, S)
     totals = resampled_totals(summed, draws, seed)  # (draws, 2)
     low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
     return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))

@@ -92,7 +92,7 @@ def read(
         say("going on with a retraining that was interrupted")
         now = resumed.now
     since = resumed.since if resumed else max(now - milliseconds(settings.retrain_window), 0)
-    with open_log(settings, since) as log:
+    with open_log(settings, since, run=connection.run) as log:
         draft.missing = [str(line) for line in log.missing]
         for line in draft.missing:
             say(f"missing: {line}")
