@@ -38,6 +38,7 @@ class Reading:
         device: to train on.
         serving: the announcement of the model that serves; None where none does.
         parent: its bundle.
+        seen: it was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown.
         clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks lie together.
         source: of the clicks, in words.
         offsets: partition → first offset that was looked at and the one after the last.
@@ -48,15 +49,11 @@ class Reading:
     device: torch.device
     serving: ModelAnnouncement | None
     parent: Bundle | None
+    seen: int | None
     clicks: pl.DataFrame
     source: str
     offsets: Mapping[int, tuple[int, int]]
     resume_point: ResumePoint
-
-    @property
-    def seen(self) -> int | None:
-        """The serving model was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown."""
-        return self.parent.trained_on.last if self.parent is not None and self.parent.trained_on is not None else None
 
 
 def read(
@@ -101,7 +98,8 @@ def read(
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     point = ResumePoint(since, now, {number: end for number, (_, end) in offsets.items()}, draft.serving, deciding)
-    return Reading(config, device, serving, parent, clicks, log.source, offsets, point)
+    seen = parent.trained_on.last if parent and parent.trained_on else None
+    return Reading(config, device, serving, parent, seen, clicks, log.source, offsets, point)
 
 
 def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:

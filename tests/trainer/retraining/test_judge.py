@@ -105,7 +105,9 @@ def test_the_rule_refuses_or_accepts_and_leaves_the_bundle_alone(changes: dict[s
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(60, hidden=8)).eval().requires_grad_(False)
     model = Bundle("v", network, list(index.ids), index.support)
-    reading = Reading(TrainConfig(), torch.device("cpu"), None, model, frame, "", {}, ResumePoint(0, 0, {}, None, {}))
+    reading = Reading(
+        TrainConfig(), torch.device("cpu"), None, model, None, frame, "", {}, ResumePoint(0, 0, {}, None, {})
+    )
     draft = DecisionDraft("m")
     candidate = Candidate(model, {}, "full", index, sessions_of(frame, index))
     settings = Settings(_env_file=None, **changes)
