@@ -8,12 +8,13 @@ for part in log.partitions(): ...         # lazily, one partition of the topic a
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import polars as pl
 
@@ -126,13 +127,19 @@ def empty(source: str, since: int | None, until: int | None) -> str:
     return f"{source} holds no click{span}: produce some (`nextclick produce FILE`), or widen the span"
 
 
-def open_log(settings: Settings, since: int | None = None, until: int | None = None) -> ClickLog:
+def open_log(
+    settings: Settings,
+    since: int | None = None,
+    until: int | None = None,
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = asyncio.run,
+) -> ClickLog:
     """Open the archive, and the clicks topic from where the archive ends, as one log.
 
     Args:
         settings: broker, topic, archive.
         since: only clicks from then on, ms since 1970 UTC.
         until: only clicks before then.
+        run: runs what asks Kafka, for a caller that has an event loop already.
 
     Raises:
         BrokerError: no broker answers, or it goes silent.
@@ -142,7 +149,7 @@ def open_log(settings: Settings, since: int | None = None, until: int | None = N
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, files, scratch = _fetch(archive, since, until)
     log = ClickLog(f"topic {settings.clicks_topic!r} with its archive", since, until, _scratch=scratch)
-    spans, tails = asyncio.run(_read_tails(settings, archive, slices, since))
+    spans, tails = run(_read_tails(settings, archive, slices, since))
     _add_files(log, slices, files)
     for span in spans:
         pieces = [piece for piece in slices if piece.file.partition == span.number]

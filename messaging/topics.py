@@ -117,13 +117,21 @@ async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names:
         TopicError: a topic is missing, or has another partition count.
     """
     contracts = _contracts(settings, names)
-    listed = await consumer.topics()  # all are listed: to ask for one by name may create it
-    existing = [contract.name for contract in contracts if contract.name in listed]
-    await consumer.end_offsets(
-        [TopicPartition(name, 0) for name in existing]
-    )  # fetches what `partitions_for_topic` says
-    counts = {name: len(consumer.partitions_for_topic(name) or ()) for name in existing}
+    counts = await partition_counts(consumer, [contract.name for contract in contracts])
     _check_counts(settings, contracts, counts)
+
+
+async def partition_counts(consumer: AIOKafkaConsumer, names: Collection[str]) -> dict[str, int]:
+    """How many partitions the topics of these names have; those that do not exist are missing from the answer.
+
+    Args:
+        consumer: connected; it need not be assigned to anything.
+        names: of topics.
+    """
+    listed = await consumer.topics()  # all are listed: to ask for one by name may create it
+    existing = [name for name in names if name in listed]
+    await consumer.end_offsets([TopicPartition(name, 0) for name in existing])  # has their partitions fetched
+    return {name: len(consumer.partitions_for_topic(name) or ()) for name in existing}
 
 
 def _contracts(settings: Settings, names: Collection[str] | None) -> list[TopicContract]:

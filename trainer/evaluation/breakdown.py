@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluation.bootstrap import DRAWS, resampled_ratios
+from trainer.evaluation.bootstrap import resampled_totals
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks
 
@@ -73,9 +73,9 @@ def by_popularity(
 
 
 def session_bootstrap(
-    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, draws: int = DRAWS, level: float = 0.95, seed: int = 0
+    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Intervals:
-    """Percentile intervals by the bootstrap over sessions.
+    """Percentile intervals by the bootstrap (Efron 1979) over sessions, whose events depend on each other.
 
     Args:
         ranks: of the events.
@@ -88,9 +88,10 @@ def session_bootstrap(
     events = np.bincount(session)  # (S,)
     hits = np.stack([np.bincount(session, ranks.rank <= cutoff) for cutoff in cutoffs])  # (K, S)
     reciprocal = np.stack([np.bincount(session, (ranks.rank <= cutoff) / ranks.rank) for cutoff in cutoffs])  # (K, S)
-    sums = np.concatenate([hits, reciprocal])  # (2K, S)
-    metrics = resampled_ratios(sums, events, draws, seed)  # (draws, 2K)
-    value = sums.sum(1) / events.sum()  # (2K,)
+    summed = np.concatenate([events[None], hits, reciprocal])  # (1+2K, S)
+    totals = resampled_totals(summed, draws, seed)  # (draws, 1+2K)
+    metrics = totals[:, 1:] / totals[:, :1]  # (draws, 2K)
+    value = summed[1:].sum(1) / summed[0].sum()  # (2K,)
     low, high = np.quantile(metrics, [(1 - level) / 2, (1 + level) / 2], axis=0)  # (2K,) each
     intervals = [Interval(*map(float, row)) for row in zip(value, low, high, strict=True)]
     recall, mrr = intervals[: len(cutoffs)], intervals[len(cutoffs) :]

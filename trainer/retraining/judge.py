@@ -20,12 +20,14 @@ from rankers.bundle import Bundle
 from schemas.decision import Difference, Figures, Judgement
 from schemas.recommendation import TOP
 from schemas.settings import Settings
-from trainer.evaluation.bootstrap import DRAWS, resampled_ratios
+from trainer.evaluation.bootstrap import resampled_totals
 from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
 from trainer.retraining.candidate import Candidate
 from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
 from trainer.retraining.reading import Reading
+
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,10 @@ def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int =
     session = candidate.session
     gain = (candidate.rank <= TOP).astype(np.float64) - (other.rank <= TOP)
     gains, events = np.bincount(session, gain), np.bincount(session)  # (S,) each
-    gains, events = gains[events > 0], events[events > 0]
-    drawn = resampled_ratios(gains[None], events, draws, seed)[:, 0]
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    live = events > 0
+    summed = np.stack([gains[live], events[live]]).astype(np.float64)  # (2, S)
+    totals = resampled_totals(summed, draws, seed)  # (draws, 2)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
     return Difference(value=float(gains.sum() / events.sum()), low=float(low), high=float(high))
 
 

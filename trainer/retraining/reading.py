@@ -35,6 +35,7 @@ class Reading:
         config: of the training.
         serving: the announcement of the model that serves; None where none does.
         parent: its bundle.
+        seen: it was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown.
         clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks lie together.
         source: of the clicks, in words.
         offsets: partition → first offset that was looked at and the one after the last.
@@ -44,15 +45,11 @@ class Reading:
     config: TrainConfig
     serving: ModelAnnouncement | None
     parent: Bundle | None
+    seen: int | None
     clicks: pl.DataFrame
     source: str
     offsets: Mapping[int, tuple[int, int]]
     resume_point: ResumePoint
-
-    @property
-    def seen(self) -> int | None:
-        """The serving model was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown."""
-        return self.parent.trained_on.last if self.parent is not None and self.parent.trained_on is not None else None
 
 
 def read(
@@ -88,7 +85,7 @@ def read(
         say("going on with a retraining that was interrupted")
         now = resumed.now
     since = resumed.since if resumed else max(now - milliseconds(settings.retrain_window), 0)
-    with open_log(settings, since) as log:
+    with open_log(settings, since, run=connection.run) as log:
         draft.missing = [str(line) for line in log.missing]
         for line in draft.missing:
             say(f"missing: {line}")
@@ -97,7 +94,8 @@ def read(
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     point = ResumePoint(since, now, {number: end for number, (_, end) in offsets.items()}, draft.serving, deciding)
-    return Reading(config, serving, parent, clicks, log.source, offsets, point)
+    seen = parent.trained_on.last if parent and parent.trained_on else None
+    return Reading(config, serving, parent, seen, clicks, log.source, offsets, point)
 
 
 def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:

@@ -1,18 +1,27 @@
 """The gate: ranks of the same next clicks by every method, and the interval of their difference."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
 
 from clicklog.items import ItemIndex
-from clicklog.sessions import Sessions
+from clicklog.sessions import Sessions, sessions_of
 from rankers.baselines import make_baseline
 from rankers.bundle import Bundle
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
-from trainer.retraining.judge import Events, Ranked, difference, rank_by_baseline, rank_by_bundle
+from schemas.settings import Settings
+from trainer.config import TrainConfig
+from trainer.retraining.candidate import Candidate
+from trainer.retraining.holdout import Holdout
+from trainer.retraining.judge import Events, Ranked, difference, judge, rank_by_baseline, rank_by_bundle
+from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
+from trainer.retraining.reading import Reading
+from trainer.retraining.resume_point import ResumePoint
 
 
 def bundle(items: list[int], seed: int = 0) -> Bundle:
@@ -76,3 +85,39 @@ def test_the_interval_holds_the_difference_and_tells_noise_from_gain() -> None:
     other = np.where(rng.random(2000) < 0.5, 1.0, np.inf)
     noise = difference(Ranked(other, session), Ranked(base, session))
     assert noise.low < 0 < noise.high
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, "not surely better than v by more than 0: +0.0000"),
+        ({"retrain_margin": -0.1}, "not surely better than popularity by more than 0: -"),
+        ({"retrain_margin": -0.1, "retrain_release": "shadow"}, "shadow"),
+        ({"retrain_margin": 0.1, "retrain_release": "shadow"}, "not surely better than v by more than 0.1"),
+    ],
+)
+def test_the_rule_refuses_or_accepts_and_leaves_the_bundle_alone(changes: dict[str, Any], end: str) -> None:
+    """An untrained candidate against itself: it is as good as the serving model, and worse than popularity."""
+    rng = np.random.default_rng(0)
+    items = rng.zipf(1.5, 2000).clip(max=60)
+    frame = pl.DataFrame({"session_id": np.repeat(np.arange(400), 5), "item_id": items, "timestamp": np.arange(2000)})
+    index = ItemIndex(list(range(1, 61)), np.bincount(items, minlength=61)[1:])
+    torch.manual_seed(0)
+    network = GRU4Rec(NetworkConfig(60, hidden=8)).eval().requires_grad_(False)
+    model = Bundle("v", network, index)
+    reading = Reading(TrainConfig(), None, model, None, frame, "", {}, ResumePoint(0, 0, {}, None, {}))
+    draft = DecisionDraft("m")
+    candidate = Candidate(model, {}, "full", index, sessions_of(frame, index))
+    settings = Settings(_env_file=None, **changes)
+    said: list[str] = []
+    result = judge(candidate, reading, Holdout(frame, frame, 400), settings, draft, said.append)
+    if isinstance(result, Accepted):
+        assert result.release == end
+        assert result.judgement == draft.judgement
+    else:
+        assert isinstance(result, Refused)
+        assert end in result.reason
+    assert draft.judgement is not None
+    assert draft.judgement.over["serving"].value == 0
+    assert [line.split()[0] for line in said] == ["candidate", "serving", "popularity", "vs-knn"]
+    assert model.metrics == {}

@@ -115,6 +115,7 @@ def test_bad_input_ends_in_one_line_and_leaves_the_serving_model(
     story = decisions(settings)
     assert [decision.outcome for decision in story] == ["failed"]
     assert story[0].reason == " ".join(str(failure.value).split())
+    assert not (settings.data_dir / "retraining").exists(), "the next run would go on with the same clicks"
     assert serving(settings) is None
 
 
