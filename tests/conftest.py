@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,45 @@ from nextclick.broker import LocalBroker
 from schemas.kafka import admin, create_topics
 from schemas.settings import Settings
 from schemas.topics import topic_contracts
+from tests.alone import AlonePlugin
 
 PARTITIONS = 4
 
 ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".pytest_cache"
+
+if sys.dont_write_bytecode:
+    # The suite starts a few hundred Python processes. Without bytecode each of them compiles torch's sources again,
+    # which doubles the CPU time of the import. This folder keeps the sources' folders free of bytecode, as asked for.
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
+    sys.dont_write_bytecode = False
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+
 COMPILED = sorted([*ROOT.glob("trainer/kernel/*.py"), *ROOT.glob("gru4rec/*.py"), ROOT / "trainer" / "sampler.py"])
 STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / STATE))
+os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba" / STATE))
 """Numba would not see that a function changed which is compiled into another file's; tests must not run the old one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(AlonePlugin(CACHE / "locks"))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of `-n auto`: one more than there are cores, as many tests wait; none for single files: that is quick.
+
+    More than four gain nothing: the longest group of tests takes as long then, and each process starts a Kafka.
+    """
+    files = all(Path(argument.split("::")[0]).is_file() for argument in config.args)
+    return 0 if files else min((os.cpu_count() or 1) + 1, 4)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's selection by `-m`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a Kafka as `kafka`; tests that start a broker of their own are marked where they stand."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,9 @@ def processes_of(temporary: Path) -> list[str]:
     return found
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
     process = start(tmp_path)
@@ -54,6 +57,9 @@ def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("at", ["Apache Kafka", "Training"])
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, at: str) -> None:

@@ -221,6 +221,7 @@ def test_a_shadow_model_is_labelled_beside_the_champion_and_changes_nothing(tmp_
     assert feed.state("s0").shadow is None
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("batch", [1, 31, 32, 33, 100, 128, 150])
 def test_on_a_gpu_recorded_graphs_answer_as_the_network_does(tmp_path: Path, batch: int) -> None:

@@ -181,6 +181,8 @@ def test_old_counts_do_not_decide_a_new_contest(kafka_settings: Settings, tmp_pa
     assert state(settings) == ("v2", ("v1", "former"))
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
 @pytest.mark.timeout(240)
 def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
