@@ -1,8 +1,11 @@
 """A real Kafka for the tests: NEXTCLICK_TEST_BROKER, else a container where a Docker engine answers, else our own."""
 
 import asyncio
+import errno
+import fcntl
 import hashlib
 import os
+import random
 import socket
 import sys
 import uuid
@@ -21,6 +24,7 @@ PARTITIONS = 4
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".pytest_cache"
+LOCKS = CACHE / "locks"
 
 if sys.dont_write_bytecode:
     # The suite starts a few hundred Python processes. Without bytecode each of them compiles torch's sources again,
@@ -36,7 +40,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba" / STATE))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(AlonePlugin(CACHE / "locks"))
+    config.pluginmanager.register(AlonePlugin(LOCKS))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -102,12 +106,43 @@ def kafka_settings(bare_settings: Settings) -> Settings:
     return bare_settings
 
 
+@pytest.fixture(scope="session")
+def compiled_kernel() -> None:
+    """The machine code of the training kernel is in numba's cache: to compile it takes up to minutes on a busy machine.
+
+    A test with a time limit asks for this. Only one process compiles: the others wait, and read the cache.
+    """
+    import numpy as np
+
+    from gru4rec.network import GRU4Rec, NetworkConfig
+    from trainer.config import FitConfig
+    from trainer.fit import fit
+    from trainer.sessions import Sessions
+
+    two_sessions = Sessions(np.arange(4), np.array([0, 2, 4]))
+    with (LOCKS / "kernel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fit(
+            GRU4Rec(NetworkConfig(items=4, hidden=4)),
+            two_sessions,
+            np.ones(4, dtype=np.int64),
+            FitConfig(batch_size=2, samples=2, epochs=1),
+        )
+
+
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 on which nothing listens, below those that the system gives to others meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def _docker_answers() -> bool:

@@ -18,6 +18,8 @@ from trainer.fit import Progress, fit
 from trainer.sessions import Sessions
 from trainer.train import train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 CONFIG = TrainConfig(
     FitConfig(batch_size=8, samples=20, epochs=4, dropout_hidden=0.3, dropout_embedding=0.1, order="random"),
     hidden=6,

@@ -18,6 +18,8 @@ from trainer.distributed import Process
 from trainer.fit import Progress
 from trainer.train import train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ROOT = Path(__file__).parents[2]
 COMMON = "--epochs 2 --hidden 8 --batch-size 7 --min-support 1 --learning-rate 0.1 --momentum 0.3 --device cpu"
 FIT = FitConfig(batch_size=7, epochs=2, learning_rate=0.1, momentum=0.3)

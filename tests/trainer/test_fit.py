@@ -14,6 +14,8 @@ from trainer.sampler import NegativeSampler
 from trainer.schedule import session_parallel
 from trainer.sessions import Sessions
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ITEMS = 12
 PLAIN = FitConfig(batch_size=4, samples=6, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, epochs=2, seed=5)
 

@@ -31,6 +31,8 @@ from trainer.sampler import random_words, stream_key
 from trainer.schedule import Schedule, session_parallel
 from trainer.sessions import Sessions
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ITEMS = 40
 PLAIN = FitConfig(batch_size=6, samples=50, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, seed=5)
 

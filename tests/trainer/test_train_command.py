@@ -14,6 +14,8 @@ from trainer.clicks import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import evaluate_bundle, train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 QUICK = TrainConfig(FitConfig(batch_size=16, samples=16, epochs=3), hidden=16)
 
 

@@ -184,6 +184,7 @@ def test_old_counts_do_not_decide_a_new_contest(kafka_settings: Settings, tmp_pa
 @pytest.mark.slow
 @pytest.mark.xdist_group("deployments")
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("compiled_kernel")
 def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
         kafka_settings,

@@ -22,6 +22,8 @@ from trainer.archive.files import Archive
 from trainer.archive.log import open_log
 from trainer.archive.tidy import tidy
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 TOMORROW = datetime.now(UTC) + timedelta(days=2)
 
 

@@ -19,6 +19,8 @@ from schemas.settings import Settings
 from tests.nextclick.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
 from tests.worker.deployment import bundle
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def settings(kafka_settings: Settings, tmp_path: Path) -> Settings:

@@ -16,6 +16,8 @@ from tests.trainer.archive.test_exactly_once import archive_now
 from tests.trainer.archive.topic import produce
 from trainer.archive.files import Archive, ends
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 MINUTE = 60_000
 DAY = 1440 * MINUTE
 

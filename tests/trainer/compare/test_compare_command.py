@@ -8,6 +8,8 @@ import pytest
 from nextclick.cli import main
 from trainer.compare import contestants as module
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 Command = Callable[..., tuple[int, str, str]]
 
 

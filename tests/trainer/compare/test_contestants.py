@@ -7,6 +7,8 @@ from trainer.clicks import read_click_file
 from trainer.compare.contestants import Contest, contestants
 from trainer.train import evaluate_bundle, train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def contest(shop_file: Path) -> Contest:

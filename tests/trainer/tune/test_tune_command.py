@@ -17,6 +17,8 @@ from trainer.split import newest_share
 from trainer.train import train
 from trainer.tune import search as module
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 Command = Callable[..., tuple[int, str, str]]
 
 
