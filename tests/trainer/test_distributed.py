@@ -67,6 +67,7 @@ def interrupt(now: Progress) -> None:
 
 
 # Neither is the compiled kernel's, which has dropped units of its own.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "config", "resumed"),
     [
@@ -109,6 +110,7 @@ def test_two_processes_train_what_one_does(
         torch.testing.assert_close(trained[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text)
 
 
+@pytest.mark.slow
 def test_fewer_lanes_than_processes_are_refused_by_one_line(clicks_file: Path, tmp_path: Path) -> None:
     arguments = ["--batch-size", 1, "--min-support", 1, "--out", "bundle"]
     refused = on_two(tmp_path, "-m", "nextclick", "train", "--clicks", clicks_file, *arguments)
@@ -119,6 +121,7 @@ def test_fewer_lanes_than_processes_are_refused_by_one_line(clicks_file: Path, t
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_the_leader_s(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("""
 import sys

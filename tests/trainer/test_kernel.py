@@ -246,6 +246,7 @@ print(hashlib.sha256(kernel.model.rows.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_compiles_trains_the_same_as_one_that_finds_it_compiled(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TRAIN]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
