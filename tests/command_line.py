@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +41,10 @@ class CommandLine:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str, settings: Settings | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", "from nextclick.cli import main; main()", *arguments],
             cwd=self.directory,
             env=_environment(settings),
@@ -52,6 +53,15 @@ class CommandLine:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what still runs, and close the pipes."""
+        for process in self._started:
+            process.kill()
+            with process:  # waits
+                pass
 
     def run(self, *arguments: str, settings: Settings | None = None) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
@@ -64,8 +74,10 @@ class CommandLine:
 
 
 @pytest.fixture
-def command_line(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
+def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    command_line = CommandLine(tmp_path)
+    yield command_line
+    command_line.close()
 
 
 def _environment(settings: Settings | None) -> dict[str, str]:

@@ -1,9 +1,13 @@
 """A real Kafka for the tests: NEXTCLICK_TEST_BROKER, else a container where a Docker engine answers, else our own."""
 
 import asyncio
+import errno
+import fcntl
 import hashlib
 import os
+import random
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +19,23 @@ from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
 from schemas.settings import Settings
+from tests.alone import AlonePlugin
 
 pytest_plugins = ["tests.command_line", "tests.s3_server"]
 
 PARTITIONS = 4
 
 ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".pytest_cache"
+LOCKS = CACHE / "locks"
+
+if sys.dont_write_bytecode:
+    # The suite starts a few hundred Python processes. Without bytecode each of them compiles torch's sources again,
+    # which doubles the CPU time of the import. This folder keeps the sources' folders free of bytecode, as asked for.
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
+    sys.dont_write_bytecode = False
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+
 COMPILED = sorted(
     [
         *ROOT.glob("trainer/backends/compiled_cpu/*.py"),
@@ -31,8 +46,31 @@ COMPILED = sorted(
     ]
 )
 STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / STATE))
+os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba" / STATE))
 """Numba would not see that a function changed which is compiled into another file's; tests must not run the old one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(AlonePlugin(LOCKS))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of `-n auto`: one more than there are cores, as many tests wait; none for single files: that is quick.
+
+    More than four gain nothing: the longest group of tests takes as long then, and each process starts a Kafka.
+    """
+    files = all(Path(argument.split("::")[0]).is_file() for argument in config.args)
+    return 0 if files else min((os.cpu_count() or 1) + 1, 4)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's selection by `-m`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a Kafka as `kafka`; tests that start a broker of their own are marked where they stand."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
 
 
 @pytest.fixture(scope="session")
@@ -81,12 +119,44 @@ def kafka_settings(bare_settings: Settings) -> Settings:
     return bare_settings
 
 
+@pytest.fixture(scope="session")
+def compiled_kernel() -> None:
+    """The machine code of the training kernel is in numba's cache: to compile it takes up to minutes on a busy machine.
+
+    A test with a time limit asks for this. Only one process compiles: the others wait, and read the cache.
+    """
+    import numpy as np
+
+    from clicklog.sessions import Sessions
+    from rankers.gru4rec.network import GRU4Rec
+    from rankers.recurrent import NetworkConfig
+    from trainer.config import FitConfig
+    from trainer.fit import fit
+
+    two_sessions = Sessions(np.arange(4), np.array([0, 2, 4]))
+    with (LOCKS / "kernel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fit(
+            GRU4Rec(NetworkConfig(items=4, hidden=4)),
+            two_sessions,
+            np.ones(4, dtype=np.int64),
+            FitConfig(batch_size=2, samples=2, epochs=1),
+        )
+
+
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 on which nothing listens, below those that the system gives to others meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def _docker_answers() -> bool:

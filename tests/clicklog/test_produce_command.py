@@ -83,6 +83,8 @@ def test_clicks_without_times_go_in_row_order_stamped_with_now(
     assert all(begin - 1 <= click.timestamp <= time.time() * 1000 for click in clicks)  # type: ignore[operator]
 
 
+@pytest.mark.alone
+@pytest.mark.xdist_group("alone")
 async def test_a_rate_is_kept(kafka_settings: Settings) -> None:
     frame = pl.DataFrame({"session_id": range(600), "item_id": range(600), "timestamp": range(600)})
     begin = time.monotonic()
@@ -90,6 +92,8 @@ async def test_a_rate_is_kept(kafka_settings: Settings) -> None:
     assert 1.4 < time.monotonic() - begin < 2.5
 
 
+@pytest.mark.alone
+@pytest.mark.xdist_group("alone")
 def test_full_speed_is_at_least_50_000_clicks_a_second(kafka_settings: Settings) -> None:
     frame = pl.DataFrame({"session_id": range(200_000), "item_id": range(200_000), "timestamp": range(200_000)})
     begin = time.monotonic()

@@ -84,7 +84,8 @@ def test_without_a_broker_every_command_says_so_at_once(
 
 
 async def test_a_port_that_listens_but_is_no_kafka_does_not_hang() -> None:
-    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    connections: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _reader, writer: connections.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     begin = time.monotonic()
     with pytest.raises(BrokerError, match="no Kafka broker answers"):
@@ -92,6 +93,8 @@ async def test_a_port_that_listens_but_is_no_kafka_does_not_hang() -> None:
             pass
     assert time.monotonic() - begin < 8
     server.close()
+    for connection in connections:
+        connection.close()
 
 
 def test_clean_up_policies_are_compared_without_their_order() -> None:

@@ -24,6 +24,8 @@ from tests.trainer.retraining.shopclicks import retrain_settings, send, shop_cli
 from tests.worker.deployment import bundle
 from trainer.retraining.run import retrain
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 TOMORROW = datetime.now(UTC) + timedelta(days=2)
 
 

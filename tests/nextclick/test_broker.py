@@ -42,6 +42,8 @@ def broker(tmp_path: Path) -> Iterator[LocalBroker]:
     node.stop()
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
 def test_it_listens_on_the_loopback_and_goes_on_with_its_data_after_kill_9(broker: LocalBroker) -> None:
     broker.start()
     assert listening_addresses(broker.port) <= LOOPBACK
@@ -100,6 +102,8 @@ def test_java_home_is_preferred_where_it_is_new_enough(monkeypatch: pytest.Monke
     assert chosen == {"1.8.0_402": False, "11.0.2": False, "17.0.1": True, "25": True}
 
 
+@pytest.mark.alone
+@pytest.mark.xdist_group("alone")
 def test_resolving_kafka_again_takes_milliseconds() -> None:
     kafka_jars()
     begin = time.monotonic()
@@ -107,6 +111,8 @@ def test_resolving_kafka_again_takes_milliseconds() -> None:
     assert time.monotonic() - begin < 0.5
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)])
 def test_the_command_leaves_no_process_behind(command_line: Any, ending: int, code: int, free_port: int) -> None:
     command = command_line.start("broker", "--port", str(free_port), "--data", "kafka")

@@ -38,6 +38,10 @@ def processes_of(temporary: Path) -> list[str]:
     return found
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
+@pytest.mark.usefixtures("compiled_kernel")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
     process = start(tmp_path)
@@ -54,6 +58,10 @@ def test_demo_answers_every_click_and_beats_popularity(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
+@pytest.mark.usefixtures("compiled_kernel")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("at", ["Apache Kafka", "Training"])
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, at: str) -> None:
@@ -62,8 +70,10 @@ def test_interrupted_demo_leaves_nothing(tmp_path: Path, at: str) -> None:
     assert process.stderr is not None
     while at not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
-    time.sleep(1)
-    assert len(processes_of(tmp_path)) > 1
+    deadline = time.monotonic() + 20
+    while len(processes_of(tmp_path)) < 2:
+        assert time.monotonic() < deadline, "no process besides the demo's own"
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130

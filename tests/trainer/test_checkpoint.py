@@ -25,6 +25,8 @@ from trainer.fit import FitResult, Progress, fit
 from trainer.train import train
 from trainer.warm_start import WarmStart
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 CONFIG = TrainConfig(
     FitConfig(batch_size=8, samples=20, epochs=4, dropout_hidden=0.3, dropout_embedding=0.1, order="random"),
     hidden=6,

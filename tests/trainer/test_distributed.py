@@ -18,6 +18,8 @@ from trainer.distributed import Process
 from trainer.fit import Progress
 from trainer.train import train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ROOT = Path(__file__).parents[2]
 COMMON = "--epochs 2 --hidden 8 --batch-size 7 --min-support 1 --learning-rate 0.1 --momentum 0.3 --device cpu"
 FIT = FitConfig(batch_size=7, epochs=2, learning_rate=0.1, momentum=0.3)
@@ -65,6 +67,7 @@ def interrupt(now: Progress) -> None:
 
 
 # Neither is the compiled kernel's, which has dropped units of its own.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "config", "resumed"),
     [
@@ -108,6 +111,7 @@ def test_two_processes_train_what_one_does(
         torch.testing.assert_close(trained[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text)
 
 
+@pytest.mark.slow
 def test_fewer_lanes_than_processes_are_refused_by_one_line(clicks_file: Path, tmp_path: Path) -> None:
     arguments = ["--batch-size", 1, "--min-support", 1, "--out", "bundle"]
     refused = on_two(tmp_path, "-m", "nextclick", "train", "--clicks", clicks_file, *arguments)
@@ -118,6 +122,7 @@ def test_fewer_lanes_than_processes_are_refused_by_one_line(clicks_file: Path, t
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_the_leader_s(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("""
 import sys

@@ -17,6 +17,8 @@ from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.objective.negatives import NegativeSampler
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ITEMS = 12
 PLAIN = FitConfig(batch_size=4, samples=6, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, epochs=2, seed=5)
 

@@ -11,6 +11,8 @@ from tests.command_line import Command
 from trainer.config import FitConfig, TrainConfig
 from trainer.train import evaluate_bundle, train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 QUICK = TrainConfig(FitConfig(batch_size=16, samples=16, epochs=3), hidden=16)
 
 

@@ -84,7 +84,6 @@ class WorkerProcess:
         self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool, root: Path = ROOT
     ) -> None:
         self.log = data.with_suffix(".log")
-        self._file = self.log.open("a")
         names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         for field in Settings.model_fields:
             value = getattr(settings, field)
@@ -93,14 +92,15 @@ class WorkerProcess:
                     f"{milliseconds(value)}ms" if hasattr(value, "total_seconds") else str(value)
                 )
         names |= {PREFIX + "DATA_DIR": str(data), **environment}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "faust", "-A", module, "worker", *([] if web else ["--without-web"])],
-            env=names,
-            stdin=subprocess.DEVNULL,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-            cwd=root,
-        )
+        with self.log.open("a") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", module, "worker", *([] if web else ["--without-web"])],
+                env=names,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=root,
+            )
 
     def kill(self) -> None:
         """kill -9."""

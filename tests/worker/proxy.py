@@ -57,9 +57,11 @@ class Proxy:
         self._open -= {writer, target_writer}
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                await self._flow.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65_536):
+                    await self._flow.wait()
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()

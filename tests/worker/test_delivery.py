@@ -11,6 +11,8 @@ import pytest
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery")]
+
 RATE = 300
 
 
@@ -101,6 +103,7 @@ def test_joins_leaves_and_kills_in_any_order_lose_nothing(deployment: Deployment
     assert_undisturbed(deployment, duplicates_allowed=True)
 
 
+@pytest.mark.alone
 def test_a_killed_workers_partitions_are_answered_by_another_within_15_seconds(deployment: Deployment) -> None:
     deployment.publish()
     dying, other = deployment.start("w1"), deployment.start("w2")

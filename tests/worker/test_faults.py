@@ -29,6 +29,8 @@ from tests.worker.deployment import START, Deployment, bundle, clicks_of
 from tests.worker.proxy import Proxy
 from tests.worker.test_delivery import RATE, assert_undisturbed
 
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("deployments")]
+
 
 @pytest.fixture
 def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:

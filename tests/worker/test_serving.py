@@ -21,6 +21,8 @@ from schemas.settings import Settings
 from tests.worker.deployment import ITEMS, Deployment, clicks_of
 from trainer.train import evaluate_bundle
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments")]
+
 
 @pytest.fixture
 def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:

@@ -53,9 +53,10 @@ def test_killed_archivers_neither_lose_nor_double_a_click(archive_settings: Sett
 
     producing = threading.Thread(target=produce_slowly)
     producing.start()
-    for _ in range(4):
+    for turn in range(4):
         archiver = archivers.start(settings)
-        time.sleep(rng.uniform(1.5, 3.5))
+        wait_until_archived(settings, 1_200 * (turn + 1))
+        time.sleep(rng.uniform(0, 0.3))
         assert archiver.poll() is None
         archiver.kill()
         archiver.wait()

@@ -14,6 +14,8 @@ from tests.clicklog.archive.test_exactly_once import archive_now
 from tests.clicklog.archive.topic import produce
 from tests.command_line import Command
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 MINUTE = 60_000
 DAY = 1440 * MINUTE
 

@@ -32,6 +32,8 @@ from trainer.config import FitConfig
 from trainer.objective.losses import cross_entropy, pairwise_loss
 from trainer.objective.negatives import random_words, stream_key
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 ITEMS = 40
 PLAIN = FitConfig(batch_size=6, samples=50, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, seed=5)
 
@@ -245,6 +247,7 @@ print(hashlib.sha256(kernel.model.rows.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_compiles_trains_the_same_as_one_that_finds_it_compiled(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TRAIN]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

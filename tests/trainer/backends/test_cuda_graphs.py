@@ -160,6 +160,7 @@ def test_no_operation_of_a_step_needs_the_host(change: dict[str, object], shape:
         _ = plain.loss
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_no_step_waits_for_the_gpu() -> None:
     gpu, _, schedule = both(replace(PLAIN, batch_size=2, dropout_hidden=0.3), {})
@@ -173,6 +174,7 @@ def test_no_step_waits_for_the_gpu() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_fit_takes_this_path_on_a_gpu() -> None:
     sessions = random_sessions()

@@ -54,7 +54,10 @@ def recall_by_version(deployment: Deployment) -> dict[str | None, tuple[int, flo
     return {version: (len(labels), sum(labels) / len(labels)) for version, labels in hits.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("compiled_kernel")
 def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
         kafka_settings, tmp_path, retrain_margin=-0.1, archive_interval=kafka_settings.archive_interval / 60

@@ -20,6 +20,8 @@ from tests.worker.deployment import bundle
 from trainer.retraining.run import retrain
 from trainer.retraining.schedule import next_run, run_on_schedule
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def settings(kafka_settings: Settings, tmp_path: Path) -> Settings:

@@ -183,8 +183,13 @@ def test_old_counts_do_not_decide_a_new_contest(kafka_settings: Settings, tmp_pa
     assert state(settings) == ("v2", ("v1", "former"))
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployments")
 @pytest.mark.timeout(240)
-def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("compiled_kernel")
+def test_from_a_shadow_to_the_serving_model_and_back(
+    kafka_settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     settings = retrain_settings(
         kafka_settings,
         tmp_path,
@@ -196,6 +201,7 @@ def test_from_a_shadow_to_the_serving_model_and_back(kafka_settings: Settings, t
     newest_day = frame["timestamp"].max() - DAY  # type: ignore[operator]
     send(settings, frame.filter(pl.col("timestamp") < newest_day))
     deployment = Deployment(settings, tmp_path)
+    request.addfinalizer(deployment.close)
     deployment.publish("untrained")
     assert decide(settings) is None, "there is no shadow"
 

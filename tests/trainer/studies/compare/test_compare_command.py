@@ -6,6 +6,8 @@ import pytest
 from tests.command_line import Command
 from trainer.studies.compare import methods as module
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def compare(nextclick: Command, tmp_path: Path, shop_file: Path) -> Command:

@@ -7,6 +7,8 @@ from schemas.errors import SettingsError
 from trainer.studies.compare.methods import Comparison, read_methods
 from trainer.train import evaluate_bundle, train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def comparison(shop_file: Path) -> Comparison:

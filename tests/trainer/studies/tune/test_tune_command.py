@@ -15,6 +15,8 @@ from trainer.settings_file import read_train_config
 from trainer.studies.tune import search as module
 from trainer.train import train
 
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
 
 @pytest.fixture
 def tune(nextclick: Command, shop_file: Path, tmp_path: Path) -> Command:
