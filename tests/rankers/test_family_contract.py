@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
+from clicklog.sessions import Sessions
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.contract import Clicks, Memory, Ranker
 from rankers.families import FAMILIES, family_of
@@ -18,6 +19,7 @@ from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
+from trainer.evaluation.ranks import rank_streamed
 
 ITEMS, SESSIONS = 200, 30
 
@@ -164,6 +166,22 @@ def test_the_best_are_those_of_highest_score(ranker: Ranker) -> None:
 
 def histories_of(ranker: Ranker) -> Prefixes | None:
     return prefixes([[]] * 60) if ranker.needs.history else None
+
+
+def test_offline_equals_streaming(ranker: Ranker) -> None:
+    random = np.random.default_rng(3)
+    lengths = random.integers(2, 8, SESSIONS)
+    sessions = Sessions(random.integers(0, ITEMS, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
+    expected = []
+    for first, end in zip(sessions.offsets[:-1], sessions.offsets[1:], strict=True):
+        memory, one = Memory.empty(1, ranker.needs), np.zeros(1, dtype=np.int64)
+        for place in range(first, end - 1):
+            histories = prefixes([sessions.items[first:place].tolist()]) if ranker.needs.history else None
+            clicks = Clicks(sessions.items[place : place + 1], one, one, one.astype(bool), histories)
+            queries, _, memory = ranker.advance(clicks, memory)
+            scores = ranker.scores(queries)[0]
+            expected.append(int((scores >= scores[sessions.items[place + 1]]).sum()))
+    assert rank_streamed(ranker, sessions).rank.tolist() == expected
 
 
 def test_a_bundle_survives_a_round_trip(bundle: Bundle, tmp_path: Path) -> None:
