@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands.options import read_duration
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -54,13 +56,11 @@ def split(
 
 def _size(text: str, option: str) -> "timedelta | float":
     """A span of time, or a share."""
-    from schemas.durations import parse_duration
-
     try:
         return float(text)
     except ValueError:
         pass
     try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; or a share of the sessions, like 0.1", param_hint=option) from error
+        return read_duration(text, option)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{error.message}; or a share of the sessions, like 0.1", param_hint=option) from error
