@@ -26,6 +26,7 @@ import polars as pl
 import torch
 
 from nextclick.shop import ShopConfig, open_shop, visit
+from nextclick.shop.click_table import click_table
 from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
 from trainer.retraining.candidate import Candidate, WarmStart, train_candidate
@@ -155,7 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shop = open_shop(ShopConfig(), options.days, options.seed)
     visits = visit(shop, options.sessions * options.days, options.seed)
-    clicks = pl.DataFrame({"session_id": visits.session_id, "item_id": visits.item_id, "timestamp": visits.timestamp})
+    clicks = click_table(visits)
     begin = int(visits.timestamp.min()) // DAY * DAY
     launched = {
         int(item) + 1: begin + int(shop.launch_day[item]) * DAY
