@@ -66,10 +66,7 @@ def compare(
         ties,
         device or settings.device,
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClicksError(f"--out {out} is no folder to write to: {error.strerror or error}") from error
+    make_folder(out)
     data = {
         "sha256": file_digest(clicks),
         "splits": [read_names(train_split), read_names(test_split)],
@@ -82,6 +79,18 @@ def compare(
     show(rows, title)
     for path in write_files(rows, title, out):
         typer.echo(str(path))
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of --out where it is missing.
+
+    Raises:
+        ClicksError: there is a file, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClicksError(f"--out {out} is no folder to write to: {error.strerror or error}") from error
 
 
 def run_all(
