@@ -5,19 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nextclick.commands import options
 from nextclick.commands.judging import read_judged
-from nextclick.commands.options import (
-    CUTOFFS,
-    BundleDirectory,
-    ClicksFile,
-    Cutoffs,
-    Device,
-    JsonFile,
-    Split,
-    Ties,
-    read_cutoffs,
-    write_json,
-)
 from nextclick.commands.progress import evaluation_bar
 
 if TYPE_CHECKING:
@@ -26,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def breakdown(
-    model: BundleDirectory,
-    clicks: ClicksFile,
-    split: Split = None,
-    cutoffs: Cutoffs = CUTOFFS,
+    model: options.BundleDirectory,
+    clicks: options.ClicksFile,
+    split: options.Split = None,
+    cutoffs: options.Cutoffs = options.CUTOFFS,
     popularity_groups: Annotated[
         int, typer.Option(min=1, help="Groups of items by training clicks, of about equal shares of these.")
     ] = 5,
     draws: Annotated[int, typer.Option(min=0, help="Sets of sessions drawn for the intervals; 0: none.")] = 1000,
     level: Annotated[float, typer.Option(min=0.01, max=0.999, help="Of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    ties: Ties = "conservative",
-    json_: JsonFile = None,
-    device: Device = None,
+    ties: options.Ties = "conservative",
+    json_: options.JsonFile = None,
+    device: options.Device = None,
 ) -> None:
     """Recall@k and MRR@k in all, by position in the session, and by popularity of the item that was clicked next.
 
@@ -51,7 +40,7 @@ def breakdown(
     from trainer.evaluation.ranks import rank_network_events
     from trainer.train import choose_device
 
-    chosen = read_cutoffs(cutoffs)
+    chosen = options.read_cutoffs(cutoffs)
     judged = read_judged(model, clicks, split, device)
     bundle = judged.bundle
     sessions = sessions_of(judged.clicks.frame, ItemIndex(bundle.items, bundle.support))
@@ -69,7 +58,7 @@ def breakdown(
     if intervals is not None:
         show_intervals(intervals, level)
     if json_ is not None:
-        write_json(all_figures(groups, intervals), json_)
+        options.write_json(all_figures(groups, intervals), json_)
 
 
 def show(title: str, figures: "Mapping[str, Evaluation]") -> None:

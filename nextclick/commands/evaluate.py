@@ -4,20 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands import options
 from nextclick.commands.click_source import read_gap
 from nextclick.commands.judging import read_judged
-from nextclick.commands.options import (
-    CUTOFFS,
-    BundleDirectory,
-    ClicksFile,
-    Cutoffs,
-    Device,
-    JsonFile,
-    Split,
-    Ties,
-    read_cutoffs,
-    write_json,
-)
 from nextclick.commands.progress import evaluation_bar
 
 if TYPE_CHECKING:
@@ -25,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: BundleDirectory,
-    clicks: ClicksFile,
-    split: Split = None,
-    json_: JsonFile = None,
-    ties: Ties = "conservative",
-    cutoffs: Cutoffs = CUTOFFS,
+    model: options.BundleDirectory,
+    clicks: options.ClicksFile,
+    split: options.Split = None,
+    json_: options.JsonFile = None,
+    ties: options.Ties = "conservative",
+    cutoffs: options.Cutoffs = options.CUTOFFS,
     session_gap: Annotated[
         str | None,
         typer.Option(help="End sessions after a silence, as the model was trained: 30m …; never by default."),
     ] = None,
-    device: Device = None,
+    device: options.Device = None,
 ) -> None:
     """Recall@k and MRR@k of the next item, ranked among all items of the model; nothing is filtered or sampled.
 
@@ -43,7 +32,7 @@ def evaluate(
     """
     from trainer.train import evaluate_bundle
 
-    wanted = read_cutoffs(cutoffs)
+    wanted = options.read_cutoffs(cutoffs)
     judged = read_judged(model, clicks, split, device, read_gap(session_gap))
     with evaluation_bar() as advance:
         evaluation = evaluate_bundle(judged.bundle, judged.clicks, judged.device, ties, advance, wanted)
@@ -55,7 +44,7 @@ def evaluate(
             "recall": {str(cutoff): value for cutoff, value in evaluation.recall.items()},
             "mrr": {str(cutoff): value for cutoff, value in evaluation.mrr.items()},
         }
-        write_json(figures, json_)
+        options.write_json(figures, json_)
 
 
 def show(evaluation: "Evaluation") -> None:
