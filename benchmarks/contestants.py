@@ -7,13 +7,14 @@ raw-kafka     an aiokafka loop that answers and keeps no state (`benchmarks.raw_
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from nextclick.child_process import start_child, stop_child
 
 STOP_SECONDS = 20.0
 ROOT = Path(__file__).parent.parent
@@ -61,29 +62,11 @@ def running(name: str, options: Mapping[str, str], directory: Path) -> Iterator[
     environment |= {f"NEXTCLICK_{option.upper()}": value for option, value in options.items()}
     environment["PYTHONPATH"] = str(ROOT)
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *COMMANDS[name]],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-            env=environment,
-            start_new_session=True,
-        )
+        process = start_child([sys.executable, *COMMANDS[name]], directory, output, environment)
     try:
         yield Contestant(name, process, log)
     finally:
-        end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop_child(process, STOP_SECONDS)
 
 
 def cpu_seconds(pid: int) -> float:

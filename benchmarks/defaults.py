@@ -7,13 +7,13 @@ sessions is what is judged on; the test split has no part. One seed, 10 epochs, 
 the number of epochs is a setting as well: printed is the best one of Recall@20, its MRR@20 and its epoch.
 """
 
-import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from benchmarks.arguments import add_data, parser_for
 from clicklog.click_files import read_click_file
 from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
@@ -43,8 +43,8 @@ SETTINGS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="directory of the click files")
+    parser = parser_for(__doc__)
+    add_data(parser)
     parser.add_argument("--json", type=Path, help="write every epoch's figures to this file")
     parser.add_argument("--only", default="", help="settings whose name contains this")
     arguments = parser.parse_args()

@@ -3,12 +3,12 @@
 python benchmarks/evaluation_speed.py [--items 43000] [--sessions 1500]
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
 
+from benchmarks.arguments import parser_for
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
@@ -21,7 +21,7 @@ LANES = 128
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--items", type=int, default=43_000)
     parser.add_argument("--sessions", type=int, default=1500)
     arguments = parser.parse_args()

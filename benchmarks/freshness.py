@@ -11,7 +11,6 @@ not know is a miss. No gate holds a model back. Of each launched item it is told
 somebody's 20 recommendations for the first time, and how long until a click on it was (it is found then).
 """
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -25,8 +24,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.arguments import parser_for
 from clicklog.clicks import Clicks
 from nextclick.shop import ShopConfig, open_shop, visit
+from nextclick.shop.click_table import click_table
 from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
 from trainer.retraining.candidate import Candidate, train_candidate
@@ -57,6 +58,20 @@ class Kept:
     found: dict[int, int] = dataclasses.field(default_factory=dict)  # the same
     cpu: float = 0.0
     trainings: int = 0
+
+    def figures(self, last_day: int, launched: int) -> dict[str, float | str | None]:
+        """What is printed, for so many launched items."""
+        shown, found = ([ms / 60_000 for ms in times.values()] for times in (self.shown, self.found))
+        return {
+            "Recall@20": round(sum(self.hits.values()) / sum(self.events.values()), 4),
+            "Recall@20, last day": round(self.hits[last_day] / self.events[last_day], 4),
+            "launched items recommended": f"{len(shown)} of {launched}",
+            "minutes from launch to recommended, median": round(statistics.median(shown)) if shown else None,
+            "launched items found": f"{len(found)} of {launched}",
+            "minutes from launch to found, median": round(statistics.median(found)) if found else None,
+            "trainings": self.trainings,
+            "CPU seconds": round(self.cpu, 1),
+        }
 
 
 def follow(
@@ -143,7 +158,7 @@ def plot(results: dict[str, Kept], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--days", type=int, default=10)
     parser.add_argument("--first", type=int, default=2, help="days before serving begins")
     parser.add_argument("--window", type=int, default=4, help="days that a training reads")
@@ -157,7 +172,7 @@ def main() -> None:
     torch.set_num_threads(1)
     shop = open_shop(ShopConfig(), options.days, options.seed)
     visits = visit(shop, options.sessions * options.days, options.seed)
-    clicks = pl.DataFrame({"session_id": visits.session_id, "item_id": visits.item_id, "timestamp": visits.timestamp})
+    clicks = click_table(visits)
     begin = int(visits.timestamp.min()) // DAY * DAY
     launched = {
         int(item) + 1: begin + int(shop.launch_day[item]) * DAY
@@ -168,18 +183,7 @@ def main() -> None:
         kept = results[way] = follow(
             way, clicks, launched, options.first, options.days, options.window, (options.epochs, options.replay)
         )
-        shown, found = ([ms / 60_000 for ms in times.values()] for times in (kept.shown, kept.found))
-        figures = {
-            "way": way,
-            "Recall@20": round(sum(kept.hits.values()) / sum(kept.events.values()), 4),
-            "Recall@20, last day": round(kept.hits[options.days - 1] / kept.events[options.days - 1], 4),
-            "launched items recommended": f"{len(shown)} of {len(launched)}",
-            "minutes from launch to recommended, median": round(statistics.median(shown)) if shown else None,
-            "launched items found": f"{len(found)} of {len(launched)}",
-            "minutes from launch to found, median": round(statistics.median(found)) if found else None,
-            "trainings": kept.trainings,
-            "CPU seconds": round(kept.cpu, 1),
-        }
+        figures = {"way": way, **kept.figures(options.days - 1, len(launched))}
         print(json.dumps(figures), flush=True)
     if options.plot is not None:
         plot(results, options.plot)

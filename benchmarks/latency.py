@@ -7,16 +7,17 @@ the machine hits both alike and neither takes the other's cores. The rates go up
 Then clicks flow at one rate while another model version is announced, a few times. Writes latency.json and latency.png.
 """
 
-import argparse
 import asyncio
 import json
 import time
+from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from benchmarks.arguments import add_serving, parser_for
 from benchmarks.clickload import interleaved
 from benchmarks.contestants import Contestant, machine
 from benchmarks.openloop import Load, LoadGenerator
@@ -25,6 +26,7 @@ from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.publishing import promote
+from rankers.bundle import Bundle
 from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings
 
@@ -92,22 +94,34 @@ class Runner:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clicks", type=Path, required=True, help="file of clicks to make the load from")
-    parser.add_argument("--model", type=Path, help="bundle to serve with; by default one is trained quickly")
-    parser.add_argument("--items", type=int, help="serve with random weights for so many items instead")
+    arguments = read_arguments()
+    clicks = read_click_file(arguments.clicks)
+    bundle = model_for(clicks, arguments.model, arguments.items)
+    heading = f"{machine()}; {len(bundle.items):,} items"
+    points, swaps = await measure(arguments, clicks, bundle, renamed(bundle))
+    print(f"\n{heading}\n\n{table(points)}\n\n{swap_table(swaps)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = {"machine": heading, "points": [asdict(point) for point in points], "swaps": [asdict(one) for one in swaps]}
+    (arguments.out / "latency.json").write_text(json.dumps(data, indent=2) + "\n")
+    plot(points, heading, arguments.out / "latency.png")
+
+
+def read_arguments() -> Namespace:
+    parser = parser_for(__doc__)
+    add_serving(parser)
     parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="clicks per second")
     parser.add_argument("--seconds", type=float, default=5.0, help="of one slice")
     parser.add_argument("--slices", type=int, default=4, help="of each contestant at each rate")
     parser.add_argument("--swap-rate", type=float, default=1000.0)
     parser.add_argument("--swaps", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
-    clicks = read_click_file(arguments.clicks)
-    bundle = model_for(clicks, arguments.model, arguments.items)
-    other = renamed(bundle)
-    heading = f"{machine()}; {len(bundle.items):,} items"
+
+async def measure(
+    arguments: Namespace, clicks: Clicks, bundle: Bundle, other: Bundle
+) -> tuple[list[Point], list[Swap]]:
+    """Both contestants at every rate, then the worker with `other` and `bundle` announced in turn."""
     with Stage() as stage:
         worker = {"app_id": "worker", "clicks_topic": "clicks-worker", "recommendations_topic": "answers-worker"}
         echo = {"app_id": "echo", "clicks_topic": "clicks-echo", "recommendations_topic": "answers-echo"}
@@ -131,12 +145,7 @@ async def main() -> None:
                 for number in range(arguments.swaps):
                     version = (other, bundle)[number % 2].version
                     swaps.append(await swap(runners[1], stage, version, arguments.swap_rate))
-    report = f"{heading}\n\n{table(points)}\n\n{swap_table(swaps)}"
-    print(f"\n{report}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    data = {"machine": heading, "points": [asdict(point) for point in points], "swaps": [asdict(one) for one in swaps]}
-    (arguments.out / "latency.json").write_text(json.dumps(data, indent=2) + "\n")
-    plot(points, heading, arguments.out / "latency.png")
+                return points, swaps
 
 
 def load(clicks: Clicks, total: int) -> pl.DataFrame:

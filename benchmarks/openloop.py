@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import polars as pl
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
+from benchmarks.answers import partitions_of
 from clicklog.topic_writer import EncodedClick
 from schemas.settings import Settings
 
@@ -69,7 +70,7 @@ class LoadGenerator:
         await self._producer.start()
         await self._consumer.start()
         topic = self._settings.recommendations_topic
-        assignment = [TopicPartition(topic, partition) for partition in self._partitions]
+        assignment = partitions_of(topic, self._settings)
         self._consumer.assign(assignment)
         await self._consumer.seek_to_end(*assignment)
         return self

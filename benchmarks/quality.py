@@ -9,7 +9,6 @@ Each row is `nextclick train` and then `nextclick evaluate` on the test split (f
 user would run them; the table has the mean over the seeds. Speed is one thread's, on this machine.
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,6 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+
+from benchmarks.arguments import add_data, parser_for
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ ROWS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="directory of the click files")
+    parser = parser_for(__doc__)
+    add_data(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     arguments = parser.parse_args()

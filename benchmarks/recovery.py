@@ -12,8 +12,10 @@ import time
 
 import numpy as np
 import polars as pl
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from benchmarks.answers import wait_for_answers
+from benchmarks.contestants import Contestant
 from benchmarks.stage import Stage, model_for
 from clicklog.clicks import Clicks
 from schemas.click import ItemId
@@ -45,22 +47,15 @@ async def fill(settings: Settings, sessions: int, version: str) -> None:
     await producer.stop()
 
 
-async def first_answer(settings: Settings, seconds: float) -> None:
+async def first_answer(settings: Settings, worker: Contestant, seconds: float) -> None:
     """Send one click and wait for its answer."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     await producer.start()
     click = b'{"session_id":"new","item_id":1,"timestamp":1700000000000}'
     await producer.send_and_wait(settings.clicks_topic, click, key=b"new")
     await producer.stop()
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
-    await consumer.start()
-    partitions = [TopicPartition(settings.recommendations_topic, number) for number in range(settings.partitions)]
-    deadline = time.monotonic() + seconds
-    while not any((await consumer.end_offsets(partitions)).values()):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"no answer within {seconds:g} s")
-        await asyncio.sleep(0.05)
-    await consumer.stop()
+    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
+        await wait_for_answers(consumer, settings, worker, at_least=1, seconds=seconds, poll_seconds=0.05)
 
 
 async def measure(sessions: int, seconds: float) -> None:
@@ -76,7 +71,7 @@ async def measure(sessions: int, seconds: float) -> None:
         print(f"changelog of {sessions:,} sessions written in {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
         with stage.running("worker", app_id="recovery") as worker:
-            await first_answer(settings, seconds)
+            await first_answer(settings, worker, seconds)
             took = time.monotonic() - began
             cpu = worker.cpu_seconds()
             print(f"{'sessions':>12} {'start to first answer, s':>26} {'CPU s':>8} {'peak memory, MB':>16}")

@@ -7,7 +7,6 @@ the topics `clicks` and `recommendations`. With --session-gap the worker begins 
 file does not: the clicks that are judged differently for that reason are counted.
 """
 
-import argparse
 import asyncio
 import time
 from collections import defaultdict
@@ -16,8 +15,10 @@ from typing import Any
 
 import msgspec
 import torch
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
+from benchmarks.answers import partitions_of
+from benchmarks.arguments import parser_for
 from benchmarks.contestants import machine
 from benchmarks.stage import Stage
 from clicklog.click_files import read_click_file
@@ -37,7 +38,7 @@ async def read(settings: Settings, topic: str, wanted: int, seconds: float) -> l
     """(partition, offset, message) of the first `wanted` messages of a topic."""
     found: list[tuple[int, int, Any]] = []
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
-        partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
+        partitions = partitions_of(topic, settings)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         deadline = time.monotonic() + seconds
@@ -71,7 +72,7 @@ def from_topics(clicks: list[Any], answers: list[Any], bundle: Bundle, gap_ms: i
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--clicks", type=Path, required=True)
     parser.add_argument("--train", default="train,valid", help="splits to train on")
     parser.add_argument("--test", default="test", help="split to serve")

@@ -7,7 +7,6 @@ its own and is measured from outside, between the first answer on its output top
 count. The broker, the contestant and this process share the machine's cores.
 """
 
-import argparse
 import asyncio
 import json
 import time
@@ -15,8 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
+from benchmarks.answers import wait_for_answers
+from benchmarks.arguments import add_serving, parser_for
 from benchmarks.clickload import OPEN_SESSIONS, interleaved
 from benchmarks.contestants import COMMANDS, Contestant, machine
 from benchmarks.stage import Stage, model_for
@@ -42,10 +43,8 @@ class Reading:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clicks", type=Path, required=True, help="file of clicks to make the backlog from")
-    parser.add_argument("--model", type=Path, help="bundle to serve with; by default one is trained quickly")
-    parser.add_argument("--items", type=int, help="serve with random weights for so many items instead")
+    parser = parser_for(__doc__)
+    add_serving(parser)
     parser.add_argument("--backlog", type=int, default=200_000, help="clicks in the backlog")
     parser.add_argument("--open-sessions", type=int, default=OPEN_SESSIONS)
     parser.add_argument("--runs", type=int, default=3)
@@ -86,17 +85,10 @@ async def measure(stage: Stage, name: str, run: str, wanted: int) -> Reading:
 
 async def watch(stage: Stage, settings: Settings, contestant: Contestant, wanted: int) -> Reading:
     """Read the clocks at the first answer and at the last."""
-    partitions = [TopicPartition(settings.recommendations_topic, number) for number in range(settings.partitions)]
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
 
         async def answers(at_least: int, seconds: float) -> int:
-            deadline = time.monotonic() + seconds
-            while (count := int(sum((await consumer.end_offsets(partitions)).values()))) < at_least:
-                contestant.check()
-                if time.monotonic() > deadline:
-                    raise contestant.failure(f"{count} answers after {seconds:g} s, expected {at_least}")
-                await asyncio.sleep(POLL_SECONDS)
-            return count
+            return await wait_for_answers(consumer, settings, contestant, at_least, seconds, POLL_SECONDS)
 
         first, at_first = await answers(1, FIRST_ANSWER_SECONDS), clocks(stage, contestant)
         last, at_last = await answers(wanted, 60 + wanted / 500), clocks(stage, contestant)

@@ -7,7 +7,6 @@ other processes on the machine disturb less than wall time. `exact` is the score
 what the overlap of the int8 scorer is with; `panels` is the one that it chooses on a CPU without AVX-512.
 """
 
-import argparse
 from collections.abc import Callable
 from statistics import median
 from time import thread_time
@@ -17,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmarks.arguments import parser_for
 from benchmarks.contestants import machine
 from rankers.scoring.scorers import DeviceScorer, PanelScorer, QuantisedScorer, exact_scorer
 
@@ -27,7 +27,7 @@ Way = Callable[[Tensor], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--items", type=int, nargs="+", default=[2_500, 37_000])
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--hidden", type=int, default=100)

@@ -3,7 +3,6 @@
 python benchmarks/training_memory.py [--clicks 30_000_000] [--items 40_000] [--seconds 60]
 """
 
-import argparse
 import contextlib
 import resource
 import tempfile
@@ -14,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.arguments import parser_for
 from clicklog.click_files import read_click_file
 from trainer.config import FitConfig, TrainConfig
 from trainer.fit import Progress
@@ -25,7 +25,7 @@ class EnoughError(Exception):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--clicks", type=int, default=30_000_000)
     parser.add_argument("--items", type=int, default=40_000)
     parser.add_argument("--seconds", type=float, default=60)

@@ -10,7 +10,6 @@ samples, 10 epochs), for each of so many seeds, and Recall@20 on the split `test
 dropouts.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from statistics import median
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.arguments import add_data, parser_for
 from clicklog.click_files import read_click_file
 from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
@@ -37,8 +37,8 @@ TURNS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="directory of the click files")
+    parser = parser_for(__doc__)
+    add_data(parser)
     parser.add_argument("--loss", default="cross-entropy")
     parser.add_argument("--events", type=int, default=20_000, help="of the kernel's turn; autograd's has a fifth")
     parser.add_argument("--recall", type=int, default=0, metavar="SEEDS", help="compare Recall@20 over so many seeds")

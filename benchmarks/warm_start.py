@@ -7,7 +7,6 @@ half of the second day's sessions arrive. `full` trains on everything from nothi
 model as `nextclick retrain` does; both are judged on the second half, by full ranking over the same items.
 """
 
-import argparse
 import dataclasses
 import json
 import statistics
@@ -18,6 +17,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
+from benchmarks.arguments import parser_for
 from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
 from clicklog.sessions import sessions_of
@@ -43,8 +43,31 @@ def judge(candidate: Candidate, frame: pl.DataFrame) -> Evaluation:
     return evaluate(candidate.bundle.ranker(torch.device("cpu")), sessions_of(frame, candidate.index))
 
 
+def compare(
+    before: pl.DataFrame, everything: pl.DataFrame, judged: pl.DataFrame, seed: int, epochs: int, replay: float
+) -> dict[str, float]:
+    """Recall@20 of the ways to go on from the model of `before`, and the CPU seconds of the two."""
+    config = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, seed=seed))
+    serving, _ = train(before, config, None)
+    full, full_cpu = train(everything, config, None)
+    seen = serving.bundle.trained_on
+    assert seen is not None
+    assert seen.last is not None
+    start = WarmStart(serving.bundle, serving.memory, seen.last, epochs, replay)
+    warm, warm_cpu = train(everything, config, start)
+    forgetful, _ = train(everything, config, dataclasses.replace(start, memory=None))
+    return {
+        "seed": seed,
+        "full": judge(full, judged).recall[20],
+        "warm": judge(warm, judged).recall[20],
+        "warm, optimiser reset": judge(forgetful, judged).recall[20],
+        "full CPU s": full_cpu,
+        "warm CPU s": warm_cpu,
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--clicks", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
@@ -61,23 +84,7 @@ def main() -> None:
     train(before.head(5000), CONFIG, None)  # the kernel is compiled now, and not on anybody's account
     rows = []
     for seed in range(options.seeds):
-        config = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, seed=seed))
-        serving, _ = train(before, config, None)
-        full, full_cpu = train(everything, config, None)
-        seen = serving.bundle.trained_on
-        assert seen is not None
-        assert seen.last is not None
-        start = WarmStart(serving.bundle, serving.memory, seen.last, options.epochs, options.replay)
-        warm, warm_cpu = train(everything, config, start)
-        forgetful, _ = train(everything, config, dataclasses.replace(start, memory=None))
-        row = {
-            "seed": seed,
-            "full": judge(full, judged).recall[20],
-            "warm": judge(warm, judged).recall[20],
-            "warm, optimiser reset": judge(forgetful, judged).recall[20],
-            "full CPU s": full_cpu,
-            "warm CPU s": warm_cpu,
-        }
+        row = compare(before, everything, judged, seed, options.epochs, options.replay)
         rows.append({name: round(value, 4) for name, value in row.items()})
         print(json.dumps(rows[-1]), flush=True)
     mean = {name: statistics.mean(row[name] for row in rows) for name in rows[0] if name != "seed"}

@@ -8,25 +8,23 @@ names one that is new enough. Everything Kafka writes lies under one directory, 
 """
 
 import contextlib
-import ctypes
 import logging
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from messaging.ports import why_port_is_taken
+from nextclick.child_process import kill_child, start_child, stop_child
 from schemas.errors import BrokerError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
@@ -144,15 +142,7 @@ class LocalBroker:
             self._log_start = log.tell()
             if not (self._log_directory / "meta.properties").exists():
                 self._format([*command, "kafka.tools.StorageTool"], properties, log.fileno())
-            self._process = subprocess.Popen(
-                [*command, "kafka.Kafka", str(properties)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.directory,
-                start_new_session=True,  # the terminal's ctrl-C is for the parent, which stops Kafka in order
-                preexec_fn=_end_with_parent(),
-            )
+            self._process = start_child([*command, "kafka.Kafka", str(properties)], self.directory, log)
         try:
             self.wait_ready(ready_seconds)
         except BaseException:
@@ -185,12 +175,8 @@ class LocalBroker:
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Shut Kafka down in order (kill it where that takes too long), and remove a temporary directory."""
-        if self._process is not None and self.running:
-            self._process.terminate()
-            try:
-                self._process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        if self._process is not None:
+            stop_child(self._process, seconds)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
@@ -198,8 +184,7 @@ class LocalBroker:
     def kill(self) -> None:
         """End Kafka as a crash would (SIGKILL); its directory stays, and `start` goes on from it."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            kill_child(self._process)
 
     def __enter__(self) -> Self:
         self.start()
@@ -324,17 +309,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the child does between fork and exec so that Linux ends it together with its parent."""
-    if sys.platform != "linux":
-        return None
-    set_parent_death_signal, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def end_with_parent() -> None:
-        set_parent_death_signal(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return end_with_parent

@@ -1,4 +1,8 @@
-"""What a training run can be told, with the defaults. Light to import: the command line shows them in its help."""
+"""What a training run can be told: names, types, ranges, defaults and help of its options stand here once.
+
+`trainer.options` lists the fields that have a `Help`: `nextclick train` takes a parameter for each, and TOML files have
+the same names, see `trainer.settings_file`. Light to import: the command line shows them in its help.
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,11 +12,39 @@ from pydantic import Field
 if TYPE_CHECKING:
     from rankers.recurrent import NetworkConfig
 
+
+@dataclass(frozen=True)
+class Help:
+    """Makes a field an option of `train`.
+
+    Attributes:
+        text: its line in the help.
+        low: the command line's lower end where the range is open: typer knows closed ranges only.
+        high: the same of the upper end.
+        used_with: another option, and its values with which alone this one is used.
+    """
+
+    text: str
+    low: float | None = None
+    high: float | None = None
+    used_with: tuple[str, tuple[str, ...]] | None = None
+
+
 Count = Annotated[int, Field(ge=1)]
+CountFrom0 = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
+
+Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
+Optimizer = Literal["adagrad", "rmsprop", "adam"]
+Order = Literal["time", "length", "random"]
+Input = Literal["shared", "embedding", "one-hot"]
+Reset = Literal["after", "before"]
+
+_BPR_MAX = ("loss", ("bpr-max",))
+_WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
 
 
 @dataclass(frozen=True)
@@ -22,21 +54,28 @@ class FitConfig:
     The defaults were chosen on the newest tenth of training sessions, see docs/training.md.
     """
 
-    loss: Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"] = "cross-entropy"
-    batch_size: Count = 128  # lanes; twice as fast as 32 and, at the same learning rate, as good
-    samples: Annotated[int, Field(ge=0)] = 2048  # negatives a step; without any, Recall@20 falls by a third
-    sample_alpha: Share = 0.5  # negatives by support^alpha
-    logq: Share = 1.0  # correction of the scores for how often an item is drawn; cross-entropy only
-    bpreg: Strength = 1.0  # bpr-max: how strongly negatives' scores are held near 0
-    elu: Strength = 0.5  # bpr-max: scores below 0 become elu·(e^s − 1); 0 leaves them as they are
-    optimizer: Literal["adagrad", "rmsprop", "adam"] = "adagrad"
-    learning_rate: Rate = 0.05  # the published .2 costs .007 to .02 of Recall@20
-    momentum: Dropout = 0.2  # adagrad and rmsprop
-    dropout_hidden: Dropout = 0.4  # of a layer's output
-    dropout_embedding: Dropout = 0.0  # of the input; not of the same row's use in the output
-    order: Literal["time", "length", "random"] = "time"  # in which an epoch takes the sessions
-    epochs: Count = 10
-    seed: Annotated[int, Field(ge=0)] = 0
+    loss: Annotated[Loss, Help("Training loss.")] = "cross-entropy"
+    # Twice as fast as 32 and, at the same learning rate, as good.
+    batch_size: Annotated[Count, Help("Sessions trained side by side.")] = 128
+    # Without any, Recall@20 falls by a third.
+    samples: Annotated[CountFrom0, Help("Negative samples a step.")] = 2048
+    sample_alpha: Annotated[Share, Help("Negatives are drawn by support^alpha.")] = 0.5
+    # By how often an item is drawn; cross-entropy only.
+    logq: Annotated[Share, Help("How far cross-entropy corrects for the items' popularity.")] = 1.0
+    # How strongly negatives' scores are held near 0.
+    bpreg: Annotated[Strength, Help("bpr-max: regularisation of the scores", used_with=_BPR_MAX)] = 1.0
+    # Scores below 0 become elu·(e^s − 1); 0 leaves them as they are.
+    elu: Annotated[Strength, Help("bpr-max: scores pass ELU with this parameter", used_with=_BPR_MAX)] = 0.5
+    optimizer: Annotated[Optimizer, Help("Optimiser.")] = "adagrad"
+    # The published .2 costs .007 to .02 of Recall@20.
+    learning_rate: Annotated[Rate, Help("Learning rate.", low=1e-9)] = 0.05
+    momentum: Annotated[BelowOne, Help("Momentum of adagrad and rmsprop", high=0.999, used_with=_WITH_MOMENTUM)] = 0.2
+    dropout_hidden: Annotated[BelowOne, Help("Share of a layer's output that is dropped.", high=0.99)] = 0.4
+    # Not of the same row's use in the output.
+    dropout_embedding: Annotated[BelowOne, Help("Share of the input embedding that is dropped.", high=0.99)] = 0.0
+    order: Annotated[Order, Help("In which an epoch takes the sessions; length: longest first.")] = "time"
+    epochs: Annotated[Count, Help("Passes over the clicks.")] = 10
+    seed: Annotated[CountFrom0, Help("Of everything that is random.")] = 0
 
 
 @dataclass(frozen=True)
@@ -44,13 +83,15 @@ class TrainConfig:
     """What to train on and what to train."""
 
     fit: FitConfig = field(default_factory=FitConfig)
-    input: Literal["shared", "embedding", "one-hot"] = "shared"
-    hidden: Count = 100
-    layers: Count = 1
-    reset: Literal["after", "before"] = "after"  # the recurrent product; the 2016 paper: before
-    min_support: Count = 5
-    min_length: Annotated[int, Field(ge=2)] = 2
-    device: str = "auto"
+    input: Annotated[Input, Help("A clicked item enters by its output row, its own embedding, or one-hot.")] = "shared"
+    hidden: Annotated[Count, Help("Hidden units of a layer.")] = 100
+    layers: Annotated[Count, Help("GRU layers.")] = 1
+    reset: Annotated[
+        Reset, Help("The reset gate acts after the recurrent product, or before it as in the 2016 paper.")
+    ] = "after"
+    min_support: Annotated[Count, Help("Fewest clicks of an item.")] = 5
+    min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.")] = 2
+    device: str = "auto"  # of `train`: NEXTCLICK_DEVICE
 
     def shape(self, items: int) -> "NetworkConfig":
         """Of the network for so many items."""

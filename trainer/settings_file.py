@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import SettingsError
 from trainer.config import FitConfig, TrainConfig
+from trainer.options import OPTIONS, option_values
 
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
@@ -35,14 +36,23 @@ def read_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfi
     Raises:
         SettingsError: the file cannot be read, names what is no option, or a value is of a wrong kind.
     """
-    try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+    options = read_options(path)
     try:
         return with_options(base or TrainConfig(), options)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read names and values from a TOML file as they stand there.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
 
 
 def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
@@ -69,14 +79,8 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
 
 def train_options(config: TrainConfig) -> dict[str, Any]:
     """The options as `train` names them; not the seed, the device, and what loss and optimiser do not use."""
-    options = asdict(config)
-    options = options.pop("fit") | options
-    foreign = {"seed", "device"}
-    if config.fit.loss != "bpr-max":
-        foreign |= {"bpreg", "elu"}
-    if config.fit.optimizer == "adam":
-        foreign.add("momentum")
-    return {name.replace("_", "-"): value for name, value in options.items() if name not in foreign}
+    values = option_values(config)
+    return {one.name: values[one.field] for one in OPTIONS if one.field != "seed" and one.is_used(values)}
 
 
 def write_train_config(options: Mapping[str, Any], path: Path, comment: str = "") -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
+from clicklog.click_file_writer import check_out, is_csv
 from clicklog.importers.raw import RawLog, unreadable
 from clicklog.sessions import session_number
 from schemas.click import MAX_TIMESTAMP
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 
-SUFFIXES = (".parquet", ".csv")
 COLUMNS = ("session_id", "item_id", "timestamp")
 
 
@@ -24,18 +24,6 @@ class Imported:
     items: int
     first: int | None
     last: int | None
-
-
-def check_out(out: Path) -> None:
-    """Refuse early what cannot be written.
-
-    Raises:
-        ClicksError: the suffix is neither .parquet nor .csv, the folder does not exist, or the path is a folder.
-    """
-    if out.suffix.lower() not in SUFFIXES:
-        raise ClicksError(f"--out {out}: clicks are written as .parquet or .csv: name the file so")
-    if out.is_dir() or not out.parent.is_dir():
-        raise ClicksError(f"--out {out}: give a new file in a folder that exists")
 
 
 def import_log(log: RawLog, out: Path) -> Imported:
@@ -52,11 +40,11 @@ def import_log(log: RawLog, out: Path) -> Imported:
         if log.gap is not None:
             clicks = _cut_visitors(clicks, milliseconds(log.gap))
         clicks = clicks.select(COLUMNS)
-        if out.suffix.lower() == ".csv":
+        if is_csv(out):
             clicks.sink_csv(part)
         else:
             clicks.sink_parquet(part)
-        written = pl.scan_csv(part) if out.suffix.lower() == ".csv" else pl.scan_parquet(part)
+        written = pl.scan_csv(part) if is_csv(out) else pl.scan_parquet(part)
         counts = written.select(
             pl.len().alias("clicks"),
             pl.col("session_id").n_unique().alias("sessions"),

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands.options import Ties, read_names
+from nextclick.commands.progress import terminal_bar
 from schemas.errors import ClicksError, TrainingError
 
 if TYPE_CHECKING:
@@ -33,10 +35,7 @@ def compare(
     ),
     min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item in training.")] = 5,
     min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session in training.")] = 2,
-    ties: Annotated[
-        Literal["conservative", "standard", "median"],
-        typer.Option(help="Items that score the same as the next one count against it, not at all, or half."),
-    ] = "conservative",
+    ties: Ties = "conservative",
     device: Annotated[
         str | None,
         typer.Option(help="Of networks: auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False),
@@ -60,21 +59,18 @@ def compare(
     torch.set_num_threads(settings.torch_threads)
     chosen = read_methods([name for name in methods.split(",") if name.strip()])
     comparison = Comparison(
-        read_click_file(clicks, _names(train_split)),
-        read_click_file(clicks, _names(test_split)),
+        read_click_file(clicks, read_names(train_split)),
+        read_click_file(clicks, read_names(test_split)),
         min_support,
         min_length,
         ties,
         device or settings.device,
         "--device" if device else "NEXTCLICK_DEVICE",
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClicksError(f"--out {out} is no folder to write to: {error.strerror or error}") from error
+    make_folder(out)
     data = {
         "sha256": file_digest(clicks),
-        "splits": [_names(train_split), _names(test_split)],
+        "splits": [read_names(train_split), read_names(test_split)],
         "filters": [min_support, min_length],
         "ties": ties,
     }
@@ -84,6 +80,18 @@ def compare(
     show(rows, title)
     for path in write_files(rows, title, out):
         typer.echo(str(path))
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of --out where it is missing.
+
+    Raises:
+        ClicksError: there is a file, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClicksError(f"--out {out} is no folder to write to: {error.strerror or error}") from error
 
 
 def run_all(
@@ -135,20 +143,12 @@ def show(rows: "Sequence[Row]", title: str) -> None:
     console.print(table)
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 @contextmanager
 def _progress(
     runs: int,
 ) -> "Iterator[tuple[Callable[[int, str], None], Callable[[str, float], None], Callable[[str], None]]]":
     """A bar over the runs and one over what runs now, on a terminal; lines for what is done, always."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal_bar() as bar:
         whole = bar.add_task("runs", total=runs)
         now = bar.add_task("", total=1)
         title = ""
@@ -162,4 +162,4 @@ def _progress(
         def report(doing: str, share: float) -> None:
             bar.update(now, completed=share, description=f"{title}: {doing}")
 
-        yield start, report, console.print
+        yield start, report, bar.console.print

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from datetime import timedelta
+from nextclick.commands.options import read_duration
 
+if TYPE_CHECKING:
     from clicklog.importers.raw import RawLog
 
 import_ = typer.Typer(
@@ -41,7 +41,7 @@ def retailrocket(file: Log, out: Out, gap: Gap = "30m") -> None:
     """RetailRocket: the views of events.csv (timestamp,visitorid,event,itemid,transactionid), cut into sessions."""
     from clicklog.importers import logs
 
-    write(logs.retailrocket(file, _duration(gap)), out)
+    write(logs.retailrocket(file, read_duration(gap, "--gap")), out)
 
 
 @import_.command("csv")
@@ -65,7 +65,7 @@ def csv(
     from clicklog.importers import logs
 
     parted = "\t" if separator == r"\t" else separator
-    cut = _duration(gap) if gap is not None else None
+    cut = read_duration(gap, "--gap") if gap is not None else None
     write(logs.delimited(file, session, item, time or None, time_format, parted, cut), out)
 
 
@@ -81,12 +81,3 @@ def write(log: "RawLog", out: Path) -> None:
         first, last = (datetime.fromtimestamp(time / 1000, UTC) for time in (imported.first, imported.last))
         span = f", {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
     typer.echo(f"{out}: {imported.clicks:,} clicks, {imported.sessions:,} sessions, {imported.items:,} items{span}")
-
-
-def _duration(text: str) -> "timedelta":
-    from schemas.durations import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--gap") from error

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands.options import read_names
+from nextclick.commands.progress import terminal_bar
+
 if TYPE_CHECKING:
     from clicklog.clicks import Clicks
 
@@ -27,7 +30,7 @@ def produce(
     from schemas.settings import load_settings
 
     settings = load_settings()
-    clicks = read_click_file(file, [name.strip() for name in split.split(",")] if split else ())
+    clicks = read_click_file(file, read_names(split))
     sent, seconds = asyncio.run(_send(clicks, rate))
     total = len(clicks.frame)
     typer.echo(
@@ -43,8 +46,7 @@ async def _send(clicks: "Clicks", rate: float | None) -> tuple[int, float]:
     import signal
     import time
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from clicklog.topic_writer import send_clicks
     from schemas.settings import load_settings
@@ -58,8 +60,7 @@ async def _send(clicks: "Clicks", rate: float | None) -> tuple[int, float]:
     loop.add_signal_handler(signal.SIGINT, interrupt)
     loop.add_signal_handler(signal.SIGTERM, interrupt)
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TextColumn("clicks"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal_bar(*columns) as bar:
         task = bar.add_task("", total=len(clicks.frame))
         begin = time.monotonic()
         sent = await send_clicks(

@@ -15,12 +15,12 @@ def retrain() -> None:
     Exit codes: 0 published (to serve, or as a shadow: NEXTCLICK_RETRAIN_RELEASE), 3 kept the serving model, 1 failed,
     2 wrong usage. The NEXTCLICK_RETRAIN_… settings say how.
     """
-    from nextclick.commands.train import progress_bar
+    from nextclick.commands.progress import training_bar
     from schemas.settings import load_settings
     from trainer.retraining.run import retrain as retrain_once
 
     settings = load_settings()
-    with progress_bar() as advance:
+    with training_bar() as advance:
         decision = retrain_once(settings, lambda line: typer.echo(line, err=True), advance)
     typer.echo(f"{decision.outcome}: {decision.reason}")
     if decision.outcome == "kept":

@@ -29,13 +29,14 @@ def simulate(
     chance. They count every next click of (at most 10,000) sessions of the last day. `nextclick evaluate` leaves out
     items that were launched after the training, which raises the bound of its Recall@20 by about 0.01.
     """
+    from clicklog.click_file_writer import check_out, write_click_file
     from nextclick.shop import ShopConfig, best_ranking, last_click_ranking, open_shop, visit
-    from nextclick.shop.files import check_path, write_clicks
+    from nextclick.shop.click_table import with_split
 
-    check_path(out)
+    check_out(out)
     shop = open_shop(ShopConfig(), days, seed)
     clicks = visit(shop, sessions, seed)
-    write_clicks(clicks, out, split_last_day=days > 1)
+    write_click_file(with_split(clicks, split_last_day=days > 1), out)
     typer.echo(
         f"{out}: {len(clicks.item_id):,} clicks, {sessions:,} sessions, {len(set(clicks.item_id.tolist())):,} items, "
         f"{_utc(int(clicks.timestamp[0]))} to {_utc(int(clicks.timestamp[-1]))} UTC"

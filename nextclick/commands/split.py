@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands.options import read_duration
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -28,22 +30,15 @@ def split(
     """
     import polars as pl
 
+    from clicklog.click_file_writer import check_out, write_click_file
     from clicklog.click_files import read_click_file
-    from clicklog.importers.writing import check_out
     from clicklog.splits import with_splits
-    from schemas.errors import ClicksError
 
     check_out(out)
     table = read_click_file(clicks)
     sizes = _size(test, "--test"), None if valid is None else _size(valid, "--valid")
     frame = with_splits(table.frame, *sizes, min_support, min_length)
-    try:
-        if out.suffix.lower() == ".csv":
-            frame.write_csv(out)
-        else:
-            frame.write_parquet(out)
-    except OSError as error:
-        raise ClicksError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    write_click_file(frame, out)
     typer.echo(f"{out}: {len(frame):,} of {len(table.frame):,} clicks")
     counts = frame.group_by("split", maintain_order=True).agg(
         pl.len().alias("clicks"), pl.col("session_id").n_unique(), pl.col("item_id").n_unique()
@@ -54,13 +49,11 @@ def split(
 
 def _size(text: str, option: str) -> "timedelta | float":
     """A span of time, or a share."""
-    from schemas.durations import parse_duration
-
     try:
         return float(text)
     except ValueError:
         pass
     try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; or a share of the sessions, like 0.1", param_hint=option) from error
+        return read_duration(text, option)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{error.message}; or a share of the sessions, like 0.1", param_hint=option) from error

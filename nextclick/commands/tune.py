@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nextclick.commands.options import ClicksFile, Device, read_names
+from nextclick.commands.progress import terminal_bar
+
 if TYPE_CHECKING:
     from trainer.fit import Progress
     from trainer.studies.tune.search import Trial
 
 
 def tune(
-    clicks: Annotated[Path, typer.Option(help="A .parquet or .csv file of clicks.")],
+    clicks: ClicksFile,
     split: Annotated[
         str | None, typer.Option(help="Only these splits of the file, comma separated: those of training.")
     ] = None,
@@ -37,9 +40,7 @@ def tune(
         int | None, typer.Option(min=1, help="Most epochs of a trial.", show_default="those of --config")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search and of every trial.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False)
-    ] = None,
+    device: Device = None,
     journal: Annotated[
         Path, typer.Option(help="The file of the trials: when stopped, the same command goes on from it.")
     ] = Path("tune.journal"),
@@ -68,7 +69,7 @@ def tune(
     if epochs is not None:
         base = with_options(base, {"epochs": epochs})
     space = read_space(search, base) if search else default_space(base)
-    table = read_click_file(clicks, [name.strip() for name in split.split(",")] if split else [])
+    table = read_click_file(clicks, read_names(split))
     name = f"{'Recall' if metric == 'recall' else 'MRR'}@20"
     with _progress(trials, name) as (advance, ended):
         found = find(table, base, space, journal, trials, validation, metric, ended, advance)
@@ -92,11 +93,7 @@ def tune(
 @contextmanager
 def _progress(trials: int, metric: str) -> "Iterator[tuple[Callable[[int, Progress], None], Callable[[Trial], None]]]":
     """A bar of the running trial on a terminal, and a line for each that has ended; on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with terminal_bar() as bar:
         task = bar.add_task("")
 
         def advance(number: int, now: "Progress") -> None:
@@ -110,7 +107,7 @@ def _progress(trials: int, metric: str) -> "Iterator[tuple[Callable[[int, Progre
         def ended(trial: "Trial") -> None:
             chosen = ", ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
             figure = "diverged" if trial.value is None else f"{metric} {trial.value:.4f} (epoch {trial.epochs})"
-            console.print(f"trial {trial.number}: {figure}{', given up' if trial.pruned else ''}: {chosen}")
+            bar.console.print(f"trial {trial.number}: {figure}{', given up' if trial.pruned else ''}: {chosen}")
 
         yield advance, ended
 

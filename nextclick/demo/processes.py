@@ -3,12 +3,11 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nextclick.broker import _end_with_parent
+from nextclick.child_process import kill_child, start_child, stop_child
 from schemas.errors import NextclickError
 from schemas.settings import PREFIX, Settings
 
@@ -33,16 +32,8 @@ class Child:
         self.name = name
         self.log = directory / f"{name}.log"
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                env=_environment(settings, directory),
-                start_new_session=True,  # the terminal's ctrl-C is for the demo, which stops its children in order
-                preexec_fn=_end_with_parent(),
-            )
+            command = [sys.executable, *arguments]
+            self._process = start_child(command, directory, log, _environment(settings, directory))
 
     @property
     def exit_code(self) -> int | None:
@@ -70,13 +61,10 @@ class Child:
 
     def stop(self, at_once: bool) -> None:
         """End it: in order, or as a crash would."""
-        if self.exit_code is None and not at_once:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-        if self.exit_code is None:
-            self._process.kill()
-            self._process.wait()
+        if at_once:
+            kill_child(self._process)
+        else:
+            stop_child(self._process, STOP_SECONDS)
 
 
 @contextlib.contextmanager

@@ -49,13 +49,21 @@ def run_demo(plan: DemoPlan, keep: bool, console: Console) -> None:
         _print_summary(console, story, traffic, seconds)
     finally:
         with undisturbed():
-            for child in children:
-                child.stop(at_once)
-            broker.kill() if at_once else broker.stop()
+            _end(broker, children, at_once)
             if keep:
                 console.print(f"kept: {directory}", highlight=False, soft_wrap=True)
             else:
                 shutil.rmtree(directory, ignore_errors=True)
+    _check_answers(story)
+
+
+def _end(broker: LocalBroker, children: list[Child], at_once: bool) -> None:
+    for child in children:
+        child.stop(at_once)
+    broker.kill() if at_once else broker.stop()
+
+
+def _check_answers(story: Scenario) -> None:
     missing = story.sent - story.figures.scoreboard.answered
     if missing:
         raise DemoError(

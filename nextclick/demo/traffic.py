@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nextclick.demo.plan import DemoPlan
 from nextclick.shop import Catalogue, Clicks, Ranking, best_ranking, open_shop, visit
+from nextclick.shop.click_table import click_table
 from nextclick.shop.visitors import DAY
 from schemas.recommendation import TOP
 
@@ -43,7 +44,7 @@ class Traffic:
 
     def live(self) -> pl.DataFrame:
         """The second day as a table."""
-        return _table(self.second_day)
+        return click_table(self.second_day)
 
     def best(self, clicks: int | None = None, sessions: int | None = None) -> Ranking:
         """The best ranking that is possible for the second day's first so many clicks, or sessions."""
@@ -55,14 +56,10 @@ def simulate(plan: DemoPlan) -> Traffic:
     start = time.time_ns() // 1_000_000 - DAYS * DAY - HOUR
     shop = open_shop(replace(plan.shop, start=start), DAYS, plan.seed)
     clicks = visit(shop, plan.sessions * DAYS, plan.seed)
-    first = _table(_rows(clicks, ~clicks.last_day))
+    first = click_table(_rows(clicks, ~clicks.last_day))
     popular = [item for item, _ in Counter(first["item_id"].to_list()).most_common(TOP)]
     return Traffic(shop, first, _rows(clicks, clicks.last_day), popular)
 
 
 def _rows(clicks: Clicks, rows: "slice | NDArray[np.bool_]") -> Clicks:
     return Clicks(clicks.session_id[rows], clicks.item_id[rows], clicks.timestamp[rows], clicks.last_day[rows])
-
-
-def _table(clicks: Clicks) -> pl.DataFrame:
-    return pl.DataFrame({"session_id": clicks.session_id, "item_id": clicks.item_id, "timestamp": clicks.timestamp})

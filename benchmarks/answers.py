@@ -1,0 +1,37 @@
+"""Waiting for a contestant's answers, seen from outside: by the end of its recommendations topic."""
+
+import asyncio
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from benchmarks.contestants import Contestant
+from schemas.settings import Settings
+
+
+def partitions_of(topic: str, settings: Settings) -> list[TopicPartition]:
+    """All partitions of clicks or recommendations."""
+    return [TopicPartition(topic, number) for number in range(settings.partitions)]
+
+
+async def wait_for_answers(
+    consumer: AIOKafkaConsumer,
+    settings: Settings,
+    contestant: Contestant,
+    at_least: int,
+    seconds: float,
+    poll_seconds: float,
+) -> int:
+    """Wait until there are so many recommendations; how many there are then.
+
+    Raises:
+        SystemExit: the contestant has ended, or they did not come within `seconds`.
+    """
+    partitions = partitions_of(settings.recommendations_topic, settings)
+    deadline = time.monotonic() + seconds
+    while (count := int(sum((await consumer.end_offsets(partitions)).values()))) < at_least:
+        contestant.check()
+        if time.monotonic() > deadline:
+            raise contestant.failure(f"{count} answers after {seconds:g} s, expected {at_least}")
+        await asyncio.sleep(poll_seconds)
+    return count

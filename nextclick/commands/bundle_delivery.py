@@ -1,0 +1,87 @@
+"""Where a trained bundle goes: a directory, and from there to the models URI and the models topic."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from schemas.errors import BundleError
+
+if TYPE_CHECKING:
+    from rankers.bundle import Bundle
+    from schemas.settings import Settings
+    from trainer.fit import FitResult
+
+
+@dataclass(frozen=True)
+class BundleDelivery:
+    """What is done with a bundle once it is trained.
+
+    Attributes:
+        out: its directory; None: a new version below the models URI if that is local.
+        publish: put it at the models URI and announce it.
+        checkpoint: directory of the training's checkpoint, which is not needed afterwards.
+    """
+
+    out: Path | None
+    publish: bool
+    checkpoint: Path | None
+
+    def check(self, settings: "Settings") -> None:
+        """Make sure that the bundle can go where it is to go: now, and not after hours of training.
+
+        Raises:
+            BundleError: --out is something else than a bundle.
+            TopicError: the models topic is missing or differs from its settings.
+        """
+        if self.publish:
+            import asyncio
+
+            from messaging.topics import check_topics
+
+            asyncio.run(check_topics(settings, [settings.models_topic]))
+        if self.out is not None:
+            check_free(self.out)
+
+    def deliver(self, bundle: "Bundle", result: "FitResult", settings: "Settings") -> None:
+        """Write the bundle, forget the checkpoint, and publish where asked to."""
+        from rankers.bundle import write_bundle
+        from trainer.checkpoint import Checkpoint
+
+        directory = self.out or default_directory(settings) / bundle.version
+        digest = write_bundle(bundle, directory)
+        if self.checkpoint is not None:
+            Checkpoint(self.checkpoint, {}).remove()
+        span = bundle.trained_on
+        assert span is not None
+        typer.echo(
+            f"{directory}: version {bundle.version}, {len(bundle.items):,} items, {span.clicks:,} clicks of "
+            f"{span.sessions:,} sessions, loss {result.losses[-1]:.4f}, {result.seconds:.1f} s "
+            f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
+        )
+        if self.publish:
+            import asyncio
+
+            from modelregistry.publishing import publish_bundle
+
+            announcement = asyncio.run(publish_bundle(directory, settings))
+            typer.echo(f"announced {announcement.version} at {announcement.uri}")
+
+
+def check_free(out: Path) -> None:
+    """Refuse a directory that a bundle cannot go to.
+
+    Raises:
+        BundleError: there is something else than a bundle.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "bundle.json").exists())):
+        raise BundleError(f"--out {out} exists and is no model bundle: give an empty or a new directory")
+
+
+def default_directory(settings: "Settings") -> Path:
+    """Where new versions go: below the models URI, or below the data directory where that URI is another machine's."""
+    scheme, separator, rest = settings.models_uri.partition("://")
+    if not separator:
+        return Path(settings.models_uri)
+    return Path(rest) if scheme == "file" else settings.data_dir / "trained"

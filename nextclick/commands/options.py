@@ -1,0 +1,72 @@
+"""Options that several commands take: types, help, and how their texts are read."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from schemas.errors import ClicksError
+
+ClicksFile = Annotated[Path, typer.Option(help="A .parquet or .csv file of clicks.")]
+BundleDirectory = Annotated[Path, typer.Option(help="The bundle's directory.")]
+Split = Annotated[str | None, typer.Option(help="Only these splits of the file, comma separated.")]
+Cutoffs = Annotated[str, typer.Option(help="The k of Recall@k and MRR@k, comma separated.")]
+Ties = Annotated[
+    Literal["conservative", "standard", "median"],
+    typer.Option(help="Items that score the same as the next one count against it, not at all, or half."),
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False)
+]
+
+CUTOFFS = "1,5,10,20"
+
+
+def read_names(text: str | None) -> list[str]:
+    """`train,valid` as a list; empty without a text."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def read_cutoffs(text: str) -> list[int]:
+    """`1,5,20` in ascending order.
+
+    Raises:
+        BadParameter: not whole numbers from 1.
+    """
+    try:
+        cutoffs = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        cutoffs = []
+    if not cutoffs or cutoffs[0] < 1:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 1, such as 1,5,20", param_hint="--cutoffs")
+    return cutoffs
+
+
+def read_duration(text: str, option: str) -> timedelta:
+    """`7d` as a duration.
+
+    Raises:
+        BadParameter: the text is no duration.
+    """
+    from schemas.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def write_json(figures: dict[str, Any], path: Path) -> None:
+    """Write what --json asks for.
+
+    Raises:
+        ClicksError: the file cannot be written.
+    """
+    import json
+
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ClicksError(f"--json {path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,100 @@
+"""The options of `train` on the command line and in files, against the ranges and texts that users know."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Command
+from trainer.config import FitConfig, TrainConfig
+from trainer.options import OPTIONS
+from trainer.settings_file import RUN, read_train_config
+
+LOSSES = "<cross-entropy|bpr|top1|bpr-max|top1-max>"
+SHOWN = {
+    "loss": (LOSSES, "Training loss. [default: cross-entropy]"),
+    "input": (
+        "<shared|embedding|one-hot>",
+        "A clicked item enters by its output row, its own embedding, or one-hot. [default: shared]",
+    ),
+    "hidden": ("<int range> [x>=1]", "Hidden units of a layer. [default: 100]"),
+    "layers": ("<int range> [x>=1]", "GRU layers. [default: 1]"),
+    "reset": (
+        "<after|before>",
+        "The reset gate acts after the recurrent product, or before it as in the 2016 paper. [default: after]",
+    ),
+    "batch-size": ("<int range> [x>=1]", "Sessions trained side by side. [default: 128]"),
+    "samples": ("<int range> [x>=0]", "Negative samples a step. [default: 2048]"),
+    "sample-alpha": ("<float range> [0<=x<=1]", "Negatives are drawn by support^alpha. [default: 0.5]"),
+    "logq": ("<float range> [0<=x<=1]", "How far cross-entropy corrects for the items' popularity. [default: 1.0]"),
+    "optimizer": ("<adagrad|rmsprop|adam>", "Optimiser. [default: adagrad]"),
+    "learning-rate": ("<float range> [x>=1e-09]", "Learning rate. [default: 0.05]"),
+    "momentum": ("<float range> [0<=x<=0.999]", "Momentum of adagrad and rmsprop, 0.2 by default."),
+    "dropout-hidden": ("<float range> [0<=x<=0.99]", "Share of a layer's output that is dropped. [default: 0.4]"),
+    "dropout-embedding": ("<float range> [0<=x<=0.99]", "Share of the input embedding that is dropped. [default: 0.0]"),
+    "bpreg": ("<float range> [x>=0]", "bpr-max: regularisation of the scores, 1.0 by default."),
+    "elu": ("<float range> [x>=0]", "bpr-max: scores pass ELU with this parameter, 0.5 by default."),
+    "order": ("<time|length|random>", "In which an epoch takes the sessions; length: longest first. [default: time]"),
+    "epochs": ("<int range> [x>=1]", "Passes over the clicks. [default: 10]"),
+    "seed": ("<int range> [x>=0]", "Of everything that is random. [default: 0]"),
+    "min-support": ("<int range> [x>=1]", "Fewest clicks of an item. [default: 5]"),
+    "min-length": ("<int range> [x>=2]", "Fewest clicks of a session. [default: 2]"),
+    "device": ("<str>", "auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default."),
+}
+
+
+@pytest.fixture
+def shown(nextclick: Command, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The help of `train`: the name of each option, and what stands on its line."""
+    monkeypatch.setenv("COLUMNS", "300")
+    done = nextclick("train", "--help")
+    assert done.code == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    lines = re.findall(r"--([a-z-]+)\s+(.*?)\s*[│|]?$", plain, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in lines}
+
+
+def test_the_help_shows_each_option_with_its_range_text_and_default(shown: dict[str, str]) -> None:
+    for name, (values, text) in SHOWN.items():
+        assert shown[name] == f"{values} {text}"
+    assert {option.name for option in OPTIONS} == SHOWN.keys() - {"device"}
+
+
+def test_a_file_for_train_may_have_every_option_that_the_help_shows(shown: dict[str, str], tmp_path: Path) -> None:
+    runs = {name.replace("_", "-") for name in RUN}
+    assert shown.keys() - {"config", "help"} == SHOWN.keys() | runs
+    path = tmp_path / "run.toml"
+    path.write_text("".join(f'{name} = "x"\n' for name in runs) + "hidden = 7\n")
+    assert read_train_config(path) == TrainConfig(hidden=7)
+
+
+@pytest.mark.parametrize("name", [option.name for option in OPTIONS])
+def test_values_outside_the_range_are_wrong_usage_on_the_line_and_in_the_file(
+    nextclick: Command, tmp_path: Path, name: str
+) -> None:
+    option = next(one for one in OPTIONS if one.name == name)
+    outside: list[str | float] = ["hinge"] if option.low is None else [option.low - 1]
+    if option.high is not None:
+        outside.append(option.high + 0.0005)
+    for value in outside:
+        on_the_line = nextclick("train", "--clicks", "c.parquet", f"--{name}={value}")
+        assert on_the_line.code == 2
+        assert f"--{name}" in on_the_line.stderr
+        (tmp_path / "c.toml").write_text(f"{name} = {value!r}\n")
+        assert nextclick("train", "--clicks", "c.parquet", "--config", "c.toml").code == 2
+
+
+def test_an_option_that_the_loss_or_the_optimiser_does_not_use_is_refused_from_a_file_too(
+    nextclick: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text("loss = 'top1'\nelu = 1.0\n")
+    done = nextclick("train", "--clicks", "c.parquet", "--config", "c.toml")
+    assert done.code == 1
+    assert "--elu 1.0 belongs to bpr-max, and the loss is top1: leave it out" in done.stderr
+    allowed = nextclick("train", "--clicks", "c.parquet", "--config", "c.toml", "--loss", "bpr-max")
+    assert "c.parquet does not exist" in allowed.stderr, "the command line wins over the file"
+
+
+def test_each_field_of_the_configuration_is_an_option() -> None:
+    fields = {*FitConfig.__dataclass_fields__, *TrainConfig.__dataclass_fields__} - {"fit", "device"}
+    assert {option.field for option in OPTIONS} == fields

@@ -1,0 +1,70 @@
+"""The options of a training run as `FitConfig` and `TrainConfig` define them, for whoever reads or shows them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args, get_type_hints
+
+from pydantic.fields import FieldInfo
+
+from trainer.config import FitConfig, Help, TrainConfig
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of `train`.
+
+    Attributes:
+        field: name of its field in `FitConfig` or `TrainConfig`.
+        type: int, float, or a `Literal`.
+        default: the field's.
+        help: what the command line says of it.
+        low: the command line's lower end, included; None where there is none.
+        high: the same of the upper end.
+        used_with: see `Help`.
+    """
+
+    field: str
+    type: Any
+    default: Any
+    help: str
+    low: float | None
+    high: float | None
+    used_with: tuple[str, tuple[str, ...]] | None
+
+    @property
+    def name(self) -> str:
+        """As TOML and the command line have it: `batch-size`."""
+        return self.field.replace("_", "-")
+
+    def is_used(self, values: Mapping[str, Any]) -> bool:
+        """Whether a training with these values, by field, looks at this option."""
+        return self.used_with is None or values[self.used_with[0]] in self.used_with[1]
+
+
+def option_values(config: TrainConfig) -> dict[str, Any]:
+    """Values by field, those of `config.fit` among the others."""
+    values = asdict(config)
+    values |= values.pop("fit")
+    return values
+
+
+def _options(config: type) -> Iterator[Option]:
+    hints = get_type_hints(config, include_extras=True)
+    for field in fields(config):
+        about = getattr(hints[field.name], "__metadata__", ())
+        told = next((entry for entry in about if isinstance(entry, Help)), None)
+        if told is not None:
+            low = _end("ge", about) if told.low is None else told.low
+            high = _end("le", about) if told.high is None else told.high
+            kind = get_args(hints[field.name])[0]
+            yield Option(field.name, kind, field.default, told.text, low, high, told.used_with)
+
+
+def _end(name: str, about: tuple[Any, ...]) -> float | None:
+    """The end of a closed range, `ge` or `le`, of a field with these annotations."""
+    ranges = (one for entry in about if isinstance(entry, FieldInfo) for one in entry.metadata)
+    return next((getattr(one, name) for one in ranges if hasattr(one, name)), None)
+
+
+OPTIONS = (*_options(FitConfig), *_options(TrainConfig))
+"""All of them, in the order of the fields."""
