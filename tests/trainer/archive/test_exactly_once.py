@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from schemas.settings import Settings
 from tests.trainer.archive.topic import START, Archivers, produce, produce_raw, rows, some_clicks
@@ -42,6 +43,7 @@ def wait_until_archived(settings: Settings, messages: int, seconds: float = 60) 
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_killed_archivers_neither_lose_nor_double_a_click(archive_settings: Settings, archivers: Archivers) -> None:
     settings = archive_settings.model_copy(update={"archive_interval": archive_settings.archive_interval / 200})
     clicks = some_clicks(6_000)
@@ -75,6 +77,8 @@ def test_two_archivers_share_the_work_and_do_not_harm_one_another(
     one, two = archivers.start(settings), archivers.start(settings)
     for begin in range(0, len(clicks), 200):
         produce(settings, clicks[begin : begin + 200])
+        if begin == 0:
+            wait_until_archived(settings, 200)  # from here on they are at work
     archive_now(settings)  # a third, that knows nothing of the others' group
     wait_until_archived(settings, len(clicks))
     assert archived(settings) == clicks
