@@ -49,19 +49,19 @@ def test_killed_archivers_neither_lose_nor_double_a_click(archive_settings: Sett
     clicks = some_clicks(6_000)
     rng = random.Random(7)
 
-    def produce_slowly() -> None:
-        for begin in range(0, len(clicks), 300):
+    def produce_slowly(first: int) -> None:
+        for begin in range(first, first + 1_500, 300):
             produce(settings, clicks[begin : begin + 300])
 
-    producing = threading.Thread(target=produce_slowly)
-    producing.start()
-    for turn in range(4):
+    for first in range(0, len(clicks), 1_500):
         archiver = archivers.start(settings)
-        wait_until_archived(settings, 1_200 * (turn + 1))
+        producing = threading.Thread(target=produce_slowly, args=(first,))
+        producing.start()
+        wait_until_archived(settings, first + 500)
         time.sleep(rng.uniform(0, 0.3))
         archiver.kill()
         archiver.wait()
-    producing.join()
+        producing.join()
     archive_now(settings)
     assert archived(settings) == clicks
     with open_log(settings) as log:
