@@ -29,9 +29,10 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".pytest_cache"
 LOCKS = CACHE / "locks"
 
-if sys.dont_write_bytecode:
-    # The suite starts a few hundred Python processes. Without bytecode each of them compiles torch's sources again,
-    # which doubles the CPU time of the import. This folder keeps the sources' folders free of bytecode, as asked for.
+if sys.dont_write_bytecode and not Path(str(pytest.__spec__.cached)).exists():
+    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes, and
+    # each of them would compile torch's sources again, which doubles the CPU time of the import. It is written to this
+    # folder; those of the sources stay free of it.
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
     sys.dont_write_bytecode = False
     del os.environ["PYTHONDONTWRITEBYTECODE"]
@@ -160,6 +161,8 @@ def free_port() -> int:
 
 
 def _docker_answers() -> bool:
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        return False
     try:
         import docker
 

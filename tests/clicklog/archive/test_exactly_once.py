@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from clicklog.archive import compaction
 from clicklog.archive.archiver import Archiver
@@ -42,25 +43,26 @@ def wait_until_archived(settings: Settings, messages: int, seconds: float = 60) 
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_killed_archivers_neither_lose_nor_double_a_click(archive_settings: Settings, archivers: Archivers) -> None:
     settings = archive_settings.model_copy(update={"archive_interval": archive_settings.archive_interval / 200})
     clicks = some_clicks(6_000)
     rng = random.Random(7)
 
-    def produce_slowly() -> None:
-        for begin in range(0, len(clicks), 300):
+    def produce_slowly(first: int) -> None:
+        for begin in range(first, first + 1_500, 300):
             produce(settings, clicks[begin : begin + 300])
 
-    producing = threading.Thread(target=produce_slowly)
-    producing.start()
-    for turn in range(4):
+    for first in range(0, len(clicks), 1_500):
         archiver = archivers.start(settings)
-        wait_until_archived(settings, 1_200 * (turn + 1))
+        producing = threading.Thread(target=produce_slowly, args=(first,))
+        producing.start()
+        wait_until_archived(settings, first + 500)
         time.sleep(rng.uniform(0, 0.3))
         assert archiver.poll() is None
         archiver.kill()
         archiver.wait()
-    producing.join()
+        producing.join()
     archive_now(settings)
     assert archived(settings) == clicks
     with open_log(settings) as log:
@@ -76,6 +78,8 @@ def test_two_archivers_share_the_work_and_do_not_harm_one_another(
     one, two = archivers.start(settings), archivers.start(settings)
     for begin in range(0, len(clicks), 200):
         produce(settings, clicks[begin : begin + 200])
+        if begin == 0:
+            wait_until_archived(settings, 200)  # from here on they are at work
     archive_now(settings)  # a third, that knows nothing of the others' group
     wait_until_archived(settings, len(clicks))
     assert archived(settings) == clicks

@@ -1,6 +1,7 @@
 """Clicks on a topic, and archivers as processes."""
 
 import asyncio
+import pickle
 import random
 import subprocess
 import sys
@@ -16,11 +17,10 @@ START = 1_790_000_000_000
 """Time of the first click, ms since 1970."""
 
 _ARCHIVER = """
-import sys, asyncio
-from schemas.settings import Settings
+import asyncio, pickle, sys
 from clicklog.archive import archiver
-settings = Settings.model_validate_json(sys.argv[1])
-archiver.FILE_CLICKS, archiver.COMPACT_SECONDS = 40, 0.3
+settings = pickle.loads(bytes.fromhex(sys.argv[1]))
+archiver.FILE_CLICKS, archiver.COMPACT_SECONDS, archiver.GROUP_TIMEOUT_MS = 40, 0.3, 6_000
 asyncio.run(archiver.Archiver(settings).run(asyncio.Event()))
 """
 
@@ -68,7 +68,7 @@ class Archivers:
 
     def start(self, settings: Settings) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", _ARCHIVER, settings.model_dump_json()],
+            [sys.executable, "-c", _ARCHIVER, pickle.dumps(settings).hex()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
