@@ -162,7 +162,7 @@ class Pipeline:
         """Wait until the answers of this batch are acknowledged, so that the next batch is larger.
 
         The connection sends the next answers only after that, so the wait does not delay them. It is bounded by a share
-        of the latency objective. There is no wait if the last batch had no room for all waiting clicks.
+        of the latency objective. There is no wait if the last batch left clicks behind.
         """
         if not self._app.source.more_is_waiting:
             with contextlib.suppress(TimeoutError):
@@ -291,7 +291,7 @@ class Pipeline:
         self._return.add_done_callback(self._app.fail_with)
 
     async def _rewind_to_committed(self) -> None:
-        """Wait until this worker is a member again. If no rebalance came meanwhile, read on from the committed offsets."""
+        """Wait until this worker is a member again. Without a rebalance meanwhile, go back to the committed offsets."""
         generation = self._app.consumer_generation_id
         while not self._app.consumer.is_member():
             await asyncio.sleep(0.1)

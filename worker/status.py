@@ -68,7 +68,7 @@ def add_pages(app: DeliveryApp, metrics: WorkerMetrics, pipeline: Pipeline) -> N
 
     @app.page("/health")
     async def show_health(view: View, _request: Request) -> Response:
-        """200 while clicks are answered; 503 during start, rebalance and recovery, and after the group lost the worker."""
+        """200 while clicks are answered; 503 during start, rebalance, recovery, and after a loss of the group."""
         ready = app.ready()
         body: dict[str, Any] = {"ready": ready, "partitions": app.partitions(), "recovering": app.in_recovery}
         return view.json(body, status=200 if ready else 503)
