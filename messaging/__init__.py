@@ -1,1 +1,1 @@
-"""Kafka clients that fail with one readable line, and topics held against their contracts."""
+"""Kafka clients whose failures are one readable line, and the topics with their contracts."""

@@ -1,4 +1,4 @@
-"""Kafka clients that fail with one readable line.
+"""Kafka clients whose failures are one readable line.
 
 async with admin(settings) as client:
     for name, topic in (await existing_topics(client)).items(): ...
@@ -26,14 +26,14 @@ _Client = TypeVar("_Client")
 
 @contextlib.asynccontextmanager
 async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Client]:
-    """Start any aiokafka client (admin, producer, consumer), hand it out, and close it.
+    """Start an aiokafka client (admin, producer or consumer) for the `async with` block, then close it.
 
     Args:
-        client: not yet started; made with `bootstrap_servers=settings.brokers`.
-        settings: names the address in errors.
+        client: not started; created with `bootstrap_servers=settings.brokers`.
+        settings: its broker address is named in errors.
 
     Raises:
-        BrokerError: nothing answers within `CONNECT_SECONDS`, or Kafka refuses what the block asks of it.
+        BrokerError: no broker answers within `CONNECT_SECONDS`, or Kafka refuses a request inside the block.
     """
     handle: Any = client
     with kafka_errors(settings):
@@ -47,10 +47,10 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
 
 
 async def start(client: Any, settings: Settings) -> None:
-    """Start any aiokafka client; one that is kept for long and not by `connected`.
+    """Start an aiokafka client that the caller stops itself, instead of `connected`.
 
     Raises:
-        BrokerError: nothing answers within `CONNECT_SECONDS`.
+        BrokerError: no broker answers within `CONNECT_SECONDS`.
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -61,7 +61,7 @@ async def start(client: Any, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def kafka_errors(settings: Settings) -> Iterator[None]:
-    """Raise what Kafka refuses inside the block as a `BrokerError`, and keep it out of aiokafka's log."""
+    """Turn a `KafkaError` inside the block into a `BrokerError`, and silence aiokafka's log meanwhile."""
     with quiet_client_log():
         try:
             yield
@@ -71,10 +71,10 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that looks at topics and creates them.
+    """A client that lists and creates topics.
 
     Raises:
-        BrokerError: as `connected`.
+        BrokerError: see `connected`.
     """
     client = AIOKafkaAdminClient(
         bootstrap_servers=settings.brokers, client_id=settings.app_id, request_timeout_ms=round(REQUEST_SECONDS * 1000)
@@ -84,7 +84,7 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 def no_broker(settings: Settings) -> str:
-    """What to tell somebody whose broker does not answer."""
+    """Error message for a broker that does not answer."""
     return (
         f"no Kafka broker answers at {settings.broker} (NEXTCLICK_BROKER): set it to the address of yours, or start "
         "one here by `nextclick broker`"
@@ -92,7 +92,7 @@ def no_broker(settings: Settings) -> str:
 
 
 def kafka_reason(error: BaseException) -> str:
-    """A Kafka error in one line, with its name where the text does not say it."""
+    """A Kafka error in one line, with the name of its class if the text lacks it."""
     text = str(error).strip()
     name = type(error).__name__
     return text if name in text else f"{name}: {text}" if text else name
@@ -100,7 +100,7 @@ def kafka_reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet_client_log() -> Iterator[None]:
-    """Keep aiokafka from logging what is raised as an error anyway."""
+    """Silence aiokafka's log: what it would log is also raised as an error."""
     logger = logging.getLogger("aiokafka")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""The topics that nextclick lives on: names, sizes and clean-up, as the settings say."""
+"""The topics that nextclick needs: name, partitions, replicas and clean-up of each, from the settings."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from schemas.durations import milliseconds
 from schemas.settings import Settings
 
 MODELS_SEGMENT_MS = 6 * 3_600_000
-"""Only closed segments are compacted, and every worker reads the topic of models at its start."""
+"""Every worker reads the whole models topic at its start, and Kafka compacts closed segments only: close them often."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class TopicContract:
 
 
 def topic_contracts(settings: Settings) -> list[TopicContract]:
-    """Every topic of one deployment, the changelog included.
+    """Every topic of one deployment, including the changelog.
 
-    `recommendations` is co-partitioned with `clicks`: the same count, and an answer goes to its click's partition.
-    The changelog is compacted, and a session's record also leaves after the session's life: Kafka deletes closed
-    segments only, so they are closed four times in a life.
+    `recommendations` is co-partitioned with `clicks`: both have the same partition count, and an answer goes to the
+    partition of its click. The changelog is compacted, and records older than the session life are deleted. Kafka
+    deletes closed segments only, so segments are closed four times per session life.
     """
 
     def contract(name: str, partitions: int, **config: str) -> TopicContract:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for Kafka clients that must go on while the calling thread computes.
+"""An event loop in its own thread, for Kafka clients that must keep running while the calling thread computes.
 
 with LoopThread("registry") as loop:
     topic = loop.enter(ModelsTopic(settings))
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 
 class LoopThread:
-    """Runs coroutines for a thread that has no event loop; what was entered is left, in reverse order, at the end.
+    """Runs coroutines for a thread that has no event loop. At the end it exits the entered contexts, in reverse order.
 
     Args:
-        name: of the thread.
+        name: name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,9 +43,9 @@ class LoopThread:
             self._loop.close()
 
     def enter(self, context: AbstractAsyncContextManager[Result]) -> Result:
-        """Enter an asynchronous context; it is left when the `with` block of this object ends."""
+        """Enter an asynchronous context; it is exited when the `with` block of this object ends."""
         return self.run(self._entered.enter_async_context(context))
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the loop, and wait for its result."""
+        """Run a coroutine on the loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,10 +1,10 @@
-"""Ports of this machine."""
+"""TCP ports of this machine."""
 
 import socket
 
 
 def why_port_is_taken(address: str, port: int) -> str | None:
-    """Why nothing can listen on a port, in the system's words; None where something can."""
+    """The system's reason why a process cannot listen on a port; None if it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Topics of a broker, held against their contracts.
+"""Lists and creates topics, and compares them with their contracts.
 
 await check_topics(settings)      # a worker's first step: TopicError says what is wrong and what to do
 """
@@ -23,13 +23,13 @@ VISIBLE_SECONDS = 10.0
 async def existing_topics(
     client: AIOKafkaAdminClient, names: Collection[str] | None = None
 ) -> dict[str, TopicContract]:
-    """The topics that exist, by name, with their whole configuration; Kafka's internal ones are left out.
+    """The existing topics by name, with their whole configuration, without Kafka's internal ones.
 
     Args:
         client: from `admin`.
-        names: only these; those that do not exist are missing from the answer.
+        names: list only these; names without a topic are left out.
     """
-    # All are listed and then filtered: to ask for a topic by name creates it where the broker auto-creates topics.
+    # List all and filter: a broker that auto-creates topics would create a topic that is asked for by name.
     listed = [
         topic
         for topic in await client.describe_topics()
@@ -48,13 +48,13 @@ async def existing_topics(
 
 
 async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicContract]) -> list[str]:
-    """Create the topics that do not exist yet, and wait until every partition of them has a leader.
+    """Create the missing topics and wait until each of their partitions has a leader.
 
     Returns:
-        The names of those that were created; one that exists already is left as it is.
+        The names of the created topics; existing topics are not changed.
 
     Raises:
-        TopicError: Kafka refuses one, with its reason.
+        TopicError: Kafka refuses to create a topic (with its reason), or a new topic has no leader in time.
     """
     if not contracts:
         return []
@@ -77,9 +77,9 @@ async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicCo
 
 
 def topic_differences(contract: TopicContract, existing: TopicContract) -> list[str]:
-    """How an existing topic departs from its contract, one readable phrase each; empty where it fits.
+    """The differences between an existing topic and its contract, one readable phrase each; empty if it fits.
 
-    Only the configuration that the contract names is compared.
+    Only configuration keys that the contract names are compared.
     """
     differences = []
     if existing.partitions != contract.partitions:
@@ -94,10 +94,10 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
 
 
 async def check_topics(settings: Settings, names: Collection[str] | None = None) -> None:
-    """Check that the topics are there with the partition counts of the settings: what a worker cannot do without.
+    """Check that the topics exist with the partition counts of the settings. Other differences do not stop a worker.
 
     Args:
-        settings: say how every topic must be.
+        settings: define the contract of every topic.
         names: check only these; all by default.
 
     Raises:
@@ -111,7 +111,7 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None)
 
 
 async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names: Collection[str]) -> None:
-    """As `check_topics`, by a consumer that is connected already instead of a client of its own.
+    """Like `check_topics`, through a connected consumer instead of a new client.
 
     Raises:
         TopicError: a topic is missing, or has another partition count.
@@ -122,15 +122,15 @@ async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names:
 
 
 async def partition_counts(consumer: AIOKafkaConsumer, names: Collection[str]) -> dict[str, int]:
-    """How many partitions the topics of these names have; those that do not exist are missing from the answer.
+    """The partition count of each topic by name; names without a topic are left out.
 
     Args:
-        consumer: connected; it need not be assigned to anything.
-        names: of topics.
+        consumer: connected; needs no assignment.
+        names: topic names.
     """
-    listed = await consumer.topics()  # all are listed: to ask for one by name may create it
+    listed = await consumer.topics()  # list all: a topic that is asked for by name may be created
     existing = [name for name in names if name in listed]
-    await consumer.end_offsets([TopicPartition(name, 0) for name in existing])  # has their partitions fetched
+    await consumer.end_offsets([TopicPartition(name, 0) for name in existing])  # loads their partitions
     return {name: len(consumer.partitions_for_topic(name) or ()) for name in existing}
 
 
@@ -153,18 +153,18 @@ def _check_counts(settings: Settings, contracts: Sequence[TopicContract], counts
 
 
 def partition_difference(contract: TopicContract, partitions: int) -> str:
-    """One phrase on a partition count that is not the contract's."""
+    """A phrase for a partition count that differs from the contract."""
     return f"it has {partitions} partitions, the settings say {contract.partitions}"
 
 
 def missing_topics(names: Sequence[str], settings: Settings) -> str:
-    """What to tell somebody whose topics do not exist."""
+    """Error message for topics that do not exist."""
     listed = ", ".join(repr(name) for name in names)
     return f"Kafka at {settings.broker} has no topic {listed}: create what is missing by `nextclick topics`"
 
 
 def different_topics(differences: dict[str, list[str]], settings: Settings) -> str:
-    """What to tell somebody whose topics exist with other properties than the settings say."""
+    """Error message for topics that exist with other properties than the settings say."""
     listed = "; ".join(f"topic {name!r}: {', '.join(phrases)}" for name, phrases in differences.items())
     return (
         f"{listed} (Kafka at {settings.broker}): change the settings (NEXTCLICK_PARTITIONS, NEXTCLICK_REPLICATION, "

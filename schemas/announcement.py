@@ -8,7 +8,7 @@ from schemas.names import NAME
 
 
 class ClickSpan(BaseModel):
-    """The stretch of the click log that a model was trained on."""
+    """The part of the click log that a model was trained on."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,16 +25,16 @@ class ClickSpan(BaseModel):
 
 
 SHADOW = "/shadow"
-"""Added to the model's name, this is the key of its shadow: a model that the workers score beside the one that serves,
-without publishing its answers. A message without a value under that key ends it."""
+"""Suffix of the model's name in the key of a shadow's announcement. Workers score a shadow model on the same clicks as
+the serving model and do not publish its answers. A message without a value under this key ends the shadow."""
 
 ANNOUNCED = "/announced/"
-"""An announcement that is replaced is kept under the model's name, this, and its version: compaction leaves only the
-last one under the name itself, and what served before is needed to roll back."""
+"""Each replaced announcement is kept under a key made of the model's name, this, and its version. Compaction keeps only
+the newest announcement under the name itself, and a roll-back needs the earlier ones."""
 
 
 class ModelAnnouncement(BaseModel):
-    """Serve this bundle from now on; under the shadow's key: score it from now on."""
+    """Tells the workers to serve this bundle from now on or, under the shadow's key, to score it."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,8 +1,8 @@
-"""A click: what it must look like, and the decoder of the hot path.
+"""The schema of a click, and the decoder of the hot path.
 
-`Click` (pydantic) is the schema that people read and other programs are written against. `decode_click` (msgspec) is
-what the worker calls for every message: the same rules at well under half the cost (`benchmarks/decode.py`), and a
-test holds the two together.
+`Click` (pydantic) is the schema for readers and for other programs. The worker calls `decode_click` (msgspec) for every
+message: it has the same rules at well under half the cost (`benchmarks/decode.py`), and a test checks that both accept
+and reject the same messages.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, StrictInt, StrictStr
 
 ItemId = int | str
-"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` name the same."""
+"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` are the same id."""
 
 MAX_ID_LENGTH = 256
 MAX_TIMESTAMP = 253_402_300_799_999
@@ -33,7 +33,7 @@ class Click(BaseModel):
     """One click of a session on an item, as JSON on the clicks topic. Unknown fields are allowed and ignored.
 
     The message's key is the session id as text. The timestamp is in milliseconds since 1970 UTC, or ISO 8601 (UTC
-    where it names no offset).
+    if it has no offset).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -65,19 +65,19 @@ _decode = msgspec.json.Decoder(_WireClick).decode
 
 
 class InvalidClickError(ValueError):
-    """A message is no valid click; `str(error)` is the reason that goes to the rejected topic."""
+    """A message is not a valid click; `str(error)` is the reason that goes to the rejected topic."""
 
 
 def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMESTAMP) -> DecodedClick:
     """Decode and validate one message of the clicks topic.
 
     Args:
-        key: of the message.
-        value: of the message.
-        latest: a click stamped later is refused; ms since 1970 UTC.
+        key: the message's key.
+        value: the message's value.
+        latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
 
     Raises:
-        InvalidClickError: with the reason, naming the field where there is one.
+        InvalidClickError: with the reason, which names the field if one is at fault.
     """
     if value is None:
         raise InvalidClickError("the message has no value (a tombstone is no click)")

@@ -1,6 +1,6 @@
-"""What a retraining or the live evidence decided, and why.
+"""Decisions of retrainings and of the live evidence, with their reasons.
 
-JSON on the models topic, under a key of its own, so that compaction keeps all.
+JSON on the models topic. Every decision has its own key, so compaction keeps all of them.
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ from schemas.announcement import ClickSpan
 from schemas.names import NAME
 
 DECISION = "/decision/"
-"""A decision's key is the model's name, this, and the decision's id. Workers read the model's own key alone."""
+"""A decision's key is the model's name, this, and the decision's id. Workers ignore decisions."""
 
 
 class Figures(BaseModel):
@@ -24,7 +24,7 @@ class Figures(BaseModel):
 
 
 class Difference(BaseModel):
-    """Recall@20 of the candidate less that of another, paired by session."""
+    """Recall@20 of the candidate minus Recall@20 of another method, paired by session."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,10 +36,10 @@ class Difference(BaseModel):
 
 
 class Judgement(BaseModel):
-    """Candidate, serving model and others on the same next clicks.
+    """Candidate, serving model and baselines, judged on the same next clicks.
 
-    Of a retraining: those of the newest sessions, which none of them was trained on. By live evidence: those that the
-    workers answered by both models.
+    A retraining judges on the newest sessions, which none of the models was trained on. Live evidence judges on the
+    clicks that the workers answered with both models.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class Judgement(BaseModel):
 
 
 class Decision(BaseModel):
-    """The end of one retraining, or of one contest between a model and its shadow."""
+    """The result of one retraining, or of one comparison of a model with its shadow."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,5 +77,5 @@ class Decision(BaseModel):
 
     @property
     def key(self) -> bytes:
-        """Of the message."""
+        """The message's key."""
         return f"{self.name}{DECISION}{self.id}".encode()

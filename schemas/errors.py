@@ -2,13 +2,13 @@
 
     NextclickError            something an operator or a caller can act on; shown as one line, without a traceback
     ├── SettingsError         a setting is misspelt, has the wrong type or contradicts another
-    ├── BrokerError           no Kafka broker answers, or it refuses what was asked
+    ├── BrokerError           no Kafka broker answers, or it refuses a request
     ├── TopicError            a topic is missing, or exists with other properties than the settings say
-    ├── ClicksError           a file or topic of clicks cannot be read, or holds nothing to work with
-    ├── TrainingError         training cannot go on: no usable sessions, a loss that is not a number
-    ├── BundleError           a model bundle is truncated, altered, foreign, or cannot be fetched
+    ├── ClicksError           a file or topic of clicks cannot be read, or has no usable clicks
+    ├── TrainingError         training cannot start or continue: no usable sessions, a loss that is not a number
+    ├── BundleError           a model bundle is truncated, altered, of another format, or cannot be fetched
     └── StateError            a packed session state cannot be read, or the state directory cannot be written
-        └── NewerStateError   a session state was written by a newer version: this worker must not go on
+        └── NewerStateError   a session state was written by a newer version: this worker must stop
 
 Each message names the value, where it came from and what to do.
 """
@@ -23,7 +23,7 @@ class SettingsError(NextclickError):
 
 
 class BrokerError(NextclickError):
-    """No Kafka broker answers at the configured address, or it refuses what was asked."""
+    """No Kafka broker answers at the configured address, or it refuses a request."""
 
 
 class TopicError(NextclickError):
@@ -31,15 +31,15 @@ class TopicError(NextclickError):
 
 
 class ClicksError(NextclickError):
-    """A file or topic of clicks cannot be read, or holds nothing to work with."""
+    """A file or topic of clicks cannot be read, or has no usable clicks."""
 
 
 class TrainingError(NextclickError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class BundleError(NextclickError):
-    """A model bundle is truncated, altered, foreign, or cannot be fetched."""
+    """A model bundle is truncated, altered, of another format, or cannot be fetched."""
 
 
 class StateError(NextclickError):
@@ -47,9 +47,9 @@ class StateError(NextclickError):
 
 
 class NewerStateError(StateError):
-    """A session state was written by a newer version of nextclick: a worker that meets one stops."""
+    """A session state was written by a newer version of nextclick. A worker that reads one stops."""
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error in one line; the name of its class where it has no text."""
+    """The text of an error in one line; the name of its class if it has no text."""
     return " ".join(str(error).split()) or type(error).__name__

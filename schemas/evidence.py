@@ -1,6 +1,6 @@
-"""How champion and shadow did on the same clicks, as a worker saw it: JSON on the models topic.
+"""Live evidence: how well champion and shadow ranked the same clicks, counted by one worker. JSON on the models topic.
 
-A worker counts from its start and replaces its record under one key, so that compaction keeps the newest of each.
+A worker writes its counts again and again under one key per pair of models, so compaction keeps the newest record.
 """
 
 from typing import Self
@@ -11,19 +11,20 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt
 from schemas.names import NAME
 
 EVIDENCE = "/live/"
-"""A record's key is the model's name, this, champion, shadow and the worker's process."""
+"""A record's key is the model's name, this, champion, shadow and the id of the worker process."""
 
 GROUPS = 64
-"""Sessions are counted in so many groups, by a checksum of their key: clicks of a session are alike, groups are not."""
+"""Number of groups that sessions are counted in, by a checksum of their key. Clicks of one session are not independent,
+so the standard error is computed over groups."""
 
 
 def group_of(session_key: bytes) -> int:
-    """The group that a session is counted in, the same for every worker."""
+    """The group that a session is counted in, 0 to GROUPS - 1; the same in every worker."""
     return crc32(session_key) % GROUPS
 
 
 class LiveEvidence(BaseModel):
-    """Next clicks that both a champion and its shadow had ranked, by group of sessions."""
+    """Counts of the next clicks that both champion and shadow had ranked, by group of sessions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,5 +48,5 @@ class LiveEvidence(BaseModel):
 
     @property
     def key(self) -> bytes:
-        """Of the message."""
+        """The message's key."""
         return f"{self.name}{EVIDENCE}{self.champion}/{self.shadow}/{self.worker}".encode()

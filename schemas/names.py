@@ -1,4 +1,4 @@
-"""What the names of models, versions and deployments are made of: they stand in keys, paths and consumer groups."""
+"""The form of the names of models, versions and deployments, which are parts of keys, paths and consumer groups."""
 
 NAME = r"^[A-Za-z0-9._-]{1,120}$"
-"""For pydantic's `pattern`."""
+"""A regular expression for pydantic's `pattern`."""

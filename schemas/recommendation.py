@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from schemas.click import ItemId
 
 TOP = 20
-"""Items in one recommendation at most."""
+"""The most items in one recommendation."""
 
 Source = Literal["model", "popular"]
 
@@ -16,8 +16,8 @@ Source = Literal["model", "popular"]
 class Recommendation(BaseModel):
     """The top items for a session after one of its clicks, best first.
 
-    `source` is `model` (the network ranked them) or `popular` (no model serves yet, or the session has no item that the
-    model knows). An answer that was sent twice carries the same `id` twice.
+    `source` is `model` (the model ranked the items) or `popular` (no model serves yet, or the session has no item that
+    the model knows). Duplicates of an answer have the same `id`.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -33,7 +33,7 @@ class Recommendation(BaseModel):
 
 
 class EncodedRecommendation(msgspec.Struct, gc=False):
-    """The same fields in the same order, for the encoder of the hot path."""
+    """The fields of `Recommendation` in the same order, for the encoder of the hot path."""
 
     id: str
     session_id: ItemId

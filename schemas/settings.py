@@ -22,7 +22,7 @@ ENV_FILE = ".env"
 class Settings(BaseSettings):
     """One field per setting; every default works on one machine.
 
-    The environment wins over `.env`. Build it with `load_settings`, which turns every mistake into one readable line.
+    The environment wins over `.env`. Use `load_settings`, which reports every mistake in one readable line.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
@@ -166,10 +166,10 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment and `.env`.
 
     Args:
-        overrides: fields given explicitly (a command-line option); they win over the environment.
+        overrides: fields given explicitly (command-line options); they win over the environment.
 
     Raises:
-        SettingsError: a name with our prefix is no setting, a value does not fit, or two topics share a name.
+        SettingsError: a name with the prefix is not a setting, a value is invalid, or two topics have the same name.
     """
     _refuse_unknown_names()
     try:

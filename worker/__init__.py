@@ -1,7 +1,7 @@
 """The Faust app: consume clicks, step the hidden states in batches, publish the top-20, swap the model.
 
-`faust -A worker worker` finds `worker.app`, which is built when it is first asked for: importing a part of this package
-neither reads settings nor touches a broker.
+`faust -A worker worker` uses `worker.app`, which is built on first access. Importing a module of this package therefore
+neither reads settings nor connects to a broker.
 """
 
 from typing import Any

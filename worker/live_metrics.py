@@ -12,7 +12,7 @@ from worker.recommender import Label, PairedLabel
 
 @dataclass
 class LiveMetrics:
-    """Labels seen, how many were among the 20 recommended items, and the sum of their reciprocal ranks."""
+    """Number of labels, number of hits among the 20 recommended items, and sum of the hits' reciprocal ranks."""
 
     labels: int = 0
     hits: int = 0
@@ -36,7 +36,7 @@ class LiveEvaluation:
         self._metrics: defaultdict[tuple[str | None, str], LiveMetrics] = defaultdict(LiveMetrics)
 
     def add(self, labels: Iterable[Label]) -> None:
-        """Count labels; call it once per click."""
+        """Count labels. Count each click only once."""
         for label in labels:
             metrics = self._metrics[label.model_version, label.source]
             metrics.labels += 1
@@ -61,10 +61,10 @@ class _Side:
 
 
 class ShadowComparison:
-    """What champion and shadow did on the same clicks, since both are side by side.
+    """Hits of champion and shadow on the same clicks, counted since either of them last changed.
 
     Attributes:
-        worker: a name of this process.
+        worker: random id of this process, 12 hexadecimal digits.
     """
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class ShadowComparison:
         self.begin()
 
     def begin(self) -> None:
-        """Count anew: another model serves or is a shadow now, or the same one once more."""
+        """Reset the counts. Called after each exchange of the champion or the shadow, even for the same model."""
         self._events = [0] * GROUPS
         self._champion, self._shadow = _Side(), _Side()
 
     def add(self, duels: Iterable[PairedLabel]) -> None:
-        """Count duels; call it once per click. Between other models than before it begins anew."""
+        """Count clicks that both models had ranked, each click only once. Another pair of models resets the counts."""
         for duel in duels:
             between = (duel.champion.model_version, duel.shadow.model_version)
             if between != self._between:
@@ -90,7 +90,7 @@ class ShadowComparison:
             self._shadow.add(group, duel.shadow.rank)
 
     def evidence(self, name: str) -> LiveEvidence | None:
-        """The counts as a record of the model `name`; None where there is no contest between two models."""
+        """The counts as a record of the model `name`; None unless two different models are compared."""
         champion, shadow = self._between
         if champion is None or shadow is None or champion == shadow:
             return None

@@ -1,4 +1,4 @@
-"""Clicks that are answered together: from the bytes of a fetch, and to the bytes of the answers."""
+"""Micro-batches: decoding fetched records into clicks, and encoding answers."""
 
 import asyncio
 from collections import defaultdict
@@ -19,13 +19,13 @@ class MicroBatch:
     """Clicks that are answered together.
 
     Attributes:
-        epoch: the pipeline's when the batch was taken; a batch of an earlier one is dropped.
-        clicks: the valid ones, in offset order per partition.
-        rejected: partition → what was no click.
+        epoch: the pipeline's epoch when the batch was taken; a batch of an earlier epoch is dropped.
+        clicks: the valid clicks, in offset order per partition.
+        rejected: partition → copies of the messages that are not valid clicks.
         next_offsets: partition → the offset after the last record.
-        oldest: record time of the first click of each fetch, ms since 1970 UTC.
-        states: (partition, session key) → the state that its clicks share; filled in when they are attached.
-        answered: set once its answers are acknowledged, or given up.
+        oldest: time of the first record of each fetch, ms since 1970 UTC.
+        states: (partition, session key) → the state that the session's clicks share; the pipeline fills it in.
+        answered: set when the answers are acknowledged or given up.
     """
 
     epoch: int
@@ -38,12 +38,12 @@ class MicroBatch:
 
 
 def decode(taken: Sequence[RecordBatch], epoch: int, latest: int) -> MicroBatch:
-    """Make a micro-batch of fetched records: valid clicks, whose states are still to be attached, and what is none.
+    """Make a micro-batch from fetched records. The clicks get an empty state; the pipeline attaches the stored ones.
 
     Args:
         taken: record batches in offset order per partition.
-        epoch: of the pipeline.
-        latest: a click stamped later is rejected; ms since 1970 UTC.
+        epoch: the pipeline's epoch.
+        latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
     """
     batch = MicroBatch(epoch)
     nobody = new_session(0)
@@ -65,7 +65,7 @@ def decode(taken: Sequence[RecordBatch], epoch: int, latest: int) -> MicroBatch:
 
 
 def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[OutgoingRecord]]:
-    """The messages for the recommendations topic, by partition: that of the click."""
+    """The messages for the recommendations topic, by partition. An answer goes to the partition of its click."""
     answers: dict[int, list[OutgoingRecord]] = defaultdict(list)
     for click, answer in zip(batch.clicks, outcome.answers, strict=True):
         if answer is None:

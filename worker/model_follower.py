@@ -1,4 +1,4 @@
-"""Following the models topic: fetch what is announced, check it, make it ready, hand it over between two batches."""
+"""Follows the models topic: fetches, checks and loads each announced bundle, then passes it to the pipeline."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,14 @@ from worker.serving_model import ServingModel
 log = logging.getLogger(__name__)
 
 LAST_GOOD = "serving.json"
-"""In the model cache: the announcement that served last, for a restart after a bad one."""
+"""File in the model cache: the announcement of the last model that served, for a restart when the newest one is bad."""
 
 
 class ModelFollower:
-    """Keeps the worker on the last announced model that is good.
+    """Keeps the worker on the last announced model that is valid.
 
-    A bad bundle is refused with one line in the log and the old model serves on. What was fetched is kept in the data
-    directory, so that a restart needs neither the network nor a good last announcement.
+    A bad bundle is refused with one line in the log, and the old model keeps serving. Fetched bundles stay in the data
+    directory: a restarted worker does not fetch them again, and serves even if the newest announcement is bad.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ModelFollower:
         self._shadowing: str | None = None
 
     async def run(self) -> None:
-        """Read all of the models topic, then follow it; `first_look` is set once the last announcement was handled."""
+        """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled."""
         partition = TopicPartition(self._settings.models_topic, 0)
         while True:
             consumer = AIOKafkaConsumer(
@@ -92,7 +92,7 @@ class ModelFollower:
             (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
             self._serving = announcement.sha256
             self._serve(model)
-            if self._shadowing == self._serving:  # what was scored beside it serves now
+            if self._shadowing == self._serving:  # the shadow model serves now
                 self._shadowing = None
                 self._shadow(None)
             log.info("model %s is ready: %d items", model.version, len(model.ranker.items))
@@ -124,7 +124,7 @@ class ModelFollower:
     async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
         try:
             return await self._load(announcement)
-        except (BundleError, RuntimeError) as error:  # RuntimeError: torch's, for a device without memory, say
+        except (BundleError, RuntimeError) as error:  # RuntimeError: from torch, such as out of device memory
             self.refused += 1
             log.error("model %s refused, %s: %s", announcement.version, instead, error)
             return None
@@ -178,7 +178,7 @@ class ModelFollower:
 
 
 async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
-    """Run in a thread that may hang for ever: unlike one of an executor, it does not keep the process from ending."""
+    """Run in a daemon thread: if it hangs, it does not keep the process from ending, as an executor's thread would."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[ServingModel] = loop.create_future()
 
@@ -193,9 +193,9 @@ async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
     def run() -> None:
         try:
             outcome: tuple[ServingModel | None, BaseException | None] = load(), None
-        except BaseException as error:  # handed to the waiting task
+        except BaseException as error:  # raised again in the waiting task
             outcome = None, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is gone
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has stopped
             loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=run, name="fetch", daemon=True).start()
@@ -203,7 +203,7 @@ async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
 
 
 async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-    """Wait for the next message, and leave it to be read."""
+    """Wait for the next message without consuming it."""
     while not (records := (await consumer.getmany(timeout_ms=60_000, max_records=1)).get(partition)):
         pass
     consumer.seek(partition, records[0].offset)

@@ -1,12 +1,13 @@
-"""The worker's loop: take clicks, recommend on a thread of its own, deliver in a fixed order.
+"""The worker's loop: take clicks, recommend on a separate thread, deliver in a fixed order.
 
-While one micro-batch is on the device the next gathers, and earlier ones are being delivered. Each is delivered in this
-order, and the storing steps of one batch come after those of the batch before it:
+While one micro-batch is on the device, the clicks of the next one gather, and earlier ones are being delivered. Each
+batch is delivered in this order, and steps 2 to 4 of a batch come after those of the batch before it:
 
     1 answers produced and acknowledged → 2 changelog acknowledged → 3 RocksDB written → 4 offsets marked for commit
 
-So an answer never waits for a state, a state never runs ahead of what was answered, RocksDB never runs ahead of the
-changelog, and offsets never run ahead of the state. A crash between any two is repaired by redelivery.
+An answer never waits for a state to be stored. A state is stored only after its answers are acknowledged, RocksDB is
+never ahead of the changelog, and a committed offset is never ahead of the stored states. Redelivery of the
+clicks repairs a crash between any two steps.
 """
 
 import asyncio
@@ -37,27 +38,27 @@ from worker.session_state import SessionState, new_session, unpack
 log = logging.getLogger(__name__)
 
 MAX_UNDER_WAY = 4
-"""Micro-batches between the device and the end of their delivery: two keep the device busy, four bridge a pause."""
+"""Most micro-batches being delivered at a time: two keep the device busy, four also cover a short pause."""
 
 LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 FEW_CLICKS = 32
-"""So few are computed (in 1 to 2 ms) sooner than another thread has taken them up and handed them back."""
+"""Up to this many clicks are computed on the event loop (1 to 2 ms): a hop to another thread and back costs more."""
 
 GATHER_SHARE = 0.06
-"""Of the latency objective, the longest that clicks gather while the answers before them are on their way (3 of 50 ms;
-at 1,000 clicks a second that gives the lowest median)."""
+"""Share of the latency objective: the longest time that clicks gather while the previous answers are not acknowledged.
+The default is 3 of 50 ms, which gives the lowest median at 1,000 clicks a second."""
 
 SWEEP_SECONDS = 600.0
-"""Pause between two looks at all stored sessions; a million of them cost a few seconds of CPU."""
+"""Longest pause between two sweeps over all stored sessions; a sweep over a million costs a few seconds of CPU."""
 
 SWEEP_KEYS = 500
-"""Keys looked at without letting anything else run: under a millisecond."""
+"""Keys that a sweep reads before it yields to the event loop: under a millisecond."""
 
 
 @dataclass
 class _InFlight:
-    """A state that a batch under way has changed: newer than RocksDB until `batch` is stored."""
+    """A state changed by a batch in flight: newer than the one in RocksDB until `batch` is stored."""
 
     state: SessionState
     batch: MicroBatch
@@ -67,10 +68,11 @@ class Pipeline:
     """Connects source, recommender, publisher and store of one worker.
 
     Attributes:
-        counts: how often each of COUNTS happened, since the start.
-        live: Recall@20 and MRR@20 of the answers, by the clicks that followed them.
-        contest: the same of the model and its shadow, on the clicks that both were asked for.
-        latency: seconds from a click's record to the acknowledgement of its answer, of the oldest click of each fetch.
+        counts: how often each event in COUNTS happened since the start.
+        live: Recall@20 and MRR@20 of the answers, labelled by the clicks that followed them.
+        comparison: the same for the model and its shadow, on the clicks that both had ranked.
+        latency: seconds from a click's record time to the acknowledgement of its answer, for the oldest click of each
+            fetch.
     """
 
     COUNTS: ClassVar[dict[str, str]] = {
@@ -110,11 +112,11 @@ class Pipeline:
         app.finish_deliveries = self.finish
 
     def swap_champion(self, model: ServingModel) -> None:
-        """Serve with another model from the next micro-batch on; sessions follow at their next click."""
+        """Serve with another model from the next micro-batch on. A session's memory is rebuilt at its next click."""
         self._exchange("model", model)
 
     def swap_shadow(self, model: ServingModel | None) -> None:
-        """Score another shadow model, or none, from the next micro-batch on."""
+        """Score another shadow model, or None for no shadow, from the next micro-batch on."""
         self._exchange("shadow", model)
 
     def _exchange(self, role: str, model: ServingModel | None) -> None:
@@ -125,7 +127,7 @@ class Pipeline:
         self._exchanges.append(exchange)
 
     async def finish(self) -> None:
-        """Wait until all micro-batches that were taken are stored, or dropped."""
+        """Wait until every micro-batch that was taken is stored or dropped."""
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -157,17 +159,17 @@ class Pipeline:
         return await loop.run_in_executor(self._device, self._recommender.recommend, batch.clicks, now_ms)
 
     async def _gather(self, batch: MicroBatch) -> None:
-        """Wait while that pays: the next answers cannot leave before these are acknowledged, so let clicks gather.
+        """Wait until the answers of this batch are acknowledged, so that the next batch is larger.
 
-        Where more clicks wait already than fit into a batch, nothing is gained. The wait is bounded by a share of the
-        latency objective.
+        The connection sends the next answers only after that, so the wait does not delay them. It is bounded by a share
+        of the latency objective. There is no wait if the last batch left clicks behind.
         """
         if not self._app.source.more_is_waiting:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(batch.answered.wait(), self._longest_gather)
 
     async def tell_evidence(self) -> None:
-        """Put what the contest came to on the models topic now and then, for as long as the worker runs."""
+        """Publish the evidence about model and shadow at intervals, for as long as the worker runs."""
         settings, told = self._settings, 0
         while True:
             await asyncio.sleep(settings.evidence_interval.total_seconds())
@@ -178,7 +180,7 @@ class Pipeline:
                 await self._app.publisher.publish(settings.models_topic, {0: [record]}, lambda: True)
 
     async def expire_sessions(self) -> None:
-        """Delete sessions whose life is over, a few keys at a time, for as long as the worker runs."""
+        """Delete sessions older than the session life, a few keys at a time, for as long as the worker runs."""
         life_ms = milliseconds(self._settings.session_life)
         pause = min(self._settings.session_life.total_seconds() / 4, SWEEP_SECONDS)
         store = self._app.sessions.data
@@ -216,7 +218,7 @@ class Pipeline:
         try:
             return unpack(packed)
         except NewerStateError:
-            raise  # the session belongs to a newer worker: to begin it anew would lose what that one knows
+            raise  # a newer worker wrote it: starting the session anew would lose its state
         except StateError as error:
             self.counts["states_unreadable"] += 1
             log.warning("session %r in partition %d starts anew: %s", key[:64], partition, error)
@@ -277,7 +279,7 @@ class Pipeline:
         self._app.fail_with(task)
 
     def _abandon_in_flight(self) -> None:
-        """The group may have given our partitions to others: forget what is under way, go back to what is stored."""
+        """Drop the batches in flight and go back to the stored states: other workers may own the partitions by now."""
         self.counts["clicks_dropped"] += len(self._in_flight)
         log.warning(
             "no heartbeat answered within the group time-out: dropping %d clicks under way", len(self._in_flight)
@@ -289,7 +291,7 @@ class Pipeline:
         self._return.add_done_callback(self._app.fail_with)
 
     async def _rewind_to_committed(self) -> None:
-        """Read on from what is committed, once the group counts on this worker again without a rebalance between."""
+        """Wait until this worker is a member again. Without a rebalance meanwhile, go back to the committed offsets."""
         generation = self._app.consumer_generation_id
         while not self._app.consumer.is_member():
             await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What is popular right now: the answer before there is any model."""
+"""The most clicked items: the answer before the first model."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from schemas.recommendation import TOP
 class PopularItems:
     """Counts clicked items and lists the most clicked ones.
 
-    Memory is bounded: at `capacity` different items the rarer half is forgotten.
+    Memory is bounded: above `capacity` different items, only the `capacity` / 2 most clicked are kept.
     """
 
     def __init__(self, capacity: int = 200_000) -> None:

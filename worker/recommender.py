@@ -1,8 +1,8 @@
 """The recommender: session states and clicks in, new states and the top-20 out. Plain numpy, no Faust.
 
 A micro-batch may hold several clicks of one session. They are numbered in *rounds*: a session's k-th click of the batch
-is in round k. What a model does with rounds, histories and memory is its family's affair (`rankers.contract`); all
-clicks of the batch are ranked at once at the end.
+is in round k. Each model family decides how it uses rounds, histories and memory (`rankers.contract`). All clicks of
+the batch are ranked together at the end.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from worker.session_state import ModelState, SessionState, pack, untouched
 
 
 class PendingClick(msgspec.Struct, gc=False):
-    """A valid click on its way through the worker. `state` is shared by all clicks of one session in a batch."""
+    """A valid click that is not answered yet. All clicks of one session in a batch share one `state`."""
 
     partition: int
     offset: int
@@ -34,7 +34,7 @@ class PendingClick(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """What is recommended after one click: up to 20 items, best first."""
+    """The recommendation after one click: up to 20 items, best first."""
 
     items: list[ItemId]
     scores: list[float]
@@ -43,9 +43,9 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class Label(msgspec.Struct, gc=False):
-    """A click as the label of the answer before it in its session: the live evaluation.
+    """A click as the label of the previous answer in its session, for the live evaluation.
 
-    `rank` is 1 for the first recommended item, 0 where the clicked item was not among them.
+    `rank` is 1 for the first recommended item, 0 if the clicked item was not recommended.
     """
 
     model_version: str | None
@@ -54,7 +54,7 @@ class Label(msgspec.Struct, gc=False):
 
 
 class PairedLabel(msgspec.Struct, gc=False):
-    """A click that both the model and its shadow had ranked the items for: evidence of which is better."""
+    """The labels that one click gives to the model and to its shadow; `key` is the session's key."""
 
     key: bytes
     champion: Label
@@ -63,13 +63,13 @@ class PairedLabel(msgspec.Struct, gc=False):
 
 @dataclass
 class Outcome:
-    """What a micro-batch came to.
+    """The result of a micro-batch.
 
     Attributes:
-        answers: one per click, in the order of the batch; None for a click that was answered before (redelivered).
-        states: (partition, session key) → packed new state, the sessions of the batch.
-        labels: one per click that followed a recommendation in its session, and one more where a shadow model had one.
-        duels: one per click that has both labels, of the models of now.
+        answers: one per click, in the order of the batch; None for a redelivered click that was answered before.
+        states: (partition, session key) → packed new state, for each session of the batch with a new click.
+        labels: one per click that followed an answer in its session, and one more if it followed one of a shadow model.
+        duels: one per click with both labels, if both are of the current model and shadow.
     """
 
     answers: list[Answer | None]
@@ -83,10 +83,10 @@ class _BatchPlan:
     """A batch laid out for the device: S sessions, N clicks to apply."""
 
     items: list[ItemId] = field(default_factory=list)  # N
-    places: list[int] = field(default_factory=list)  # N, place of each click in the batch
+    places: list[int] = field(default_factory=list)  # N, position of each click in the batch
     slots: list[int] = field(default_factory=list)  # N, the click's session
     rounds: list[int] = field(default_factory=list)  # N
-    fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew here
+    fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew with this click
     states: list[SessionState] = field(default_factory=list)  # S
     keys: list[tuple[int, bytes]] = field(default_factory=list)  # S, partition and session key
     before: list[list[ItemId]] = field(default_factory=list)  # S, the history to replay for a model that needs it
@@ -97,11 +97,11 @@ class Recommender:
 
     Args:
         gap_ms: silence after which a session starts anew, ms.
-        history: how many last items a state keeps.
-        storage: dtype of memories at rest, float32 or float16.
-        state_format: of packed states, one of `worker.session_state.FORMATS`.
-        model: what ranks; None recommends the popular items counted so far. Exchange it between two batches.
-        shadow: scored beside the model, for its labels alone; its answers go nowhere.
+        history: how many of its last items a session's state keeps.
+        storage: dtype of stored memories, float32 or float16.
+        state_format: format of packed states, one of `worker.session_state.FORMATS`.
+        model: ranks the items; None recommends the popular items counted so far. Exchange it only between two batches.
+        shadow: scored on the same clicks, for its labels only; its answers are not published.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class Recommender:
         """Apply the clicks of a batch in order and answer each.
 
         Args:
-            batch: clicks; those of one session in the order of their offsets, sharing one state.
-            now_ms: the worker's clock, stored with the states.
+            batch: clicks; those of one session are in offset order and share one state.
+            now_ms: time of the worker's clock, ms since 1970 UTC, stored with the states.
         """
         answers: list[Answer | None] = [None] * len(batch)
         plan = self._plan(batch, now_ms)
@@ -177,7 +177,7 @@ class Recommender:
         return plan
 
     def _reads_history(self, state: SessionState) -> bool:
-        """Whether a model cannot go on from its memory alone; also drops what an earlier shadow left."""
+        """Whether model or shadow needs the session's history here; also drops the state of an earlier shadow."""
         if self.shadow is None:
             state.shadow = None
         elif state.shadow is None or _reads_history(self.shadow, state.shadow):
@@ -195,10 +195,10 @@ class Recommender:
     def _advance(
         self, model: ServingModel | None, plan: _BatchPlan, states: list[ModelState]
     ) -> tuple[list[Answer], list[Label | None]]:
-        """Bring one model's side of the sessions up to date.
+        """Update one model's states of the sessions.
 
         Returns:
-            the answer to each of the N clicks, and the label that each is (None where no answer went before it).
+            the answer to each of the N clicks, and the label that each click is (None if it followed no answer).
         """
         previous = [(state.top, state.source, state.version) for state in states]
         answers = self._answers_by_popularity(plan, states) if model is None else self._answers_by(model, plan, states)
@@ -235,7 +235,7 @@ class Recommender:
         return [next(answers) if by_model else popular for by_model in ranked.tolist()]
 
     def _recall(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> Memory:
-        """What the model remembers of the sessions; rebuilt, all at once, for those that another model was at."""
+        """The model's memory of the sessions. Memory of another model is rebuilt, for all such sessions at once."""
         needs = model.ranker.needs
         memory = Memory.empty(len(states), needs)
         if not needs.memory:
@@ -261,7 +261,7 @@ class Recommender:
 
 
 def _kept_as(state: ModelState, model: ServingModel) -> str | None:
-    """The dtype of a memory that the model can go on from: empty where there is none yet, None where it is no use."""
+    """The dtype of a memory that the model can use: empty if there is none yet, None if it must be rebuilt."""
     if state.version != model.version or (state.network and state.network != model.network):
         return None
     if not state.memory:
@@ -277,7 +277,7 @@ def _reads_history(model: ServingModel, state: ModelState) -> bool:
 
 
 def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:
-    """The rows of the items that the model knows, of each history; at most the `last` of them."""
+    """The rows of the known items of each history; at most the `last` ones."""
     rows = [[row for item in history if (row := model.row_of.get(item, -1)) >= 0] for history in histories]
     if last is not None:
         rows = [known[-last:] for known in rows]

@@ -1,4 +1,4 @@
-"""The worker as `faust -A worker worker` runs it: settings, app, agent, logging and the checks before the start."""
+"""The worker that `faust -A worker worker` runs: settings, app, agent, logging, and checks before the start."""
 
 import asyncio
 import fcntl
@@ -25,7 +25,7 @@ from worker.status import WorkerMetrics, add_pages
 
 
 def create_app() -> DeliveryApp:
-    """The Faust app, wired by the settings. A bad setting ends the process with one readable line."""
+    """Build the Faust app from the settings. A bad setting ends the process with one readable line."""
     try:
         settings = load_settings()
         device = choose_device(settings.device)
@@ -52,7 +52,7 @@ def create_app() -> DeliveryApp:
 
     @app.agent(clicks, name="recommend")
     async def recommend(stream: Any) -> None:
-        """Answer clicks, batch by batch, once the last announced model serves."""
+        """Answer clicks in micro-batches, after the last announced model is loaded."""
         app.source.connect(stream.channel.queue)
         await _answer_clicks(app, pipeline, follower)
 
@@ -60,7 +60,7 @@ def create_app() -> DeliveryApp:
 
 
 async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFollower) -> None:
-    """Run the pipeline, and beside it what follows models, expires sessions and publishes evidence."""
+    """Run the pipeline together with the tasks that follow models, expire sessions and publish evidence."""
     beside = [
         asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
     ]
@@ -69,7 +69,7 @@ async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFo
     try:
         await follower.first_look.wait()
         await pipeline.run()
-    except Exception as error:  # restarting the agent alone would leave a hole in what it has taken
+    except Exception as error:  # if only the agent restarted, the clicks that it had taken would be lost
         app.fail(error)
     finally:
         for task in beside:
@@ -77,11 +77,11 @@ async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFo
 
 
 class Worker(faust.Worker):
-    """Faust's worker with plain log lines, and checks before the start that end in one readable line."""
+    """Faust's worker with plain log lines and checks before the start. A failed check is one readable line."""
 
     def __init__(self, app: DeliveryApp, *args: Any, **options: Any) -> None:
         super().__init__(app, *args, **options)
-        self.spinner = None  # its log handler sets the root logger to DEBUG, a fifth of the worker's time
+        self.spinner = None  # its log handler sets the root logger to DEBUG, which takes a fifth of the worker's time
 
     def _setup_logging(self) -> None:
         logging.basicConfig(
@@ -91,7 +91,7 @@ class Worker(faust.Worker):
         logging.getLogger("worker.delivery").setLevel(logging.WARNING)
 
     def execute_from_commandline(self) -> NoReturn:
-        """Check the broker, the topics and the data directory, then run until a signal comes."""
+        """Check the data directory, the web port, the broker and the topics, then run until a signal arrives."""
         settings = self.app.settings
         try:
             lock = _lock(settings.data_dir)
@@ -106,7 +106,7 @@ class Worker(faust.Worker):
 
 
 def _lock(data_dir: Path) -> IO[str]:
-    """Hold the data directory for this process: two workers in one would corrupt each other's states."""
+    """Lock the data directory for this process: two workers in one directory would corrupt each other's states."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "worker.lock").open("w")

@@ -1,4 +1,4 @@
-"""A bundle made ready to serve: its ranker on the device, and all that an answer says beside the ranks."""
+"""A bundle loaded for serving: its ranker on the device, item ids, popular items and version."""
 
 import numpy as np
 import torch
@@ -10,14 +10,16 @@ from schemas.recommendation import TOP
 
 
 class ServingModel:
-    """What the recommender serves with, or scores as a shadow.
+    """A model that the recommender serves with, or scores as a shadow.
 
     Attributes:
-        version: the bundle's.
-        network: short digest of the trained model; memory of another one is of no use to it.
-        ranker: of any family.
+        version: the bundle's version.
+        network: short digest of the trained model; memory made by a model with another digest cannot be used.
+        ranker: a ranker of any family.
         row_of: item id → row.
-        popular: the top ids of highest support, best first, and their supports: for sessions without a known item.
+        top: number of items in an answer, 20 or all if the model knows fewer.
+        popular: the `top` ids of highest support, best first: the answer for sessions without a known item.
+        popular_scores: their supports.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact") -> None:
@@ -32,7 +34,7 @@ class ServingModel:
         self.popular_scores = [float(bundle.items.support[row]) for row in best]
 
     def best(self, queries: Queries) -> tuple[list[list[ItemId]], list[list[float]]]:
-        """Item ids and scores of the top items of each query, best first; 20, or all where the model knows fewer."""
+        """Ids and scores, rounded to 4 decimals, of the `top` best items of each query, best first."""
         rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
         ids: list[list[ItemId]] = self._ids[rows].tolist()
         return ids, scores.astype(np.float64).round(4).tolist()

@@ -1,14 +1,14 @@
-"""A session's state: what is kept of it between clicks, and its packed form in RocksDB and the changelog.
+"""A session's state between clicks, and its packed form in RocksDB and the changelog.
 
-Packed: one byte of format version, then a MessagePack array of the fields in their order below. About 600 bytes for 100
+Packed: one byte of format version, then a MessagePack array of the fields in the order below. About 600 bytes for 100
 hidden units, 5 items and a last top-20.
 
     1    one model
     2    a model and its shadow
-    3    also: the incarnation of the click log, dtype and digest that the memory belongs to, named additions
+    3    also: the incarnation of the click log, dtype and digest of the memory, named additions
 
-All are read. Format 2 is written until NEXTCLICK_STATE_FORMAT=3 is set, so that workers of two versions can share a
-group while it is upgraded. A format that is newer than these stops the worker: another one has to go on with it.
+All formats are read. Format 2 is written until NEXTCLICK_STATE_FORMAT=3 is set, so that workers of two versions can
+share a group during an upgrade. A newer format stops the worker: only a newer version can continue these sessions.
 """
 
 from typing import Any
@@ -20,20 +20,20 @@ from schemas.click import ItemId
 from schemas.errors import NewerStateError, StateError
 
 FORMATS = (2, 3)
-"""Those that can be written."""
+"""Formats that can be written."""
 
 
 class ModelState(msgspec.Struct, array_like=True, gc=False):
-    """What one model makes of a session.
+    """One model's part of a session's state.
 
     Attributes:
-        version: the model's; None before the first one.
-        memory: what it remembers (`rankers.contract.Memory`), as bytes; empty while it knows none of the session's
-            items, and for families that keep none.
-        top: the items it recommended after the last click, best first: the next click is their label.
+        version: the model's version; None before the first model.
+        memory: the model's memory of the session (`rankers.contract.Memory`) as bytes; empty while the session has no
+            item that the model knows, and for families that keep no memory.
+        top: the items recommended after the last click, best first; the next click is their label.
         source: where `top` came from, see `Recommendation.source`.
-        dtype: of the memory, float32 or float16; empty where an older format did not say.
-        network: digest of the model that the memory belongs to; empty where an older format did not say.
+        dtype: dtype of the memory, float32 or float16; empty if not known, as in older formats.
+        network: digest of the model that the memory belongs to; empty if not known, as in older formats.
     """
 
     version: str | None
@@ -48,14 +48,14 @@ class SessionState(msgspec.Struct, array_like=True, gc=False):
     """One session after its last applied click.
 
     Attributes:
-        partition, offset: of the last click applied; a click at or below that offset has been answered already.
-        clicked_at: time stamp of that click, ms since 1970 UTC.
-        stored_at: the worker's clock when it was stored, ms since 1970 UTC: a session's life counts from here.
-        history: the last items clicked, oldest first: what a new model is fed to rebuild its memory.
-        served: of the model whose answers are published.
-        shadow: of the model that is scored beside it, where there is one.
-        log: incarnation of the click log that `offset` counts in; empty where it is not known.
-        more: named additions; those that this version does not know are kept.
+        partition, offset: position of the last applied click; clicks up to this offset are answered already.
+        clicked_at: timestamp of that click, ms since 1970 UTC.
+        stored_at: time of the worker's clock at storing, ms since 1970 UTC; the session life counts from here.
+        history: the last clicked items, oldest first; a new model rebuilds its memory from them.
+        served: state of the model whose answers are published.
+        shadow: state of the shadow model, if there is one.
+        log: incarnation of the click log that `offset` refers to; empty if unknown.
+        more: named additions; names that this version does not know are kept.
     """
 
     partition: int
@@ -104,18 +104,18 @@ def new_session(partition: int) -> SessionState:
 
 
 def untouched(version: str | None) -> ModelState:
-    """What a model makes of a session that it has not seen anything of."""
+    """The state of a model that has processed no click of the session yet."""
     return ModelState(version, b"", [], "")
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_1 = msgspec.msgpack.Decoder(_Format1).decode
 _decode_23 = msgspec.msgpack.Decoder(SessionState).decode
-"""Format 3 has the fields of format 2 in their order, and more behind them that have defaults."""
+"""Reads formats 2 and 3: format 3 has the fields of format 2 in the same order, then more fields with defaults."""
 
 
 def pack(state: SessionState, state_format: int = FORMATS[0]) -> bytes:
-    """The packed form, in one of FORMATS."""
+    """Pack a state in one of FORMATS."""
     if state_format == 3:
         return b"\3" + _encode(state)
     shadow = None if state.shadow is None else _model_2(state.shadow)
@@ -137,11 +137,11 @@ def _model_2(model: ModelState) -> _Model2:
 
 
 def unpack(packed: bytes) -> SessionState:
-    """Read a packed state of any format version that has a reader.
+    """Read a packed state in any known format.
 
     Raises:
-        NewerStateError: it was written by a newer version.
-        StateError: the value is empty, of an unknown format version, or cut short.
+        NewerStateError: a newer version wrote it.
+        StateError: the value is empty, has an unknown format, or is damaged.
     """
     version = packed[0] if packed else 0
     if version > FORMATS[-1]:
@@ -164,10 +164,10 @@ def _from_format_1(old: _Format1) -> SessionState:
 
 
 def stored_at(packed: bytes) -> int:
-    """When a packed state was stored, ms since 1970 UTC; 0 where it is damaged.
+    """When a packed state was stored, ms since 1970 UTC; 0 if it is damaged.
 
     Raises:
-        NewerStateError: as `unpack`.
+        NewerStateError: see `unpack`.
     """
     try:
         return unpack(packed).stored_at
@@ -178,12 +178,12 @@ def stored_at(packed: bytes) -> int:
 
 
 def newer_of(first: bytes, second: bytes) -> bytes:
-    """Of two packed states of one session the one with the higher click offset; `second` where they are equal.
+    """The one of two packed states of a session that has the higher click offset; `second` if they are equal.
 
-    One that is damaged counts as older than any that is not: the pipeline begins its session anew.
+    A damaged state counts as older than an undamaged one. If it is kept, the pipeline starts the session anew.
 
     Raises:
-        NewerStateError: as `unpack`.
+        NewerStateError: see `unpack`.
     """
     return first if _offset(first) > _offset(second) else second
 

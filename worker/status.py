@@ -1,4 +1,4 @@
-"""What the worker tells about itself on its web port: `/metrics` for Prometheus, `/health` for whoever restarts it."""
+"""The worker's pages on its web port: `/metrics` for Prometheus, `/health` for health checks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from worker.recommender import Recommender
 
 
 class WorkerMetrics:
-    """Collects the figures of one worker when Prometheus asks."""
+    """Collects the figures of one worker at each request from Prometheus."""
 
     def __init__(self, app: DeliveryApp, pipeline: Pipeline, recommender: Recommender, follower: ModelFollower) -> None:
         self._app, self._pipeline, self._recommender, self._follower = app, pipeline, recommender, follower
@@ -68,7 +68,7 @@ def add_pages(app: DeliveryApp, metrics: WorkerMetrics, pipeline: Pipeline) -> N
 
     @app.page("/health")
     async def show_health(view: View, _request: Request) -> Response:
-        """200 while clicks are answered, 503 while the worker starts, recovers, or has lost its group."""
+        """200 while clicks are answered; 503 during start, rebalance, recovery, and after a loss of the group."""
         ready = app.ready()
         body: dict[str, Any] = {"ready": ready, "partitions": app.partitions(), "recovering": app.in_recovery}
         return view.json(body, status=200 if ready else 503)

@@ -1,7 +1,7 @@
 """A worker that kills itself after a given step of its n-th delivery: NEXTCLICK_TEST_CRASH=answers:3.
 
-It has one delivery under way at a time. With several, the answers of later ones may be out at the moment of the crash
-and come again, which would hide whether those of the crashed one do.
+It runs one delivery at a time. With several, answers of later deliveries may be out before the crash and be produced
+again. These duplicates would hide whether the crashed delivery made any.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A deployment under test: real workers as processes, many interleaved sessions, answers read from outside."""
+"""A deployment under test: real worker processes, many interleaved sessions, answers read back from Kafka."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from worker.recommender import PendingClick, Recommender
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, new_session, pack, unpack
 
-torch.set_num_threads(1)  # the workers under test are busy on the other cores
+torch.set_num_threads(1)  # leaves the other cores to the workers under test
 threadpool_limits(1)
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +43,10 @@ START = 1_700_000_000_000
 
 
 def bundle(directory: Path, version: str = "v1", seed: int = 0, **shape: Any) -> Path:
-    """A bundle of an untrained network: its answers differ from session to session, which is all that is needed."""
+    """Write a bundle of an untrained network; the tests only need answers that differ from session to session."""
     torch.manual_seed(seed)
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=shape.pop("hidden", 32), **shape))
-    for weight in network.parameters():  # wide enough that the order of items depends on the whole session
+    for weight in network.parameters():  # large weights, so that the order of items depends on the whole session
         weight.data.mul_(3)
     items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
     write_bundle(Bundle(version, network, items), directory)
@@ -63,7 +63,7 @@ def clicks_of(sessions: int, clicks_each: int, seed: int = 0) -> list[tuple[str,
 
 @dataclass
 class Message:
-    """A Kafka record as read from outside."""
+    """A Kafka record as the test reads it."""
 
     partition: int
     offset: int
@@ -78,7 +78,7 @@ class Message:
 
 
 class WorkerProcess:
-    """One `faust -A worker worker` with a data directory of its own."""
+    """One `faust -A worker worker` process with its own data directory."""
 
     def __init__(
         self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool, root: Path = ROOT
@@ -103,12 +103,12 @@ class WorkerProcess:
             )
 
     def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
@@ -206,7 +206,7 @@ class Deployment:
         return asyncio.run(read())
 
     def count(self, topic: str) -> int:
-        """How many records a topic was given."""
+        """Number of records ever produced to a topic."""
 
         async def count() -> int:
             consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers, enable_auto_commit=False)
@@ -220,7 +220,7 @@ class Deployment:
         return asyncio.run(count())
 
     def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait for a condition; the logs of the workers are in the failure."""
+        """Wait for a condition; the failure message includes the logs of the workers."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -229,7 +229,7 @@ class Deployment:
             time.sleep(0.2)
 
     def wait_for_answers(self, clicks: int, seconds: float = 60) -> None:
-        """Wait until at least so many recommendations were produced."""
+        """Wait until at least `clicks` recommendations were produced."""
         topic = self.settings.recommendations_topic
         self.wait_until(lambda: self.count(topic) >= clicks, f"{clicks} answers", seconds)
 
@@ -248,7 +248,7 @@ class Deployment:
                 worker.kill()
 
     def outcome(self) -> "Outcome":
-        """What came out, beside what an undisturbed run gives."""
+        """Clicks, answers and rejections so far, read from the topics."""
         return Outcome(
             self.read(self.settings.clicks_topic),
             self.read(self.settings.recommendations_topic),
@@ -264,7 +264,7 @@ class Deployment:
         }
 
     def undisturbed(self) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
-        """Answers by id and final states, computed from the clicks topic one click at a time, without a worker."""
+        """Expected answers by id and final states, computed from the clicks topic one click at a time."""
         (path,) = self.bundles.values()
         recommender = Recommender(
             gap_ms=milliseconds(self.settings.session_gap),
@@ -318,7 +318,7 @@ class Outcome:
         return sum(len(answers) - 1 for answers in self.answers.values())
 
     def unequal(self, expected: dict[str, list[Any]]) -> list[str]:
-        """Clicks of which some answer has other items than the expected ones."""
+        """Clicks with an answer whose items differ from the expected ones."""
         return [
             click
             for click, items in expected.items()

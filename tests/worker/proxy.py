@@ -1,4 +1,4 @@
-"""A TCP proxy between a worker and its broker that can cut and stall what passes through it."""
+"""A TCP proxy between a worker and its broker that can cut and stall connections."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import threading
 
 
 class Proxy:
-    """Forwards 127.0.0.1:`port` to a target port; runs in a thread of its own."""
+    """Forwards 127.0.0.1:`port` to a target port; runs in its own thread."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self._target = port, target
@@ -25,7 +25,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(lambda: [writer.close() for writer in self._open])
 
     def stall(self) -> None:
-        """Let nothing through until `resume`; connections stay open."""
+        """Forward nothing until `resume`; connections stay open."""
         self._loop.call_soon_threadsafe(self._flow.clear)
 
     def resume(self) -> None:

@@ -1,4 +1,4 @@
-"""The guarantee, with real workers on a real Kafka: no click is lost, none is applied twice, whatever happens."""
+"""The delivery guarantee with real workers on a real Kafka: no click is lost and none is applied twice."""
 
 import signal
 import time
@@ -24,7 +24,7 @@ def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]
 
 
 def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool) -> None:
-    """Every click is answered, each answer is that of an undisturbed run, and so is every session's state."""
+    """Every click is answered, and all answers and session states equal those of an undisturbed run."""
     deployment.wait_until_all_answered()
     outcome = deployment.outcome()
     answers, states = deployment.undisturbed()
@@ -84,7 +84,7 @@ def test_a_killed_workers_sessions_are_recovered_on_an_empty_disk(deployment: De
 
 
 def test_joins_leaves_and_kills_in_any_order_lose_nothing(deployment: Deployment) -> None:
-    """Three places on whose disks workers come and go, often before the rebalance before has ended."""
+    """Workers start and stop on three disks, often before the previous rebalance has ended."""
     deployment.publish()
     random = Random(203)
     places: dict[int, WorkerProcess] = {}
@@ -98,7 +98,7 @@ def test_joins_leaves_and_kills_in_any_order_lose_nothing(deployment: Deployment
                 if random.random() < 0.5:
                     leaving.kill()
                 else:
-                    assert leaving.stop() in {0, -signal.SIGTERM}, leaving.said[-4000:]  # or before it had begun
+                    assert leaving.stop() in {0, -signal.SIGTERM}, leaving.said[-4000:]  # or during its start
             time.sleep(random.uniform(0, 6))
     assert_undisturbed(deployment, duplicates_allowed=True)
 

@@ -1,4 +1,4 @@
-"""What surrounds the worker fails: the broker, the network, the disk, the clicks and the bundles."""
+"""Faults around the worker: broker, network, disk, invalid clicks and bad bundles."""
 
 import asyncio
 import hashlib
@@ -101,7 +101,7 @@ def test_connections_that_are_cut_and_stalled_lose_nothing(tmp_path: Path, free_
 
 
 def invalid_messages() -> st.SearchStrategy[tuple[bytes | None, bytes | None]]:
-    """Keys and values of which none makes a valid click."""
+    """Pairs of key and value that are not valid clicks."""
     key = st.one_of(st.none(), st.binary(max_size=20), st.just(b"s"))
     odd = st.one_of(
         st.none(), st.booleans(), st.floats(), st.just([]), st.just({}), st.just(""), st.integers(max_value=-1),
@@ -207,7 +207,7 @@ def of_wrong_dimensions(path: Path) -> None:
 
 
 def rewrite(path: Path, change: object) -> None:
-    """Change bundle.json and make the digest fit: only its content is wrong then."""
+    """Change bundle.json and update the digest, so that only the content is wrong."""
     about = path / "bundle.json"
     about.write_text(json.dumps(change(json.loads(about.read_text()))))  # type: ignore[operator]
     (path / DIGEST).write_text(hashlib.sha256(about.read_bytes()).hexdigest() + "\n")

@@ -1,4 +1,4 @@
-"""What a worker asks of an announced bundle before it serves it; test_faults.py has the topic."""
+"""What a worker checks of an announced bundle before it serves it; test_faults.py tests the models topic."""
 
 from datetime import UTC, datetime
 from pathlib import Path

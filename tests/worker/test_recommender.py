@@ -1,4 +1,4 @@
-"""The recommender without Faust: rounds, gaps, unknown items, a change of model, independence of the batch."""
+"""The recommender without Faust: rounds, gaps, unknown items, model swaps, independence of the batch."""
 
 import itertools
 import random
@@ -155,7 +155,7 @@ def test_after_a_change_of_model_a_session_goes_on_as_if_it_had_always_served(tm
     feed.click(*clicks)
     straight.click(*clicks)
     feed.recommender.model = new
-    again = [(f"s{n}", n) for n in range(9)]  # s7 and s8 begin now
+    again = [(f"s{n}", n) for n in range(9)]  # s7 and s8 are new sessions
     assert feed.click(*again) == straight.click(*again)
     assert [feed.state(f"s{n}").served for n in range(9)] == [straight.state(f"s{n}").served for n in range(9)]
 

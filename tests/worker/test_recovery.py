@@ -1,4 +1,4 @@
-"""Recovery: RocksDB comes to hold what the changelog holds, from wherever it was."""
+"""Recovery: RocksDB catches up with the changelog from any earlier point."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def state(offset: int) -> bytes:
 
 
 async def produce(settings: Settings, partition: int, first: int, end: int, sessions: int = 700) -> None:
-    """States of clicks from `first` to `end`; session s has every click s modulo `sessions`."""
+    """Produce the states after clicks `first` to `end` - 1; click c belongs to session c modulo `sessions`."""
     async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
         for offset in range(first, end):
             key = b"s%d" % (offset % sessions)
@@ -28,7 +28,7 @@ async def produce(settings: Settings, partition: int, first: int, end: int, sess
 
 
 class Worker:
-    """The table of a worker and its recovery, without the rest."""
+    """Only the table of a worker and its recovery."""
 
     def __init__(self, settings: Settings, data: Path) -> None:
         self.app = DeliveryApp(settings.model_copy(update={"data_dir": data}))
@@ -55,7 +55,7 @@ def worker(kafka_settings: Settings, tmp_path: Path) -> Iterator[Worker]:
 
 
 def newest(end: int, sessions: int = 700) -> list[bytes | None]:
-    """What each session's state must be once the clicks below `end` are in."""
+    """The expected state of each session after all clicks below `end`."""
     return [state(session + (end - 1 - session) // sessions * sessions) for session in range(sessions)]
 
 
@@ -78,7 +78,7 @@ async def test_a_state_that_saw_more_clicks_is_not_overwritten_by_a_late_one(
     worker: Worker, kafka_settings: Settings
 ) -> None:
     await produce(kafka_settings, 0, 0, 1400)
-    await produce(kafka_settings, 0, 700, 900)  # a worker that was thought dead
+    await produce(kafka_settings, 0, 700, 900)  # late states of a worker that had lost its partitions
     await worker.recover()
     assert worker.states(0) == newest(1400)
 

@@ -1,4 +1,4 @@
-"""A group of workers is upgraded from nextclick 0.1 and taken back again, one worker after the other, under load."""
+"""A group of workers is upgraded from nextclick 0.1 and downgraded again, one worker at a time, under load."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.worker.deployment import ROOT, Deployment, WorkerProcess, clicks_of
 from tests.worker.test_delivery import RATE, assert_undisturbed
 
 COMMIT = "3f83ea3d9a57328a094127fcddfed3ef088cf7c4"
-"""The last one of 0.1."""
+"""The last commit of 0.1."""
 
 PUBLISH = """
 import asyncio, sys
@@ -30,7 +30,7 @@ asyncio.run(publish_bundle(bundle(Path(sys.argv[2])), settings))
 
 @pytest.fixture(scope="module")
 def version_0_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the code of 0.1, from this repository's history."""
+    """A directory with the code of 0.1, taken from the repository's history."""
     archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         pytest.skip(f"this checkout has no history with commit {COMMIT}: git fetch --unshallow")

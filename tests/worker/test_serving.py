@@ -1,4 +1,4 @@
-"""The worker seen from outside: models come and go, figures agree, sessions leave, a bad start says why."""
+"""The worker from outside: model swaps, equal figures, expiry of sessions, one-line errors at a bad start."""
 
 import socket
 import subprocess
@@ -96,7 +96,7 @@ def test_the_figures_of_the_topics_of_evaluate_and_of_the_metrics_page_are_equal
     assert sum(1 / rank for rank in ranks if rank) / len(ranks) == pytest.approx(offline.mrr[20], abs=1e-12)
 
     page = metrics(free_port)
-    assert page["nextclick_live_labels_total", "v1", "model"] == labels  # those on an unknown item are misses
+    assert page["nextclick_live_labels_total", "v1", "model"] == labels  # clicks on an unknown item count as misses
     assert page["nextclick_live_hits_total", "v1", "model"] == sum(rank > 0 for rank in ranks)
     assert page["nextclick_live_reciprocal_ranks_total", "v1", "model"] == pytest.approx(
         sum(1 / rank for rank in ranks if rank)
@@ -171,7 +171,7 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(
 
 
 def test_a_worker_leaves_the_bundles_at_the_models_uri_alone(deployment: Deployment) -> None:
-    registry = deployment.directory / "w1" / "models"  # where the default settings have it: in the data directory
+    registry = deployment.directory / "w1" / "models"  # as with default settings: inside the data directory
     deployment.settings = deployment.settings.model_copy(update={"models_uri": str(registry)})
     worker = deployment.start("w1")
     for version in ("v1", "v2"):

@@ -17,7 +17,7 @@ GAP = 1_000
 
 
 def clicks(count: int = 2_000, seed: int = 0) -> pl.DataFrame:
-    """Clicks as they arrive: gaps of all lengths, some clicks late."""
+    """Clicks in order of arrival, with gaps of all lengths and some late clicks."""
     rng = np.random.default_rng(seed)
     moment = np.cumsum(rng.integers(0, 30, count)) + rng.integers(-300, 300, count)
     return pl.DataFrame(
@@ -46,6 +46,6 @@ def test_a_session_begins_where_it_begins_in_the_worker(tmp_path: Path) -> None:
 
 
 def _ends(histories: list[int]) -> list[int]:
-    """Lengths of the sessions of one session id, from the length of its history after each click."""
+    """Lengths of the sessions of one session id, computed from its history length after each click."""
     following = [*histories[1:], 1]
     return [length for length, after in zip(histories, following, strict=True) if after == 1]

@@ -1,4 +1,4 @@
-"""The packed session state: what was packed comes back, older formats are read, damage and newer ones are named."""
+"""The packed session state: round trips, older formats, and errors for damaged and newer ones."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ states_2 = st.builds(SessionState, *numbered, sides, st.one_of(st.none(), sides)
 states_3 = st.builds(SessionState, *numbered, dated, st.one_of(st.none(), dated), st.text(), more)
 
 WRITTEN = Path(__file__).parent / "written_by_0_1"
-"""States as nextclick 0.1 stored them: each file the packed state of a session `s` that clicked items 1, 2 and "x"."""
+"""States stored by nextclick 0.1: each file is the packed state of a session `s` with clicks on items 1, 2 and "x"."""
 
 
 @given(states_2)

@@ -1,4 +1,4 @@
-"""What the agent takes: every click of its partitions once and in order, through rebalances and lost fetches."""
+"""The source gives the agent every click once and in order, despite rebalances and lost fetches."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Consumer:
 
 
 class Source(ClickSource):
-    """A source whose fetches are made up."""
+    """A source with simulated fetches."""
 
     def __init__(self) -> None:
         self.consumer = Consumer()

@@ -1,17 +1,18 @@
-"""Clicks from Kafka to the recommender and its results back, with nothing lost and nothing applied twice.
+"""Moves clicks from Kafka to the recommender and its results back. No click is lost, and none is applied twice.
 
 Faust moves messages one at a time and acknowledges them when an agent has seen them. This package keeps Faust's
-consumer, rebalancing, tables and web server, and replaces what lies between them, in bulk and in a fixed order:
+consumer, rebalancing, tables and web server. It replaces the transport between them by one that works in bulk and in a
+fixed order:
 
-    consumer    fetches clicks as whole batches of records; finishes what is under way before partitions are given up
-    source      hands them to the agent, complete and in offset order per partition
+    consumer    fetches clicks as whole batches of records; finishes batches in flight before partitions are revoked
+    source      passes them to the agent, complete and in offset order per partition
     publisher   produces batches and waits until the broker has acknowledged them
-    store       reads and writes the packed states of one partition in bulk, RocksDB below
+    store       reads and writes the packed states of one partition in bulk, in RocksDB
     recovery    brings RocksDB up to date from the changelog, in bulk
     app         the Faust app with these parts in place
 
-Consumer and source are made before the app is complete. What they ask of it stands at the top of their files:
+Consumer and source are created before the app is complete. The protocols at the top of their files list what they use:
 `consumer.ConsumingApp` and `source.ClickFetcher`.
 
-`docs/delivery.md` states the guarantee, its reasons and what it costs.
+`docs/delivery.md` describes the guarantee, its reasons and its cost.
 """

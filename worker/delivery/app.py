@@ -22,20 +22,20 @@ from worker.delivery.store import SessionTable
 log = logging.getLogger(__name__)
 
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
-"""Lists of items come and go with every batch and are never part of a cycle: look for garbage 70 times less often."""
+"""Batches create no reference cycles, so garbage collection runs 70 times less often than by default."""
 
 
 class DeliveryApp(faust.App):
     """A Faust app that moves clicks in bulk.
 
     Attributes:
-        settings: of this worker.
-        source: where the agent takes clicks from.
-        publisher: where it puts answers and rejected messages.
-        changelog: where it puts states; on a connection of its own, so that answers never wait behind states.
+        settings: the worker's settings.
+        source: the agent takes clicks from it.
+        publisher: produces answers and rejected messages.
+        changelog: produces states, on a separate connection, so that answers never wait for states.
         sessions: the table of session states.
-        after_step: called after each step of a delivery with its name; a test ends the process there.
-        finish_deliveries: set by the pipeline: waits until the micro-batches under way are stored.
+        after_step: called with the name of each finished step of a delivery; tests end the process there.
+        finish_deliveries: set by the pipeline; waits until the micro-batches in flight are stored.
     """
 
     finish_deliveries: Callable[[], Awaitable[None]]
@@ -81,25 +81,25 @@ class DeliveryApp(faust.App):
 
     @property
     def recovered_generation(self) -> int | None:
-        """The group generation whose states are recovered; None before the first one."""
+        """The last group generation in which states were recovered; None before the first recovery."""
         generation: int | None = self.tables.recovery.recovered_generation
         return generation
 
     def partitions(self) -> list[int]:
-        """The partitions of the clicks topic that this worker answers now."""
+        """The partitions of the clicks topic that are assigned to this worker."""
         try:
             return sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == self.settings.clicks_topic)
         except ConsumerNotStarted:
             return []
 
     def ready(self) -> bool:
-        """Whether clicks are answered: the group counts on this worker, and its states are recovered."""
+        """Whether clicks are answered: the worker is a member of its group, and its states are recovered."""
         return bool(self.tables.actives_ready and not self.rebalancing and self.consumer.is_member())
 
     def fail(self, error: BaseException) -> NoReturn:
-        """End the process at once: what was not stored is delivered again to whoever comes next.
+        """End the process at once. Clicks that were not stored are delivered again, to the next owner of the partition.
 
-        A known error is one line; the traceback of an unknown one is logged.
+        A `NextclickError` is logged as one line, any other error with its traceback.
         """
         if isinstance(error, NextclickError):
             log.critical("stopping: %s", error)
@@ -109,13 +109,13 @@ class DeliveryApp(faust.App):
         os._exit(1)
 
     def fail_with(self, task: "asyncio.Task[None]") -> None:
-        """For a task that must not end by an error unnoticed: end the process then."""
+        """Callback for a finished task: end the process if the task failed."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fail(error)
 
     async def crash(self, reason: BaseException) -> None:
-        """Faust's way of saying that a part of the app cannot go on."""
+        """Called by Faust when a part of the app fails: end the process, unless it is stopping already."""
         if self.should_stop:
             await super().crash(reason)
         else:
@@ -125,7 +125,7 @@ class DeliveryApp(faust.App):
         return Transport(self.conf.broker_consumer, self)
 
     async def on_start(self) -> None:
-        """Open the changelog's connection; keep what is loaded by now out of Faust's many garbage collections."""
+        """Open the changelog's connection. Exclude loaded objects from garbage collection, and collect less often."""
         await super().on_start()
         self._changelog_producer = self.producer._new_producer()
         await self._changelog_producer.start()
@@ -133,6 +133,6 @@ class DeliveryApp(faust.App):
         gc.set_threshold(*GARBAGE_THRESHOLDS)
 
     async def on_stop(self) -> None:
-        """Let go of the partitions in order, then close the changelog's connection."""
+        """Give up the partitions in order, then close the changelog's connection."""
         await super().on_stop()
         await self._changelog_producer.stop()

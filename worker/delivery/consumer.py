@@ -1,14 +1,15 @@
-"""The Kafka consumer of the worker: Faust's, with a bulk path and a safe order of giving partitions up.
+"""The Kafka consumer of the worker: Faust's, with a bulk path and a safe order of steps at a revocation.
 
-What is changed, and why (the stock behaviour is in `faust/transport/consumer.py` of faust-streaming 0.15.3):
+The changes and their reasons (Faust's behaviour is in `faust/transport/consumer.py` of faust-streaming 0.15.3):
 
-- `_drain_messages` passes the records of a fetch on as a whole. The stock one makes four tasks per message.
-- `on_partitions_revoked` first lets the pipeline finish and commit, then forgets the partitions. The stock one forgets
-  first, so that the last commit is empty and the clicks of a commit interval are answered twice.
-- Offsets are committed from `stored`: everything below was answered and stored. Stock acknowledgements are not used.
-- `perform_seek` also rewinds partitions that have no committed offset yet, and tells the source where each goes on.
-- `_seek` runs on the thread that fetches. The stock one seeks from beside it.
-- A commit that the broker does not take is tried again. The stock one stops the worker.
+- `_drain_messages` passes on the records of a fetch as a whole. Faust's makes four tasks per message.
+- `on_partitions_revoked` first lets the pipeline finish and commit, then forgets the partitions. Faust's forgets first:
+  the last commit is then empty, and the clicks of a commit interval are answered twice.
+- Committed offsets come from `stored`: every click below them is answered and stored. Faust's acknowledgements are not
+  used.
+- `perform_seek` also rewinds partitions without a committed offset, and gives the source the start of each partition.
+- `_seek` runs on the thread that fetches. Faust's seeks from another thread.
+- A commit that fails is tried again. Faust's stops the worker.
 - The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
 """
 
@@ -33,11 +34,11 @@ FETCH_SECONDS = 0.2
 """How long a fetch waits for records; a rebalance waits for it to end."""
 
 RETRY_SECONDS = 0.5
-"""Between two questions to a broker that does not answer."""
+"""Pause before a request that failed is sent again."""
 
 
 class ConsumingApp(Protocol):
-    """What the consumer asks of the app that it belongs to."""
+    """What the consumer uses of its app."""
 
     settings: Settings
     source: ClickSource
@@ -48,7 +49,7 @@ class ConsumingApp(Protocol):
 
     @property
     def recovered_generation(self) -> int | None:
-        """The group generation whose states are recovered; None before the first one."""
+        """The last group generation in which states were recovered; None before the first recovery."""
         ...
 
 
@@ -78,7 +79,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; where the broker does not take it, the next commit has the same offsets and more."""
+        """Commit offsets; False if the broker refuses or is silent. The next commit then includes these offsets."""
         consumer = self._ensure_consumer()
         mine = self.assignment()
         wanted = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in mine}
@@ -90,7 +91,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return True
 
     async def seek_here(self, tp: TP, offset: int) -> None:
-        """Seek on the thread that fetches; from another one it can meet a fetch half way, and be lost."""
+        """Seek on the thread that fetches. From another thread, a seek during a fetch can be lost."""
         self._ensure_consumer().seek(driver.ensure_aiokafka_TP(tp), offset)
 
 
@@ -109,19 +110,19 @@ class Consumer(driver.Consumer):
 
     @property
     def group_generation(self) -> int:
-        """The generation of the consumer group that this worker is in."""
+        """The current generation of the worker's consumer group."""
         return self.app.consumer_generation_id
 
     def is_member(self) -> bool:
-        """Whether the group still counts on this worker, by the clock.
+        """Whether the group still counts this worker as a member, by the clock.
 
-        The broker gives a worker's partitions to others once it has heard no heartbeat for the session time-out. A
-        worker that was paused for longer must not produce what it holds: another one has gone on from there.
+        If no heartbeat arrives within the group time-out, the broker gives a worker's partitions to others. A worker
+        that was paused for longer must not produce the results that it holds, because another one has gone on by then.
         """
         return monotonic() - self._thread.last_heartbeat < self.app.settings.group_timeout.total_seconds()
 
     def stored(self, tp: TP, next_offset: int) -> None:
-        """Everything of this partition below `next_offset` is answered and stored: commit it with the next commit."""
+        """Set the offset for the next commit: everything below it in the partition is answered and stored."""
         self._stored[tp] = next_offset
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -131,7 +132,7 @@ class Consumer(driver.Consumer):
         return self._stored.get(tp)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
-        """Stock counts offsets as committed whether the broker took them or not, and never tries those again."""
+        """Commit, and keep failed offsets for the next try. Faust's takes them for committed and does not try again."""
         before = {tp: self._committed_offset[tp] for tp in offsets}
         taken: bool = await super()._commit_offsets(offsets, start_new_transaction)
         if not taken:
@@ -142,12 +143,12 @@ class Consumer(driver.Consumer):
         await self._thread.call_thread(self._thread.seek_here, partition, offset)
 
     async def wait_empty(self) -> None:
-        """Let the micro-batches under way finish, then commit. Called before partitions go and at shutdown."""
+        """Wait for the micro-batches in flight, then commit. Called before partitions are revoked and at shutdown."""
         await self.app.finish_deliveries()
         await self.commit()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Finish and commit first, forget the partitions afterwards."""
+        """Finish and commit first, then forget the partitions."""
         await self._on_partitions_revoked(revoked)
         self._active_partitions.difference_update(revoked)
         self._paused_partitions.difference_update(revoked)
@@ -157,14 +158,14 @@ class Consumer(driver.Consumer):
             self._committed_offset.pop(tp, None)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's livelock detector looks at the stock acknowledgements, which are not used."""
+        """Do nothing: Faust's livelock detector reads its own acknowledgements, which are not used here."""
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """The beginning of each partition; asked again until the broker answers."""
+        """The first offset of each partition; tries again until the broker answers."""
         return await self._patiently(super().earliest_offsets, *partitions)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek to the committed offsets; asked again until the broker answers."""
+        """Seek to the committed offsets; tries again until the broker answers."""
         return await self._patiently(super().seek_to_committed)
 
     async def _patiently(self, ask: Callable[..., Awaitable[Mapping[TP, int]]], *partitions: TP) -> Mapping[TP, int]:
@@ -178,9 +179,9 @@ class Consumer(driver.Consumer):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offset of every partition, or to its beginning where there is none.
+        """Seek to the committed offset of every partition, or to its first offset if none is committed.
 
-        Faust calls this once states are recovered, the pipeline after it dropped what was under way.
+        Faust calls this when states are recovered; the pipeline calls it after it dropped the batches in flight.
         """
         generation = self.app.recovered_generation
         committed: Mapping[TP, int | None] = await self.seek_to_committed()
@@ -196,7 +197,7 @@ class Consumer(driver.Consumer):
                 assert offset is not None
                 positions[TP(*tp)] = offset
                 self._committed_offset[TP(*tp)] = offset
-        if generation == self.group_generation:  # or a rebalance came in between, with a seek of its own
+        if generation == self.group_generation:  # otherwise a rebalance came meanwhile, and its own seek follows
             self.app.source.restart(positions, generation)
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -219,7 +220,7 @@ class Consumer(driver.Consumer):
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
-        except asyncio.CancelledError:  # Faust takes it for a crash where the worker is told to stop in a rebalance
+        except asyncio.CancelledError:  # Faust would treat a stop during a rebalance as a crash
             if not fetcher.should_stop:
                 raise
 

@@ -1,4 +1,4 @@
-"""Producing in bulk: a batch of records per partition, done when the broker has acknowledged it."""
+"""Produces records in bulk: one batch per partition, complete when the broker has acknowledged it."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ from aiokafka.errors import KafkaError
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 0.5
-"""Seconds between two tries to produce what the broker did not take."""
+"""Seconds before records that the broker did not accept are produced again."""
 
 
 OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None]
-"""One message to produce: key, value, headers. A plain tuple: there is one for every click and every state."""
+"""One message to produce: key, value, headers. A plain tuple for speed: one is made per click and per state."""
 
 
 class Publisher:
@@ -29,16 +29,16 @@ class Publisher:
     ) -> dict[int, int] | None:
         """Produce records, in order within each partition, and wait until all are acknowledged.
 
-        What the broker does not take is tried again without end, since a click is not to be lost; a second copy of an
-        answer may then exist.
+        Records that the broker does not accept are tried again without limit, so that no click is lost. This may
+        produce an answer twice.
 
         Args:
-            topic: where to.
+            topic: the topic to produce to.
             records: partition → its records.
-            may_go_on: asked before every try; once it says no, nothing more is produced.
+            may_go_on: called before every try; if it returns False, nothing more is produced.
 
         Returns:
-            partition → offset of its last record; None where `may_go_on` said no.
+            partition → offset of its last record; None if `may_go_on` returned False.
         """
         last: dict[int, int] = {}
         remaining = {partition: list(batch) for partition, batch in records.items() if batch}

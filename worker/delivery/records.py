@@ -1,4 +1,4 @@
-"""Records as they travel inside the worker: fetched together, kept together."""
+"""Batches of records: what was fetched together stays together in the worker."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ class RecordBatch:
     """Consecutive records of one partition.
 
     Attributes:
-        topic, partition: where they were fetched from.
-        generation: the group generation they were fetched in; once it has passed they may belong to another worker.
+        topic, partition: where the records were fetched from.
+        generation: the group generation of the fetch; in a later one, the partition may belong to another worker.
         records: aiokafka's ConsumerRecords in offset order, at least one.
     """
 

@@ -1,10 +1,9 @@
-"""Bringing RocksDB up to date from the changelog, after each assignment of partitions.
+"""Brings RocksDB up to date from the changelog, after each assignment of partitions.
 
-Faust reads the changelog with the consumer of the group: it pauses and resumes partitions, seeks beside fetches under
-way, and hands over what was fetched through a queue that rebalances clear. A record that falls out on that way is a
-lost state, and nothing notices. Here each recovery has a consumer of its own, which reads every partition from the
-offset that RocksDB is complete to up to the end, a fetch at a time. What the group's consumer
-fetches of the changelog is not used.
+Faust reads the changelog with the group's consumer: it pauses and resumes partitions, seeks during fetches, and passes
+fetched records through a queue that a rebalance clears. A record that is lost there is a lost state, without an error.
+Here each recovery creates its own consumer. It reads every partition from the offset up to which RocksDB is complete to
+the end, one fetch at a time. Changelog records that the group's consumer fetches are not used.
 """
 
 import asyncio
@@ -20,26 +19,26 @@ from mode import Service
 from worker.delivery.store import SessionTable
 
 FETCH_BYTES = 4 << 20
-"""Of one partition and fetch."""
+"""Most bytes of one partition in one fetch."""
 
 FETCH_MS = 500
 RETRY_SECONDS = 0.5
-"""Before a recovery is tried again that the broker did not let finish."""
+"""Pause before a recovery that the broker interrupted is tried again."""
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery, with another way of reading.
+    """Faust's recovery with bulk reading.
 
     Attributes:
-        recovered_generation: of the group, in which RocksDB was last brought up to date; no click of a later one may be
-            taken.
+        recovered_generation: group generation in which RocksDB was last brought up to date. Clicks of a later one must
+            not be taken. None before the first recovery.
     """
 
     recovered_generation: int | None = None
 
     @Service.task
     async def _restart_recovery(self) -> None:
-        """Recover after each assignment, then let Faust resume the clicks; begin anew where another one comes."""
+        """Recover after each assignment, then let Faust resume the clicks. A new assignment restarts the recovery."""
         while not await self.wait_for_stopped(self.signal_recovery_start):
             self.signal_recovery_start.clear()
             generation = self._generation_id
@@ -49,23 +48,23 @@ class BulkRecovery(Recovery):
                 self.recovered_generation = generation
                 await self._wait(self.on_recovery_completed(generation))
             except RebalanceAgain:
-                continue  # other partitions are ours now
-            except ServiceStopped:  # also what Faust makes of a time-out
+                continue  # there is a new assignment
+            except ServiceStopped:  # Faust also raises it on a time-out
                 if self.should_stop:
                     break
                 self.log.warning("the broker does not say where to go on: recovering anew")
                 self.signal_recovery_start.set()
             except Exception as error:
                 if not self.signal_recovery_start.is_set() and generation == self.app.consumer_generation_id:
-                    self.app.fail(error)  # no rebalance explains it
+                    self.app.fail(error)  # not caused by a rebalance
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """Stock compares counters here that are not kept, and raises an alarm."""
+        """Do nothing: Faust's compares counters that are not kept here, and would log false errors."""
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Stock takes the changelog off a queue here."""
+        """Do nothing: Faust's reads the changelog from a queue, which is not used here."""
 
     async def _recover(self, changelogs: Collection[TP]) -> None:
         while True:
@@ -77,7 +76,7 @@ class BulkRecovery(Recovery):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, changelogs: Collection[TP]) -> None:
-        """Apply what RocksDB lacks of some changelog partitions, up to the ends that they have now."""
+        """Apply the records that RocksDB lacks of some changelog partitions, up to their current ends."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.app.settings.brokers,
             enable_auto_commit=False,
@@ -103,13 +102,13 @@ class BulkRecovery(Recovery):
                     partitions[tp].data.recover(tp.partition, records, records[-1].offset)
                     await asyncio.sleep(0)
                 for tp in left:
-                    begin[tp] = await consumer.position(tp)  # beyond the last record, where the log has a hole
+                    begin[tp] = await consumer.position(tp)  # past offsets that compaction left empty
                 left = {tp for tp in left if begin[tp] < ends[tp]}
         finally:
             await consumer.stop()
 
     def _after_stored(self, tp: TopicPartition, table: SessionTable, end: int) -> int:
-        """The first offset that RocksDB lacks; 0 where it holds nothing, or states of a log that is no more."""
+        """The first offset that RocksDB lacks; 0 if it is empty, or has states of a log that no longer exists."""
         stored = table.persisted_offset(TP(tp.topic, tp.partition))
         if stored is not None and stored >= end:
             self.log.warning(
@@ -122,7 +121,7 @@ class BulkRecovery(Recovery):
 
 
 class BulkTableManager(TableManager):
-    """Faust's table manager with the bulk recovery."""
+    """Faust's table manager with `BulkRecovery`."""
 
     _recovery: BulkRecovery | None
 

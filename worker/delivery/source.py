@@ -1,4 +1,4 @@
-"""Clicks for the agent: complete, in offset order per partition, and only those of the present generation."""
+"""Clicks for the agent: complete, in offset order per partition, and only from the current group generation."""
 
 import asyncio
 import contextlib
@@ -16,22 +16,22 @@ from worker.delivery.records import RecordBatch
 log = logging.getLogger(__name__)
 
 SEEK_AGAIN_SECONDS = 5.0
-"""After a seek that brought nothing: it was lost, or the log begins later by now."""
+"""Wait before a seek without effect is repeated: the seek was lost, or the log begins later by now."""
 
 
 class ClickFetcher(Protocol):
-    """What the source asks of the consumer."""
+    """What the source uses of the consumer."""
 
     flow_active: bool
-    """False while partitions are taken away or states are recovered."""
+    """False while partitions are revoked or states are recovered."""
 
     @property
     def group_generation(self) -> int:
-        """The generation of the consumer group that this worker is in."""
+        """The current generation of the worker's consumer group."""
         ...
 
     async def seek(self, partition: TP, offset: int) -> None:
-        """Fetch a partition from this offset on.
+        """Continue to fetch a partition from this offset.
 
         Raises:
             IllegalStateError: the partition is not assigned to this worker.
@@ -40,26 +40,26 @@ class ClickFetcher(Protocol):
 
 
 class ClickSource:
-    """Takes record batches off the stream's queue and checks that no offset is missing.
+    """Takes record batches from the stream's queue and checks that no offset is missing.
 
-    Between the fetcher and the agent records can vanish: queues are cleared around a rebalance. Each partition
-    therefore has an expected offset, set when its reading starts. A batch that begins later is refused and the consumer
-    goes back; if the same batch comes again, the log really has a hole there (retention, compaction): it is accepted.
+    Records can be lost between the fetcher and the agent, because queues are cleared around a rebalance. Each partition
+    therefore has an expected offset, set when reading starts. A batch that begins later is refused, and the consumer
+    seeks back. If a batch with the same first offset arrives again, the log itself has a gap (retention, compaction),
+    and the batch is accepted.
 
-    While the table is recovered after a rebalance, clicks may be fetched already, from wherever the consumer stood:
-    Faust stops the flow only of a worker that held partitions before. Taking them would carry sessions past clicks that
-    are still to come, which would then count as redelivered and stay without an answer. So nothing of a generation is
-    taken before the `restart` in that generation.
+    During the recovery after a rebalance, clicks may already be fetched from any position: Faust stops the flow only if
+    the worker held partitions before. Such clicks must not be applied: earlier clicks of their sessions, fetched later,
+    would count as redelivered and get no answer. So no batch of a generation is taken before the `restart` in it.
 
     Args:
-        consumer: gives the consumer of the worker, which Faust makes when it is first asked for.
+        consumer: returns the worker's consumer, which Faust creates on first access.
     """
 
     def __init__(self, consumer: Callable[[], ClickFetcher]) -> None:
         self._consumer = consumer
         self.queue: asyncio.Queue[RecordBatch] = asyncio.Queue()
         self._expected: dict[TP, int] = {}
-        self._refused: dict[TP, tuple[int, float]] = {}  # the first offset, and when it was last sought back from
+        self._refused: dict[TP, tuple[int, float]] = {}  # the refused first offset, time of the last seek back
         self._waiting: deque[RecordBatch] = deque()
         self._generation: int | None = None
 
@@ -68,26 +68,26 @@ class ClickSource:
         self.queue = queue
 
     def restart(self, positions: Mapping[TP, int], generation: int | None) -> None:
-        """Reading begins at these offsets, in the generation whose states are recovered; what is waiting is void."""
+        """Start reading at these offsets, in the generation whose states are recovered; drop all waiting batches."""
         self.halt()
         self._expected = dict(positions)
         self._generation = generation
 
     def halt(self) -> None:
-        """Take nothing more until the next `restart`: what follows would leave a hole."""
+        """Take nothing more until the next `restart`, since clicks before the next batch may have been dropped."""
         self._waiting.clear()
         self._refused.clear()
         self._generation = None
 
     @property
     def more_is_waiting(self) -> bool:
-        """Whether the last `take` had to leave clicks behind."""
+        """Whether the last `take` left clicks behind."""
         return bool(self._waiting)
 
     async def take(self, limit: int) -> list[RecordBatch]:
-        """The next clicks, at least one and at most `limit`; what is there is not waited for to grow.
+        """The next clicks, at least one and at most `limit`. Waits for the first batch only.
 
-        Nothing is held while this waits: a rebalance in between can void nothing that is taken already.
+        While it waits it holds no clicks, so a rebalance meanwhile cannot invalidate any.
 
         Raises:
             StopAsyncIteration: the worker is shutting down.
@@ -121,7 +121,7 @@ class ClickSource:
         return taken
 
     def _to_come(self, batch: RecordBatch) -> RecordBatch | None:
-        """What of a batch was not taken yet; None for one of another generation or of a partition that is not ours."""
+        """The records of a batch that were not taken yet; None if all were, or for another generation or partition."""
         consumer = self._consumer()
         if not (batch.generation == self._generation == consumer.group_generation and consumer.flow_active):
             return None
@@ -143,9 +143,9 @@ class ClickSource:
         return True
 
     async def _rewind_to_committed(self, batch: RecordBatch) -> None:
-        """Refuse a batch and fetch from the expected offset; what was fetched after it needs no seek of its own."""
+        """Refuse a batch and seek to the expected offset; batches after it in the same fetches need no further seek."""
         refused, sought = self._refused.get(batch.tp, (batch.first + 1, 0.0))
         if batch.first < refused or monotonic() - sought > SEEK_AGAIN_SECONDS:
             self._refused[batch.tp] = batch.first, monotonic()
-            with contextlib.suppress(IllegalStateError):  # a rebalance took the partition meanwhile
+            with contextlib.suppress(IllegalStateError):  # a rebalance revoked the partition meanwhile
                 await self._consumer().seek(batch.tp, self._expected[batch.tp])

@@ -16,14 +16,14 @@ from worker.delivery.publisher import OutgoingRecord
 from worker.session_state import newer_of, stored_at
 
 CACHE_BYTES = 64 << 20
-"""Block cache, shared by all partitions of the worker."""
+"""Size of the block cache, shared by all partitions of the worker."""
 
 WRITE_BUFFER_BYTES = 16 << 20
-"""Memory of one partition's newest writes, before they become a file."""
+"""Size of one partition's write buffer, which RocksDB flushes to a file when full."""
 
 
 class SessionStore(rocksdb.Store):
-    """Packed session states by session key, and beside them the changelog offset up to which they are complete."""
+    """Packed session states by session key, and the changelog offset up to which they are complete."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, driver="rocksdict", **kwargs)
@@ -44,19 +44,19 @@ class SessionStore(rocksdb.Store):
             return rocksdict.Rdict(str(path), options)
         except Exception as error:
             if "lock" in str(error).lower():
-                raise  # another worker on this disk is letting go of it: Faust tries again
+                raise  # another worker on this disk is still closing it: Faust tries again
             raise StateError(f"cannot open the session states in {path}: {error}") from error
 
     def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The packed states of some sessions, None where there is none."""
+        """The packed states of some sessions, None for a session without one."""
         values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
         return values
 
     def write(self, partition: int, states: Iterable[OutgoingRecord], changelog_offset: int) -> None:
-        """Write packed states, as they went to the changelog, and the offset that they are complete to: all or nothing.
+        """Write packed states, as produced to the changelog, and the offset up to which they are complete, atomically.
 
         Raises:
-            StateError: the disk does not take them.
+            StateError: they cannot be written to the disk.
         """
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value, _ in states:
@@ -65,7 +65,7 @@ class SessionStore(rocksdb.Store):
         self._write(partition, batch)
 
     def recover(self, partition: int, records: Iterable[Any], changelog_offset: int) -> None:
-        """Apply changelog records; where two states of a session meet, the one with the higher click offset stays."""
+        """Apply changelog records. Of two states of a session, the one with the higher click offset is kept."""
         latest: dict[bytes, bytes | None] = {}
         for record in records:
             known = latest.get(record.key)
@@ -81,20 +81,20 @@ class SessionStore(rocksdb.Store):
         self._write(partition, batch)
 
     def partitions(self) -> list[int]:
-        """The partitions whose states are here now."""
+        """The partitions whose states are open now."""
         return sorted(self._dbs)
 
     def expire(self, partition: int, before_ms: int, after_key: bytes, limit: int) -> tuple[int, bytes | None]:
-        """Delete sessions that were stored for the last time before a moment; one stretch of keys at a call.
+        """Delete sessions that were last stored before a given time, among one range of keys.
 
         Args:
             partition: one of `partitions()`.
-            before_ms: the moment, ms since 1970 UTC.
-            after_key: look at the keys after this one; empty to begin.
-            limit: how many keys to look at.
+            before_ms: the time, ms since 1970 UTC.
+            after_key: start from this key; empty for the first one.
+            limit: how many keys to read.
 
         Returns:
-            how many sessions were deleted, and the last key looked at (None: that was all).
+            number of deleted sessions, and the key to continue from (None: all keys were read).
         """
         batch = rocksdict.WriteBatch(raw_mode=True)
         deleted = 0
@@ -112,7 +112,7 @@ class SessionStore(rocksdb.Store):
         return deleted, last if looked_at > limit else None
 
     def forget(self, partition: int) -> None:
-        """Delete what is stored of a partition: it belongs to a changelog that no longer exists."""
+        """Delete all states of a partition, because their changelog no longer exists."""
         self._dbs.pop(partition, None)
         shutil.rmtree(Path(self.partition_path(partition)), ignore_errors=True)
 
@@ -127,7 +127,7 @@ class SessionStore(rocksdb.Store):
 
 
 class SessionTable(faust.Table):
-    """The Faust table `sessions`: Faust assigns and recovers its partitions, the pipeline reads and writes in bulk."""
+    """The Faust table `sessions`: Faust assigns and recovers partitions, the pipeline reads and writes in bulk."""
 
     data: SessionStore
 
@@ -149,6 +149,6 @@ class SessionTable(faust.Table):
         await self.add_runtime_dependency(self.data)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """The changelog offset that RocksDB is complete to; None where it holds nothing."""
+        """The changelog offset up to which RocksDB is complete; None if it is empty."""
         offset: int | None = self.data.persisted_offset(tp)
         return offset
