@@ -1,8 +1,8 @@
-"""The optimiser's state from one training to the next.
+"""Carries the optimiser's state from one training to the next.
 
-With empty Adagrad accumulators the first updates are too large and degrade the parent's weights. So a retraining keeps
-the state that it ends with beside its bundle, and the next warm start begins with it: an item that both trainings know
-takes its accumulator along, and a new item begins at zero and learns fast.
+With empty Adagrad accumulators the first updates are too large and degrade the parent's weights. So a retraining saves
+its final state next to its bundle, and the next warm start begins with that state. An item that occurs in both
+trainings keeps its accumulator. A new item's accumulator begins at zero, so its first updates are large.
 """
 
 from collections.abc import Mapping
@@ -21,26 +21,26 @@ ACCUMULATOR = "optimiser.accumulator."
 def carry_over(
     network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig, kept: Mapping[str, Tensor], before: Tensor
 ) -> dict[str, Tensor] | None:
-    """The state to begin with: the network's own weights, with the accumulators of the training before.
+    """The initial state of a warm start: the network's weights, with the accumulators of the previous training.
 
     Args:
-        network: the warm one.
+        network: the warm-started network.
         support: (I,) training clicks of its items.
         config: of the fit that begins.
-        kept: the state that the training before ended with.
-        before: (I,) int64, each item's row there, -1 for a new item.
+        kept: the final state of the previous training.
+        before: (I,) int64, each item's row in the previous training, -1 for a new item.
 
     Returns:
-        None where the training before used another backend or shape: its state means nothing here.
+        None if the previous training used another backend or shape: its state cannot be used.
     """
     state = {name: tensor.clone() for name, tensor in choose_backend(network, support, config).state.items()}
-    if ("rows" in state) != ("rows" in kept):  # the compiled kernel has a layout of its own
+    if ("rows" in state) != ("rows" in kept):  # only the compiled kernel has this layout
         return None
     return _carry_rows(state, kept, before) if "rows" in state else _carry_tables(state, kept, before)
 
 
 def _carry_rows(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor) -> dict[str, Tensor] | None:
-    """As the compiled kernel keeps it: `rows` (I, 3, w) and `dense` (3, D), each weight, accumulator and velocity."""
+    """The layout of the compiled kernel: `rows` (I, 3, w) and `dense` (3, D) of weight, accumulator and velocity."""
     if kept["rows"].shape[1:] != state["rows"].shape[1:] or kept["dense"].shape != state["dense"].shape:
         return None
     known = before >= 0  # (I,)
@@ -50,7 +50,7 @@ def _carry_rows(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Te
 
 
 def _carry_tables(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor) -> dict[str, Tensor]:
-    """As the other backends keep it: one accumulator for each parameter, by the parameter's name."""
+    """The layout of the other backends: one accumulator per parameter, by the parameter's name."""
     known = before >= 0  # (I,)
     for name, tensor in kept.items():
         if not name.startswith(ACCUMULATOR):

@@ -1,8 +1,8 @@
-"""Checkpoints: a training that was interrupted goes on from its last whole epoch, to the same result.
+"""Checkpoints: an interrupted training resumes after its last complete epoch and gives the same result.
 
-Between two epochs the hidden states are zero, so the weights, the optimiser's state and how far the random numbers are
-make up everything. One file, `checkpoint.safetensors`, replaced in one go: a crash while it is written leaves the
-one before.
+Between two epochs the hidden states are zero, so a checkpoint needs only the weights, the optimiser's state and the
+position of the random number streams. It is one file, `checkpoint.safetensors`, which is replaced atomically: after a
+crash during a write the previous checkpoint is still there.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ class Checkpoint:
     """Where a training keeps its checkpoint.
 
     Attributes:
-        directory: made where it is not there.
-        training: what must be the same for a training to go on from it: settings by name, and what `fingerprint` says
-            of the clicks. Values that JSON can hold.
-        earlier: the same as an earlier version wrote it, where a training may go on from its checkpoint.
-        replace_others: a checkpoint of another training, or a damaged one, is removed instead of refused: nobody
-            watches this training.
+        directory: created if it does not exist.
+        training: what must be equal for a training to resume from the checkpoint: settings by name, and the
+            `fingerprint` of the clicks. The values must be JSON values.
+        earlier: `training` as an earlier version wrote it; a checkpoint with this value is accepted as well.
+        replace_others: remove a checkpoint of another training, or a damaged one, instead of raising an error. For
+            trainings that run unattended.
     """
 
     directory: Path
@@ -42,14 +42,14 @@ class Checkpoint:
     replace_others: bool = False
 
     def save(self, losses: list[float], state: Mapping[str, Tensor]) -> None:
-        """Keep the state after an epoch.
+        """Save the state after an epoch.
 
         Args:
-            losses: of the epochs done.
+            losses: mean loss per event of each finished epoch.
             state: see `trainer.backends.backend.TrainingBackend.state`.
 
         Raises:
-            TrainingError: the directory cannot be written.
+            TrainingError: the file cannot be written.
         """
         about = {"training": json.dumps(dict(self.training)), "losses": json.dumps(losses)}
         scratch = self.directory / f".{FILE}.{os.getpid()}"
@@ -62,13 +62,14 @@ class Checkpoint:
             raise self._unwritable(error) from error
 
     def load(self) -> tuple[list[float], dict[str, Tensor]] | None:
-        """The losses of the epochs done and the state after them; None where there is no checkpoint yet.
+        """Load the losses of the finished epochs and the state after them; None if there is no checkpoint yet.
 
         Raises:
-            TrainingError: it is another training's or damaged, and is not to be replaced; or there can be none.
+            TrainingError: the checkpoint is damaged or of another training and `replace_others` is False, or the
+                directory cannot be created.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)  # now, and not after an epoch
+            self.directory.mkdir(parents=True, exist_ok=True)  # fail now, not after an epoch
         except OSError as error:
             raise self._unwritable(error) from error
         if not self._file.exists():
@@ -86,7 +87,7 @@ class Checkpoint:
             with safe_open(self._file, framework="pt") as file:
                 about = file.metadata()
                 training, losses = json.loads(about["training"]), json.loads(about["losses"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"the checkpoint {self._file} is damaged ({error}): remove it") from error
         wanted = json.loads(json.dumps(dict(self.training)))
@@ -100,7 +101,7 @@ class Checkpoint:
         return losses, state
 
     def remove(self) -> None:
-        """Forget the training; its result is elsewhere now."""
+        """Remove the checkpoint, if there is one."""
         self._file.unlink(missing_ok=True)
 
     def _unwritable(self, error: Exception) -> TrainingError:
@@ -112,7 +113,7 @@ class Checkpoint:
 
 
 def fingerprint(sessions: Sessions, items: int) -> str:
-    """A short digest of what is trained on."""
+    """A digest of the training data, 16 hexadecimal digits."""
     digest = hashlib.sha256(str(items).encode())
     digest.update(sessions.items.data)
     digest.update(sessions.offsets.data)

@@ -49,9 +49,9 @@ _WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to fit; ranges are checked where options are read.
+    """Options of a fit. Their ranges are checked where options are read.
 
-    The defaults were chosen on the newest tenth of training sessions, see docs/training.md.
+    The defaults were chosen on the newest tenth of the training sessions, see docs/training.md.
     """
 
     loss: Annotated[Loss, Help("Training loss.")] = "cross-entropy"
@@ -80,7 +80,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to train on and what to train."""
+    """Options of a training: the fit, the network's shape, the filters of the clicks, and the device."""
 
     fit: FitConfig = field(default_factory=FitConfig)
     input: Annotated[Input, Help("A clicked item enters by its output row, its own embedding, or one-hot.")] = "shared"
@@ -94,7 +94,7 @@ class TrainConfig:
     device: str = "auto"  # of `train`: NEXTCLICK_DEVICE
 
     def shape(self, items: int) -> "NetworkConfig":
-        """Of the network for so many items."""
+        """The shape of the network for this number of items."""
         from rankers.recurrent import NetworkConfig
 
         return NetworkConfig(items, self.hidden, self.layers, self.input, self.reset)

@@ -1,11 +1,11 @@
-"""Training on several processes, on one machine or more, that `torchrun` started.
+"""Training on several processes that `torchrun` started, on one or more machines.
 
-The lanes of the mini-batches are split over the processes; everything else is the same in all of them: clicks,
-schedule, negatives, dropped units and weights. A process takes its own lanes forward and back, the gradients are
-summed over the processes, and each then updates its copy of the weights by the same step. So the result is that of one
-process with as many lanes, but for the order in which floats are summed.
+The lanes of the mini-batches are split over the processes. Everything else is the same in all of them: clicks,
+schedule, negatives, dropped units and weights. Each process runs the forward and backward pass of its own lanes, the
+gradients are summed over the processes, and each process then applies the same update to its copy of the weights. The
+result is that of one process with as many lanes, except for the order in which floats are summed.
 
-The leader, the process of rank 0, reads, writes and speaks for all.
+The leader is the process of rank 0. It alone reads the clicks, writes files and prints.
 """
 
 import atexit
@@ -28,48 +28,48 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BEGUN = "nextclick/begun"  # all have joined
-FAILED = "nextclick/failed"  # what a process other than the leader failed with
+BEGUN = "nextclick/begun"  # all processes have joined
+FAILED = "nextclick/failed"  # the error of a process other than the leader
 SAID = "nextclick/said"  # the leader has failed and is about to exit
-GRACE = timedelta(seconds=10)  # for the leader to say why; torchrun ends all others once one has exited
+GRACE = timedelta(seconds=10)  # for the leader to print the error; torchrun ends the others once one has exited
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that trains by itself, and what `Member` overrides.
+    """A process that trains alone. `Member` overrides the methods for several processes.
 
     Attributes:
-        rank: among those that train together, from 0.
-        size: how many there are.
+        rank: of this process among those that train together, from 0.
+        size: how many processes train together.
     """
 
     rank: int = 0
     size: int = 1
 
     def device(self, name: str) -> str:
-        """The device that this process uses where `name` was asked for."""
+        """The device that this process uses when the user asks for `name`."""
         return name
 
     def own(self, lanes: NDArray[np.int32], batch_size: int) -> slice:
-        """Which rows of a step are this process's.
+        """The rows of a step that belong to this process.
 
         Args:
             lanes: (b,), the live lanes in ascending order.
-            batch_size: B; lanes from B·rank/size on are this process's, up to those of the next.
+            batch_size: B; this process has the lanes from B·rank/size to B·(rank+1)/size (exclusive).
 
         Returns:
-            Within b; empty where none of its lanes is live.
+            A slice of the b rows; empty if none of its lanes is live.
         """
         borders = [batch_size * rank // self.size for rank in (self.rank, self.rank + 1)]
         begin, end = np.searchsorted(lanes, borders)
         return slice(int(begin), int(end))
 
     def sum(self, tensors: "Sequence[Tensor]") -> "Sequence[Tensor]":
-        """Tensors of one type, each summed over all processes. They may be changed by it."""
+        """Sum each tensor over all processes. All have one dtype; the call may change them."""
         return tensors
 
     def on_rank_zero(self, work: Callable[[], T]) -> T:
-        """Have the leader alone do something; its result, or its error, is everybody's."""
+        """Run `work` on the leader only; every process returns its result, or raises its error."""
         return work()
 
 
@@ -78,14 +78,14 @@ SINGLE_PROCESS = Process()
 
 @dataclass(frozen=True)
 class Member(Process):
-    """One of several processes: see `process_group`."""
+    """One of several processes that train together, see `process_group`."""
 
     @override
     def device(self, name: str) -> str:
-        """Each process has the GPU of its number on its machine.
+        """On a machine with GPUs, each process uses the GPU whose number is its local rank.
 
         Raises:
-            TrainingError: it is a single GPU for all.
+            TrainingError: `name` is one GPU, which all processes would share.
         """
         import torch
 
@@ -97,7 +97,7 @@ class Member(Process):
 
     @override
     def sum(self, tensors: "Sequence[Tensor]") -> "Sequence[Tensor]":
-        """Sum in one exchange."""
+        """Sum each tensor over all processes, in one exchange."""
         import torch
         from torch import distributed
 
@@ -126,12 +126,12 @@ class Member(Process):
 
 @contextlib.contextmanager
 def process_group() -> Iterator[Process]:
-    """Train together with the processes that torchrun started; alone where it did not start this one.
+    """Join the processes that torchrun started; without torchrun, this process trains alone.
 
-    All but the leader are silent. Where one fails, all exit with an error, and the leader says which.
+    Only the leader prints. If one process fails, all exit with an error, and the leader prints which one failed.
 
     Raises:
-        TrainingError: another process failed, or torchrun began anew in a way that cannot work.
+        TrainingError: another process failed, or torchrun restarted the processes without the setting it needs for it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE_PROCESS
@@ -141,7 +141,7 @@ def process_group() -> Iterator[Process]:
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(iter(rendezvous("env://")))
-    if store.check([BEGUN]):  # gloo would look for the processes of before
+    if store.check([BEGUN]):  # gloo would connect to the processes from before the restart
         raise TrainingError("to restart, torchrun needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
@@ -151,16 +151,16 @@ def process_group() -> Iterator[Process]:
             yield Member(rank, size)
     except Exception as error:
         if rank == 0:
-            atexit.register(store.set, SAID, "")  # by then it is on the screen
+            atexit.register(store.set, SAID, "")  # at exit the error is already printed
             if not isinstance(error, NextclickError) and store.check([FAILED]):
                 raise TrainingError(store.get(FAILED).decode()) from error
             raise
         store.set(FAILED, f"process {rank} of {size} failed: {error}")
-        distributed.destroy_process_group()  # or the leader would wait for it
-        with contextlib.suppress(RuntimeError):  # the time is up, or the store is gone
+        distributed.destroy_process_group()  # otherwise the leader waits for this process
+        with contextlib.suppress(RuntimeError):  # timeout, or the store is gone
             store.wait([SAID], GRACE)
             sys.exit(1)
-        raise  # nobody has heard of it
+        raise  # the leader has not reported it
     distributed.destroy_process_group()
 
 

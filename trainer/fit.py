@@ -24,7 +24,7 @@ REPORT_EVERY = 50  # steps between two reports of progress
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fit stands.
+    """Progress of a fit.
 
     Attributes:
         epoch: the epoch that is running, from 1.
@@ -33,7 +33,7 @@ class Progress:
         total: events of the whole fit.
         loss: mean loss per event of this epoch so far.
         seconds: since the fit began.
-        resumed: of the events, those that were trained before the fit began, up to a checkpoint.
+        resumed: how many of the events were trained before this fit, up to the checkpoint.
     """
 
     epoch: int
@@ -52,11 +52,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit came to.
+    """Result of a fit.
 
     Attributes:
         losses: mean loss per event of each epoch.
-        events: trained by this fit, over all its epochs: those before a checkpoint do not count.
+        events: trained by this fit, over all its epochs; events before a checkpoint are not counted.
         seconds: its wall time.
         state: `trainer.backends.backend.TrainingBackend.state` at the end, on the CPU.
     """
@@ -82,29 +82,29 @@ def fit(
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
-    Every (click, next click) pair is trained once an epoch. Hidden states are zero at the start of an epoch and of a
+    Every (click, next click) pair is trained once per epoch. Hidden states are zero at the start of an epoch and of a
     session, and detached at every step. The loss is summed over the live lanes and divided by the nominal batch
-    size, also where fewer lanes are live.
+    size, even if fewer lanes are live.
 
-    Negatives are reproducible by `config.seed`; the network's start comes from torch's own generator
-    (`torch.manual_seed`), and so do dropped units where autograd trains.
+    `config.seed` determines the negatives and, in the compiled kernel, the dropped units. The other backends draw
+    dropped units from torch's generator (`torch.manual_seed`), which the network's initial weights come from as well.
 
     Args:
-        network: as built, or to be trained further.
+        network: a new one, or a trained one to train further.
         sessions: rows of the network's items.
         support: (I,) int64, training clicks of each item, at least 1.
-        config: see there.
+        config: see `FitConfig`.
         progress: called every few steps and at the end of each epoch.
-        plain: train by autograd where a faster backend could.
-        state: of the backend to begin with, for a warm start; a checkpoint that is there already goes before it.
-        checkpoint: go on from it where there is one, and keep it after every epoch.
-        process: of those that train together, where there are several: all of them call this with the same arguments.
-        after_epoch: called with the number of each epoch that was trained, when its weights are in the network; what it
-            raises ends the fit.
+        plain: train by autograd even where a faster backend is available.
+        state: initial state of the backend, for a warm start; ignored if there is a checkpoint to resume from.
+        checkpoint: resume from it if it exists, and save to it after every epoch.
+        process: this one of the processes that train together; all of them call this with the same arguments.
+        after_epoch: called with the number of each trained epoch, once its weights are in the network; an exception
+            that it raises ends the fit.
 
     Raises:
-        TrainingError: there is nothing to train on, or too little for all processes, the loss is no longer a number,
-            or the checkpoint is another training's.
+        TrainingError: there is nothing to train on, the batch has fewer lanes than there are processes, the loss or a
+            weight is no longer a number, or the checkpoint is damaged, of another training, or cannot be written.
     """
     _check_trainable(network, sessions, config, process)
     backend = choose_backend(network, support, config, plain, process)
@@ -149,7 +149,7 @@ def _check_trainable(network: RecurrentNetwork, sessions: Sessions, config: FitC
 def _resume(
     backend: TrainingBackend, state: Mapping[str, Tensor] | None, checkpoint: Checkpoint | None, process: Process
 ) -> list[float]:
-    """Set the backend to a checkpoint, or to the given state; returns the losses of the epochs that are done."""
+    """Load a checkpoint, or else the given state, into the backend; returns the losses of the finished epochs."""
     if checkpoint is not None and (kept := process.on_rank_zero(checkpoint.load)) is not None:
         losses, backend.state = kept
         backend.write()
@@ -160,7 +160,7 @@ def _resume(
 
 
 def _epoch(backend: TrainingBackend, schedule: Schedule, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
-    """Train one epoch; yields every few steps the events whose loss is known, and their mean loss.
+    """Train one epoch; yields every few steps the number of events whose loss is known, and their mean loss.
 
     Raises:
         TrainingError: the loss is no longer a number.

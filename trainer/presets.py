@@ -1,9 +1,9 @@
-"""Known-good settings of a training by name. Light to import.
+"""Known-good settings of a training by name. Imports little.
 
-DEFAULT      of `nextclick train`
-RETRAINING   of `nextclick retrain`, where NEXTCLICK_RETRAIN_CONFIG says nothing else
-PUBLISHED    what the authors of GRU4Rec publish for RSC15
-PAPER        what the 2016 paper trained with, by loss
+DEFAULT      the defaults of `nextclick train`
+RETRAINING   the defaults of `nextclick retrain`; the file NEXTCLICK_RETRAIN_CONFIG overrides them
+PUBLISHED    the settings that the authors of GRU4Rec publish for RSC15
+PAPER        the settings of the 2016 paper, by loss
 """
 
 from dataclasses import replace
@@ -11,19 +11,19 @@ from dataclasses import replace
 from trainer.config import FitConfig, TrainConfig
 
 DEFAULT = TrainConfig()
-"""The best on validation parts of three public data sets; the reason of each value is beside it in `trainer.config`."""
+"""The best on validation parts of three public data sets; `trainer.config` gives the reason for each value."""
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
 """A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as
 fast."""
 
 PUBLISHED = TrainConfig(FitConfig(batch_size=32, learning_rate=0.2))
-"""What others compare with. DEFAULT has larger batches, which are faster, and a lower rate, which is better."""
+"""For comparison with published results. DEFAULT has larger batches (faster) and a lower learning rate (better)."""
 
 _PAPER = TrainConfig(
     FitConfig(
         samples=0,  # the other sessions of the mini-batch were the only negatives
-        logq=0.0,  # a correction of 2023
+        logq=0.0,  # this correction was published in 2023
     ),
     input="one-hot",
     reset="before",
@@ -42,5 +42,5 @@ PAPER = {
         fit=replace(_PAPER.fit, batch_size=500, dropout_hidden=0.0, learning_rate=0.01, momentum=0.0),
     ),
 }
-"""The best settings that Hidasi et al. (ICLR 2016) found for each loss on RSC15, with 100 units: docs/paper.md has what
-became of the findings."""
+"""The best settings that Hidasi et al. (ICLR 2016) found for each loss on RSC15, with 100 units. docs/paper.md compares
+the paper's findings with the results here."""

@@ -1,4 +1,4 @@
-"""The options of `nextclick train` as a TOML file: read into a `TrainConfig`, and written from one.
+"""Reads and writes the options of `nextclick train` as a TOML file.
 
 learning-rate = 0.05
 batch-size = 128
@@ -21,7 +21,7 @@ from trainer.options import OPTIONS, option_values
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
 RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint")
-"""Options of `train` that say where to read and write: a file for `train` may have them, and they are passed over."""
+"""Options of `train` that say where to read and write. A file for `train` may contain them; they are ignored here."""
 
 _WHOLE = TypeAdapter(TrainConfig)
 
@@ -31,10 +31,10 @@ def read_train_config(path: Path, base: TrainConfig | None = None) -> TrainConfi
 
     Args:
         path: a TOML file that `nextclick train --config` takes.
-        base: what the file does not name; the defaults of `train` otherwise.
+        base: values of the options that the file does not name; None for the defaults of `train`.
 
     Raises:
-        SettingsError: the file cannot be read, names what is no option, or a value is of a wrong kind.
+        SettingsError: the file cannot be read, it names an unknown option, or a value has the wrong type or range.
     """
     options = read_options(path)
     try:
@@ -59,7 +59,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     """A copy with some options changed, named as on the command line of `train` (learning-rate or learning_rate).
 
     Raises:
-        SettingsError: a name is no option of `train`, or a value is of a wrong kind.
+        SettingsError: a name is not an option of `train`, or a value has the wrong type or range.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
     unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
@@ -90,9 +90,8 @@ def write_train_config(options: Mapping[str, Any], path: Path, comment: str = ""
         SettingsError: the file cannot be written.
     """
     lines = [f"# {line}" for line in comment.splitlines()]
-    lines += [
-        f"{name} = {json.dumps(value)}" for name, value in options.items()
-    ]  # numbers and texts: TOML is JSON here
+    # JSON and TOML write numbers and strings alike.
+    lines += [f"{name} = {json.dumps(value)}" for name, value in options.items()]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:

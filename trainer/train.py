@@ -1,4 +1,4 @@
-"""From clicks to a model bundle, and from a bundle and clicks to its figures."""
+"""Trains a model bundle on clicks, and evaluates a bundle on clicks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,12 +29,13 @@ from trainer.warm_start import WarmStart, warm_network
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
-        bundle: with its network on the CPU.
-        fit: how the fit went.
-        sessions: all that the filters left, as rows of the bundle's items; a warm start has trained on some of them.
+        bundle: the trained bundle, with its network on the CPU.
+        fit: the result of the fit.
+        sessions: all sessions that the filters left, as rows of the bundle's items; a warm start trains on some of
+            them only.
     """
 
     bundle: Bundle
@@ -57,21 +58,20 @@ def train(
     """Filter clicks, build a network for their items and fit it.
 
     Args:
-        clicks: the log, sessions already cut.
-        config: see there; `config.fit.seed` also decides the network's start and the dropped units.
-        settings: kept in the bundle, to tell how it was made.
-        progress: as `fit` calls it.
-        checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`; once the bundle is safe, it is
-            the caller's to remove.
-        process: as in `fit`.
-        warm: go on from this bundle; it decides the network's shape, the epochs and which sessions are trained on.
-        unattended: a checkpoint of another training, or a damaged one, is removed instead of refused.
-        device_source: the option or setting that `config.device` comes from, for the error.
+        clicks: the click log, already cut into sessions.
+        config: see `TrainConfig`; `config.fit.seed` also determines the initial weights and the dropped units.
+        settings: stored in the bundle, as a record of how it was made.
+        progress: see `fit`.
+        checkpoint: directory of the training's checkpoint, see `trainer.checkpoint`. The caller removes it once the
+            bundle is saved.
+        process: see `fit`.
+        warm: train this bundle further; it determines the network's shape, the epochs and the sessions to train on.
+        unattended: remove a checkpoint of another training, or a damaged one, instead of raising an error.
+        device_source: the option or setting that `config.device` comes from, for the error message.
 
     Raises:
-        SettingsError: the device is not there.
-        TrainingError: nothing is left after filtering, the loss is no longer a number, or the checkpoint is another
-            training's.
+        SettingsError: the device does not exist.
+        TrainingError: nothing is left after filtering, or as in `fit`.
     """
     device = choose_device(process.device(config.device), device_source)
     kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
@@ -87,7 +87,7 @@ def train(
         network = warm_network(warm.parent, index, fit_config.seed).to(device)
         chosen = sessions_of(warm.choose_sessions(kept, fit_config.seed), index)
         state = warm.first_state(network, index, fit_config)
-    del kept  # hours of training need it no longer
+    del kept  # free the memory before hours of training
     resume = None
     if checkpoint is not None:
         training = _training(network, fit_config, chosen, process, warm)
@@ -114,11 +114,11 @@ def evaluate_bundle(
     cutoffs: Sequence[int] = CUTOFFS,
     device_source: str = "--device",
 ) -> Evaluation:
-    """Judge a bundle on clicks by full ranking; clicks on items that it does not know are dropped.
+    """Evaluate a bundle on clicks by full ranking. Clicks on items that the bundle does not have are dropped.
 
     Raises:
-        SettingsError: the device is not there; it is named as the value of `device_source`.
-        TrainingError: there is nothing to judge.
+        SettingsError: the device does not exist; the message names it as the value of `device_source`.
+        TrainingError: there is no event to evaluate, or the scores are not numbers.
     """
     sessions = sessions_of(clicks.frame, bundle.items)
     return evaluate(bundle.ranker(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
@@ -138,9 +138,9 @@ def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
 def _training(
     network: RecurrentNetwork, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
 ) -> dict[str, Any]:
-    """What a checkpoint must have been made with."""
+    """What must be equal in a checkpoint for this training to resume from it."""
     shape = asdict(network.config)
-    items = shape.pop("items")  # the clicks' fingerprint has it
+    items = shape.pop("items")  # part of the clicks' fingerprint
     backend = "kernel" if compiled_cpu_supports(network, config, process) else "autograd"
     training = asdict(config) | shape | {"clicks": fingerprint(sessions, items), "path": backend}
     return training if warm is None else training | {"parent": warm.parent.version}
@@ -149,7 +149,7 @@ def _training(
 def _retraining_of_0_1(
     network: RecurrentNetwork, config: FitConfig, sessions: Sessions, warm: WarmStart | None
 ) -> dict[str, Any]:
-    """What 0.1.0 wrote in the checkpoint of a retraining, which goes on after an upgrade."""
+    """What version 0.1.0 wrote into a retraining's checkpoint, so that the retraining resumes after an upgrade."""
     return {
         "clicks": fingerprint(sessions, network.config.items),
         "parent": None if warm is None else warm.parent.version,

@@ -1,4 +1,4 @@
-"""Warm start: a training that goes on from a trained bundle, for the items and sessions of now."""
+"""Warm start: trains a trained bundle further, on the current items and sessions."""
 
 import zlib
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class WarmStart:
 
     Attributes:
         parent: the serving bundle.
-        memory: the optimiser's state that its training ended with; None where it is gone or was never kept.
-        seen: clicks up to this time were trained on by the parent, ms since 1970 UTC.
+        memory: the final optimiser state of the parent's training; None if it was lost or never saved.
+        seen: the parent was trained on clicks up to this time, ms since 1970 UTC.
         epochs: passes over the new sessions and the replayed ones.
-        replay: share of the sessions seen before that is trained on again, so that they are not forgotten.
+        replay: share of the older sessions that is trained on again, so that the network does not forget them.
     """
 
     parent: Bundle
@@ -38,15 +38,15 @@ class WarmStart:
     replay: float
 
     def fit_config(self, config: FitConfig) -> FitConfig:
-        """The options of a full training, for so many passes and with random numbers of its own.
+        """The options of a full training, with this number of epochs and another seed.
 
-        With the parent's random numbers the same items would be drawn as negatives again, and their scores be pushed
-        down twice.
+        With the parent's seed the same items would be drawn as negatives again, and their scores would be pushed down
+        twice.
         """
         return replace(config, epochs=self.epochs, seed=config.seed + zlib.crc32(self.parent.version.encode()))
 
     def choose_sessions(self, clicks: pl.DataFrame, seed: int) -> pl.DataFrame:
-        """The clicks of the sessions that began after `seen`, and of a random share of the others."""
+        """The clicks of the sessions that began after `seen`, and of a random share of the older sessions."""
         starts = clicks.group_by("session_id", maintain_order=True).agg(pl.col("timestamp").min().alias("start"))
         old = starts.filter(pl.col("start") <= self.seen)["session_id"]
         chosen = np.random.default_rng(seed).random(len(old)) < self.replay
@@ -54,7 +54,7 @@ class WarmStart:
         return clicks.filter(~pl.col("session_id").is_in(left_out.implode()))
 
     def first_state(self, network: RecurrentNetwork, index: ItemIndex, config: FitConfig) -> dict[str, Tensor] | None:
-        """The optimiser's state to begin with; None to begin with an empty one."""
+        """The initial state of the fit, with the parent's accumulators; None to begin with empty ones."""
         if self.memory is None:
             return None
         before = torch.from_numpy(rows_before(self.parent, index))
@@ -62,16 +62,16 @@ class WarmStart:
 
 
 def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> Any:
-    """The parent's model for the items of now; items that the index does not have are retired.
+    """The parent's model for the current items; items that are not in the index are removed.
 
     Args:
         parent: any trained bundle.
-        index: items of the clicks of now.
-        seed: of what a new item begins with.
+        index: items of the current clicks.
+        seed: of the initial weights of new items.
     """
     return family_of(parent.family).grown(parent.model, rows_before(parent, index), seed)
 
 
 def rows_before(parent: Bundle, index: ItemIndex) -> NDArray[np.int64]:
-    """Each item's row in the parent, (I,); -1 for a new one."""
+    """Each item's row in the parent, (I,) int64; -1 for a new item."""
     return np.array([parent.items.row_of.get(item, -1) for item in index.ids], dtype=np.int64)

@@ -1,1 +1,1 @@
-"""Three ways to train a network to the same result: autograd, a compiled kernel, CUDA graphs."""
+"""Three training backends with the same result: autograd, a compiled CPU kernel, CUDA graphs."""

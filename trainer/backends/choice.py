@@ -1,4 +1,4 @@
-"""Which backend trains a network."""
+"""The choice of the backend that trains a network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from trainer.distributed import SINGLE_PROCESS, Process
 
 
 def compiled_cpu_supports(network: RecurrentNetwork, config: FitConfig, process: Process) -> bool:
-    """Whether the compiled kernel trains this: the common configuration, in float32 on a CPU, by one process."""
+    """Whether the compiled kernel can train this: the common configuration, in float32, on a CPU, in one process."""
     shape = network.config
     return (
         (shape.input, shape.layers, shape.reset) == ("shared", 1, "after")
@@ -31,7 +31,7 @@ def choose_backend(
     plain: bool = False,
     process: Process = SINGLE_PROCESS,
 ) -> TrainingBackend:
-    """`compiled_cpu` where it can, `cuda_graphs` on one GPU; `reference` elsewhere, and where `plain` asks for it."""
+    """`compiled_cpu` where it is supported, `cuda_graphs` on one GPU, else `reference`; `plain` forces `reference`."""
     if not plain and compiled_cpu_supports(network, config, process):
         from trainer.backends.compiled_cpu.backend import CompiledCpuBackend  # numba takes a second to import
 

@@ -1,6 +1,6 @@
-"""The plain way to train: one readable step by autograd, for every configuration and device.
+"""The reference backend: one readable training step by autograd, for every configuration and device.
 
-It is the reference that the compiled kernel and the CUDA graphs are checked against, and what several processes use.
+The compiled kernel and the CUDA graphs are tested against it. Training on several processes always uses it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +25,17 @@ from trainer.objective.optimisers import optimiser_of
 
 @dataclass(frozen=True)
 class _StepItems:
-    """The items of a step, each once: U that are scored or enter by their output row, V that are clicked.
+    """The unique items of a step: U that are scored or whose output row is an input, V that are clicked.
 
     Attributes:
-        rows: (U,) int64, their rows of the network.
-        column: (C,) int64, the place of each column's item among them.
-        scored: (≤U,) int64, places of those that stand in a column.
-        weight: (U, h), leaf.
-        bias: (U,), leaf.
-        x: (o, d), input of the process's own lanes.
-        input_rows: (V,) int64, where items have an embedding of their own,
-        embedding: (V, d), leaf, and its rows.
+        rows: (U,) int64, rows of the items in the network's output tables.
+        column: (C,) int64, position in `rows` of each column's item.
+        scored: (≤U,) int64, positions in `rows` of the items that occur in a column.
+        weight: (U, h), a leaf tensor.
+        bias: (U,), a leaf tensor.
+        x: (o, d), input of this process's o lanes.
+        input_rows: (V,) int64, rows of the clicked items in the input table; None if input and output share a table.
+        embedding: (V, d), a leaf tensor: `input_rows` of the input table; None as well.
     """
 
     rows: Tensor
@@ -49,16 +49,17 @@ class _StepItems:
 
     @property
     def leaves(self) -> list[Tensor]:
-        """What gradients are taken by."""
+        """The tensors that gradients are computed for."""
         return [self.weight, self.bias] + ([] if self.embedding is None else [self.embedding])
 
 
 class ReferenceBackend(TrainingBackend):
     """Trains a network in place, step by step, by autograd.
 
-    A step gathers the rows of its items, scores them, goes back once and updates what took part.
+    A step gathers the rows of its items, computes the scores and the loss, back-propagates, and updates these rows and
+    the layers.
 
-    Of several processes each scores the rows of its own lanes, against the targets of all.
+    Of several processes, each computes the scores of its own lanes, against the targets of all lanes.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class ReferenceBackend(TrainingBackend):
 
     @override
     def write(self) -> None:
-        """The network is trained in place."""
+        """Do nothing: the network is trained in place."""
 
     @property
     @override
@@ -119,7 +120,7 @@ class ReferenceBackend(TrainingBackend):
         set_random_state(state, self.device)
 
     def _step(self, schedule: Schedule, now: slice) -> Tensor:
-        """Train the events `now`; returns the summed loss of their rows."""
+        """Train on the events `now`; returns their summed loss, a scalar tensor."""
         live = now.stop - now.start  # b
         own = self.process.own(schedule.lane[now], self.config.batch_size)  # o rows of b
         lanes = self._tensor(schedule.lane[now][own])  # (o,)
@@ -143,12 +144,13 @@ class ReferenceBackend(TrainingBackend):
         return loss
 
     def _gather(self, inputs: NDArray[np.int32], targets: NDArray[np.int32], own: slice) -> _StepItems:
-        """The rows of a step's items: inputs and targets (b,) of all lanes, and which of them are this process's."""
-        targets = np.roll(targets, -own.start)  # own first: a row's own target is on the losses' diagonal
+        """Gather the rows of a step's items; inputs and targets are (b,), `own` selects this process's lanes."""
+        # This process's targets come first: the losses expect a row's own target on the diagonal.
+        targets = np.roll(targets, -own.start)
         columns = np.concatenate([targets, self.sampler.draw(self.config.samples)])  # (C,)
         network = self.network
         shared = network.embedding is None
-        # Each item's row is gathered once, so that autograd sums the gradients of items that occur more than once.
+        # Each item's row is gathered once, so that autograd sums the gradients of an item that occurs several times.
         unique, place = np.unique(np.concatenate([columns, inputs]) if shared else columns, return_inverse=True)
         rows, column = self._tensor(unique), self._tensor(place)  # (U,), (C,) or (C+b,)
         scored = torch.from_numpy(np.unique(place[: len(columns)])).to(self.device)  # (≤U,)
@@ -163,10 +165,10 @@ class ReferenceBackend(TrainingBackend):
         return _StepItems(rows, column, scored, weight, bias, x, input_rows, embedding)
 
     def _update(self, items: _StepItems, gradients: Sequence[Tensor]) -> None:
-        """Update what took part by its gradients: first `items.leaves`, then the layers' parameters."""
+        """Update the step's rows and the layers; `gradients` are those of `items.leaves`, then those of the layers."""
         network = self.network
         self.optimiser.update_rows("output_weight", network.output_weight, items.rows, gradients[0])
-        # An item that is only clicked has no part in the output bias.
+        # Items that are clicked but not scored do not use their output bias: it is not updated.
         self.optimiser.update_rows(
             "output_bias", network.output_bias, items.rows[items.scored], gradients[1].index_select(0, items.scored)
         )
@@ -181,12 +183,12 @@ class ReferenceBackend(TrainingBackend):
 
 
 def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What a state has under names that begin so, by the rest of the name."""
+    """The entries of a state whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Where torch's random numbers are, for a checkpoint."""
+    """The states of torch's random generators, for a checkpoint."""
     state = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -194,14 +196,17 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Go on from `random_state`; a GPU that goes on from a CPU's checkpoint keeps the random numbers it has."""
+    """Restore `random_state`. A GPU that resumes from a CPU's checkpoint keeps its generator's current state."""
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:
-    """Dropout of a step's own rows by a mask of all `live` ones, so that each lane loses the same units anywhere."""
+    """Dropout of the `own` rows of a step.
+
+    The mask is drawn for all `live` rows, so that a lane loses the same units with any number of processes.
+    """
 
     def dropout(x: Tensor, rate: float) -> Tensor:
         return x * functional.dropout(x.new_ones(live, *x.shape[1:]), rate)[own]

@@ -1,1 +1,1 @@
-"""Session-parallel mini-batches: which clicks a training step sees."""
+"""Session-parallel mini-batches: which clicks each training step uses."""

@@ -1,12 +1,12 @@
 """Session-parallel mini-batches (Hidasi et al. 2016, section 3.1.1), laid out flat for a whole epoch.
 
-B lanes run side by side. At every step each lane feeds one click and has its session's next click as the target. A
-lane whose session has ended takes the next session; at the end of the epoch, when none is left, the batch shrinks.
+There are B lanes. At every step each lane has one click as input, and its session's next click as target. When a lane's
+session has ended, the lane takes the next session. At the end of the epoch no session is left, and the batch shrinks.
 
 Example: three sessions a b c / d e / f g h in two lanes.
 
     step   lane 0   lane 1
-    0      a→b *    d→e *       * the lane's hidden state is zeroed before this step, and before no other
+    0      a→b *    d→e *       * the lane's hidden state is set to zero before this step, and only before such steps
     1      b→c      f→g *
     2               g→h
 """
@@ -31,8 +31,8 @@ class Schedule:
         lanes: B, the nominal batch size.
         input: (E,) int32, row of the clicked item.
         target: (E,) int32, row of the item clicked next.
-        lane: (E,) int32, from 0 to B-1; ascending and without repetition within a step.
-        reset: (E,) bool, the pair is its session's first.
+        lane: (E,) int32, from 0 to B-1; strictly ascending within a step.
+        reset: (E,) bool, whether the pair is its session's first.
         steps: (T+1,) int64; step t is the slice `steps[t]:steps[t+1]`, never empty.
     """
 
@@ -48,17 +48,17 @@ class Schedule:
 
 
 def session_parallel(sessions: Sessions, lanes: int, order: NDArray[np.int64] | None = None) -> Schedule:
-    """Lay sessions out in `lanes` lanes; each goes to the lane that is free first.
+    """Assign sessions to `lanes` lanes; each session goes to the first lane that becomes free.
 
     Args:
         sessions: at least two clicks each.
         lanes: B.
-        order: (S,), the sessions' numbers in the order that they are taken in; their own where None.
+        order: (S,), the session numbers in the order in which lanes take them; None for the order of `sessions`.
     """
     events = sessions.pairs
     lengths = np.diff(sessions.offsets)  # (S,)
     longest = int(lengths.max()) if len(lengths) else 0
-    steps = np.zeros(events // lanes + longest + 2, dtype=np.int64)  # Graham 1966: no list schedule is longer
+    steps = np.zeros(events // lanes + longest + 2, dtype=np.int64)  # longest list schedule (Graham 1966)
     schedule = Schedule(
         lanes=lanes,
         input=np.empty(events, dtype=np.int32),
@@ -84,11 +84,11 @@ def session_parallel(sessions: Sessions, lanes: int, order: NDArray[np.int64] | 
 
 
 def session_order(sessions: Sessions, order: Order, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The sessions' numbers in the order that an epoch takes them, (S,) int64.
+    """The session numbers in the order in which lanes take them in an epoch, (S,) int64.
 
     Args:
         sessions: in the order of their first click.
-        order: `time` keeps that order, `length` takes the longest first, `random` draws another for each epoch.
+        order: `time` keeps that order, `length` takes the longest first, `random` draws a new order for each epoch.
         seed: of the random order.
         epoch: from 1.
     """
@@ -105,15 +105,15 @@ def _lay_out(
     offsets: NDArray[np.int64],  # (S+1,)
     order: NDArray[np.int64],  # (S,)
     lanes: int,
-    input: NDArray[np.int32],  # (E,), this and what follows is written
+    input: NDArray[np.int32],  # (E,); this array and those that follow are outputs
     target: NDArray[np.int32],  # (E,)
     lane_of: NDArray[np.int32],  # (E,)
     reset: NDArray[np.bool_],  # (E,)
     steps: NDArray[np.int64],
 ) -> int:
-    """Play the sessions step by step; returns the number of steps."""
-    click = np.zeros(lanes, dtype=np.int64)  # the next click of the lane's session,
-    last = np.zeros(lanes, dtype=np.int64)  # and its last one, which is a target only
+    """Fill the schedule step by step; returns the number of steps."""
+    click = np.zeros(lanes, dtype=np.int64)  # the next click of each lane's session
+    last = np.zeros(lanes, dtype=np.int64)  # the last click of each lane's session, which is only a target
     waiting = 0
     event = 0
     step = 0

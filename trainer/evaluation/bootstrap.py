@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 
 
 def resampled_totals(summed: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
-    """Totals over sets of as many sessions, drawn with replacement.
+    """Totals over resampled sets of S sessions, drawn with replacement.
 
     Args:
-        summed: (K, S), what is summed within each session.
-        draws: how many sets.
+        summed: (K, S), K sums for each of S sessions.
+        draws: number of resampled sets.
         seed: of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Metrics of some events, and where they come from: by position in the session, by popularity; how sure they are."""
+"""Metrics by position in the session and by popularity of the next item, and confidence intervals of metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks
 
 POSITIONS = (1, 2, 3, 4, 5, 10, 20)
-"""Upper ends of the groups of positions; what lies above the last is one group more."""
+"""Upper ends of the groups of positions; positions above the last one form one more group."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with the range that holds it in a given share of the resampled data sets."""
+    """A metric, and the range that contains its values on a given share of the resampled data sets."""
 
     value: float
     low: float
@@ -25,14 +25,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """By cutoff, as `Evaluation`."""
+    """Intervals by cutoff, as in `Evaluation`."""
 
     recall: dict[int, Interval]
     mrr: dict[int, Interval]
 
 
 def by_position(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Evaluation]:
-    """Events by how many clicks their session had so far: 1, 2, …, 6-10, …; groups without events are left out."""
+    """Metrics by the number of clicks of the session so far: 1, 2, …, 6-10, …; groups without events are left out."""
     groups = {}
     low = 1
     for high in POSITIONS:
@@ -46,17 +46,17 @@ def by_position(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Eva
 def by_popularity(
     ranks: Ranks, support: NDArray[np.int64], cutoffs: Sequence[int] = CUTOFFS, groups: int = 5
 ) -> dict[str, Evaluation]:
-    """Events by the training clicks of the item that was clicked next.
+    """Metrics by the number of training clicks of the item that was clicked next.
 
     Args:
         ranks: of the events.
         support: (I,) training clicks of each item.
         cutoffs: of the metrics.
-        groups: at most this many, each with about the same share of the training clicks; items of equal support are
-            never parted.
+        groups: the most groups, each with about the same share of the training clicks; items of equal support are
+            always in one group.
 
     Returns:
-        `3-17 clicks (412 items)` → metrics; the rarest items first, groups without events left out.
+        `3-17 clicks (412 items)` → metrics, the rarest items first; groups without events are left out.
     """
     values, counts = np.unique(support, return_counts=True)  # (V,) ascending
     share = np.cumsum(values * counts) / (values * counts).sum()  # (V,)
@@ -80,8 +80,8 @@ def session_bootstrap(
     Args:
         ranks: of the events.
         cutoffs: of the metrics.
-        draws: data sets of as many sessions, drawn with replacement.
-        level: share of the data sets that lie within an interval.
+        draws: number of resampled data sets, each of as many sessions, drawn with replacement.
+        level: share of the resampled data sets whose value lies within the interval.
         seed: of the draws.
     """
     _, session = np.unique(ranks.session, return_inverse=True)  # (E,)

@@ -1,6 +1,6 @@
 """Full-ranking evaluation: after every click but a session's last, where does the next item rank among all items?
 
-`trainer.evaluation.ranks.rank_streamed` has the rank of every single event.
+`trainer.evaluation.ranks.rank_streamed` returns the rank of every single event.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class Evaluation:
     """Metrics over all events, by cutoff.
 
     Attributes:
-        events: (click, next click) pairs that were judged.
+        events: number of (click, next click) pairs that were judged.
         recall: cutoff → Recall@k.
         mrr: cutoff → MRR@k.
     """
@@ -42,13 +42,13 @@ def evaluate(
 ) -> Evaluation:
     """Rank the next item of every click among all items of the ranker; nothing is filtered or sampled.
 
-    Clicks on items that the ranker does not know are left out of `sessions` (see `sessions_of`); the session goes
-    on.
+    `sessions` has no clicks on items that the ranker does not have: `sessions_of` drops such clicks and keeps the rest
+    of the session.
 
     Args:
         ranker: on any device.
         sessions: what to judge on.
-        ties: how items that score the same as the target count.
+        ties: how items with the same score as the target count.
         progress: called with the events judged so far and in all.
         cutoffs: the k of Recall@k and MRR@k.
 
@@ -59,7 +59,7 @@ def evaluate(
 
 
 def evaluation_of(rank: NDArray[np.float64], cutoffs: Sequence[int] = CUTOFFS) -> Evaluation:
-    """Recall and MRR of ranks (E,) at some cutoffs."""
+    """Recall and MRR of ranks (E,) at the cutoffs."""
     recall = {cutoff: Recall(cutoff) for cutoff in cutoffs}
     mrr = {cutoff: MeanReciprocalRank(cutoff) for cutoff in cutoffs}
     metrics: list[RankingMetric] = [*recall.values(), *mrr.values()]

@@ -1,8 +1,8 @@
-"""The rank of every event's target, one by one: what metrics by position, popularity or session are made from.
+"""The rank of every event's target. Metrics by position, popularity or session are computed from these ranks.
 
-The protocol is that of `trainer.evaluation.full_ranking`: after every click but a session's last, the next click's item
-is ranked among all items; clicks on unknown items were dropped before (`clicklog.sessions.sessions_of`), and ties count
-against the method unless asked otherwise.
+The protocol is that of `trainer.evaluation.full_ranking`: after every click except a session's last, the next click's
+item is ranked among all items. Clicks on unknown items were dropped before (`clicklog.sessions.sessions_of`). By
+default, ties count against the method.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from rankers.contract import Clicks, Memory, Ranker
 from rankers.metrics import Ties, target_ranks
 from schemas.errors import TrainingError
 
-SCORES_AT_ONCE = 4_000_000  # scores of a block: as `trainer.evaluation.full_ranking`, 16 MB in float32
-SESSIONS_AT_ONCE = 2048  # that advance together
+SCORES_AT_ONCE = 4_000_000  # scores of a block; 16 MB in float32
+SESSIONS_AT_ONCE = 2048  # sessions that advance together
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Ranks:
     """The events of some sessions, session by session and click by click.
 
     Attributes:
-        rank: (E,) float64, of the item clicked next, from 1.
+        rank: (E,) float64, rank of the item clicked next, from 1.
         session: (E,) int64, number of the session.
-        position: (E,) int64, clicks of the session so far, from 1.
+        position: (E,) int64, number of clicks of the session so far, from 1.
         target: (E,) int64, row of the item clicked next.
     """
 
@@ -51,13 +51,13 @@ def rank_events(
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranks:
-    """Rank every event of the sessions by a function that scores all items after some prefixes.
+    """Rank every event of the sessions with a function that scores all items for given prefixes of sessions.
 
     Args:
-        score: prefixes of N events to scores (N, items).
+        score: from the prefixes of N events to scores (N, items).
         sessions: what to judge on.
-        items: how many items are scored.
-        ties: how items that score the same as the target count.
+        items: number of items that are scored.
+        ties: how items with the same score as the target count.
         progress: called with the events ranked so far and in all.
 
     Raises:
@@ -85,22 +85,22 @@ def rank_streamed(
     ties: Ties = "conservative",
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranks:
-    """Rank every event of the sessions as serving would: each click advances what the ranker remembers of its session.
+    """Rank every event of the sessions as in serving: each click advances the state that the ranker keeps per session.
 
     Args:
         ranker: on any device.
         sessions: rows of the ranker's items.
-        ties: how items that score the same as the target count.
+        ties: how items with the same score as the target count.
         progress: called with the events ranked so far and in all.
 
     Raises:
-        TrainingError: as `rank_events`.
+        TrainingError: see `rank_events`.
     """
     session, position = _events(sessions)  # (E,) each
-    event = sessions.offsets[session] + position  # (E,) the click that each event's target is
+    event = sessions.offsets[session] + position  # (E,) index of each event's target in `sessions.items`
     target = sessions.items[event]
     rank = np.empty(len(session))
-    first_event = sessions.offsets - np.arange(len(sessions) + 1)  # (S+1,): one click of each session is no event
+    first_event = sessions.offsets - np.arange(len(sessions) + 1)  # (S+1,); a session has one event less than clicks
     block = max(1, SCORES_AT_ONCE // len(ranker.items))
     for begin in range(0, len(sessions), SESSIONS_AT_ONCE):
         end = min(begin + SESSIONS_AT_ONCE, len(sessions))
@@ -121,7 +121,7 @@ def rank_streamed(
 
 
 def _events(sessions: Sessions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Session number and clicks so far of every event, (E,) each."""
+    """Session number, and number of clicks so far, of every event: (E,) each."""
     if sessions.pairs <= 0:
         raise TrainingError(
             "there is nothing to evaluate: no session has two clicks on items that the model knows; "

@@ -1,9 +1,9 @@
 """Training losses: plain functions from the scores of one step to one loss per row.
 
-Columns: the first b are the targets of the b live lanes, so that row i's own target is column i and the other targets
-are its in-batch negatives; the rest are the negative samples that all lanes share. C = b + n_sample. Duplicates, and
-samples that hit the target's item, stay. Where steps have one shape, `live` (C,) says which columns count; the rows of
-lanes without a session have some finite loss then, which the caller leaves out.
+Columns: the first b are the targets of the b live lanes, so row i's own target is column i, and the other targets are
+its in-batch negatives. The rest are the negative samples, which all lanes share. C = b + n_sample. Duplicates are kept,
+and so are samples of the target's own item. If all steps have one shape, `live` (C,) marks the columns that count; rows
+of lanes without a session then have a meaningless finite loss, which the caller leaves out.
 
     cross-entropy   −log softmax(r)_ii
     BPR             mean_j −log σ(r_ii − r_ij)
@@ -25,19 +25,19 @@ from torch.nn import functional
 from trainer.config import FitConfig
 
 Loss = Callable[[Tensor, Tensor | None], Tensor]
-"""From scores (b, C), and which columns are live (C,), to (b,)."""
+"""From scores (b, C) and live columns (C,) to one loss per row (b,)."""
 
 
 def loss_of(config: FitConfig, support: Tensor) -> Callable[[Tensor, Tensor, int, Tensor | None], Tensor]:
     """The configured loss of a step.
 
     Args:
-        config: see there.
-        support: (I,) training clicks of each item, a float.
+        config: see `FitConfig`.
+        support: (I,) training clicks of each item, as floats.
 
     Returns:
-        A function of the scores (b, C), the columns' items (C,), how many of the columns are targets, and which columns
-        are live (C,), or None where all are; it returns one loss per row (b,).
+        A function of the scores (b, C), the columns' items (C,), the number of columns that are targets, and the live
+        columns (C,), None if all are live; it returns one loss per row (b,).
     """
     if config.loss != "cross-entropy":
         pairwise = pairwise_loss(config)
@@ -53,10 +53,10 @@ def loss_of(config: FitConfig, support: Tensor) -> Callable[[Tensor, Tensor, int
 
 
 def pairwise_loss(config: FitConfig) -> Loss:
-    """The configured loss of scores and live columns.
+    """The configured loss, as a function of scores and live columns.
 
     Raises:
-        ValueError: it is cross-entropy, which needs the items' support as well.
+        ValueError: the loss is cross-entropy, which also needs the items' support.
     """
     if config.loss == "bpr-max":
         return partial(bpr_max, bpreg=config.bpreg, elu=config.elu)
@@ -83,15 +83,15 @@ def cross_entropy(scores: Tensor, correction: Tensor | None = None, live: Tensor
 
 
 def logq_correction(support: Tensor, targets: int, logq: float, alpha: float) -> Tensor:
-    """How much more often a column's item is drawn as a negative, as a log: training subtracts it from the scores.
+    """Log of how often a column's item is drawn as a negative, up to a constant; subtracted from the scores.
 
     An item is an in-batch negative in proportion to its support, and a sampled one in proportion to support^alpha
     (Hidasi & Czapp, RecSys 2023; the sampled softmax correction of Bengio & Senécal 2008).
 
     Args:
         support: (C,) training clicks of each column's item.
-        targets: b, how many of the columns are targets.
-        logq: strength; 1 corrects in full, 0 not at all.
+        targets: b, the number of columns that are targets.
+        logq: strength; 1 is the full correction, 0 is none.
         alpha: exponent of the sampler.
 
     Returns:
@@ -109,36 +109,36 @@ def bpr(scores: Tensor, live: Tensor | None = None) -> Tensor:
 
 
 def top1(scores: Tensor, live: Tensor | None = None) -> Tensor:
-    """TOP1, an approximate rank with negative scores held near 0: scores (b, C) and live columns (C,) to (b,)."""
+    """TOP1, an approximate rank plus a pull of the negatives' scores towards 0: (b, C) and live (C,) to (b,)."""
     own = scores.diagonal()  # (b,)
     terms = torch.sigmoid(scores - own[:, None]) + torch.sigmoid(scores.square())  # (b, C)
     return _mean(terms, live) - torch.sigmoid(own.square()) / _count(scores, live)  # (b,)
 
 
 def bpr_max(scores: Tensor, live: Tensor | None = None, *, bpreg: float, elu: float) -> Tensor:
-    """BPR weighted by how near each negative is to the top.
+    """BPR with each negative weighted by the softmax of its score.
 
     Args:
         scores: (b, C).
         live: (C,), see the module.
         bpreg: strength of the regularisation of the negatives' scores.
-        elu: scores below 0 become elu·(eˢ − 1) first; 0 leaves them as they are.
+        elu: scores below 0 first become elu·(eˢ − 1); 0 leaves them unchanged.
 
     Returns:
-        (b,); 0 where there is no negative at all.
+        (b,); 0 if there is no negative.
     """
     r = functional.elu(scores, elu) if elu else scores  # (b, C)
     negatives, any_ = _negatives(r, live)  # (b, C)
     better = functional.logsigmoid(r.diagonal()[:, None] - r)  # (b, C)
-    # log Σ s σ = log Σ e^{r + log σ} − log Σ e^r, so that nothing underflows
+    # log Σ s σ = log Σ e^{r + log σ} − log Σ e^r, which does not underflow
     ranking = negatives.logsumexp(dim=1) - (negatives + better).logsumexp(dim=1)  # (b,)
     return any_ * (ranking + bpreg * (negatives.softmax(dim=1) * r.square()).sum(dim=1))
 
 
 def top1_max(scores: Tensor, live: Tensor | None = None) -> Tensor:
-    """TOP1 weighted by how near each negative is to the top: scores (b, C) and live columns (C,) to (b,).
+    """TOP1 with each negative weighted by the softmax of its score: scores (b, C) and live columns (C,) to (b,).
 
-    0 where there is no negative.
+    0 if there is no negative.
     """
     own = scores.diagonal()[:, None]  # (b, 1)
     negatives, any_ = _negatives(scores, live)  # (b, C)
@@ -147,7 +147,7 @@ def top1_max(scores: Tensor, live: Tensor | None = None) -> Tensor:
 
 
 def _negatives(scores: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor | bool]:
-    """Scores (b, C) with −∞ where no negative stands, and whether there is any; else they are left as they are."""
+    """Scores (b, C) with −∞ outside the negatives, and whether there are any; without any, the scores unchanged."""
     own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)  # (b, C)
     any_ = _count(scores, live) > 1
     return scores.masked_fill((own if live is None else own | ~live) & any_, -torch.inf), any_
@@ -158,5 +158,5 @@ def _count(scores: Tensor, live: Tensor | None) -> Tensor | int:
 
 
 def _mean(terms: Tensor, live: Tensor | None) -> Tensor:
-    """Over the live columns: (b, C) to (b,)."""
+    """Mean over the live columns: (b, C) to (b,)."""
     return terms.mean(dim=1) if live is None else (terms * live).sum(dim=1) / live.sum()

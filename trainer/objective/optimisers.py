@@ -6,9 +6,9 @@
     Adam      m = .9·m + .1·g    v = .999·v + .001·g²                        p −= lr · m̂ / (sqrt(v̂) + 1e-8)
               m̂ = m / (1 − .9ᵗ)  v̂ = v / (1 − .999ᵗ)
 
-Everything starts at 0, and there is no learning-rate decay. Rows that a step does not touch are neither updated
-nor decayed. Adam's t is therefore a row's own number of updates; with
-the number of steps in its place, a rare item's first updates would come out far too small.
+All state starts at 0, and there is no learning-rate decay. A step neither updates nor decays rows that it does not
+use. Therefore Adam's t is the number of updates of the row; if it were the number of steps, a rare item's first updates
+would be far too small.
 
 Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba, ICLR 2015.
 """
@@ -32,21 +32,21 @@ class Optimiser(Protocol):
     """Updates parameters by their gradients.
 
     Attributes:
-        state: accumulators and the like by name, for a checkpoint; setting it goes on from there.
+        state: accumulators, velocities and so on by name, for a checkpoint; set it to resume from one.
     """
 
     state: dict[str, Tensor]
 
     def update(self, name: str, parameter: Tensor, gradient: Tensor) -> None:
-        """Update a whole parameter, whose state is kept under `name`; both tensors of one shape."""
+        """Update a whole parameter; parameter and gradient have one shape, and `name` is the key of their state."""
 
     def update_rows(self, name: str, table: Tensor, rows: Tensor, gradient: Tensor) -> None:
         """Update some rows of a table.
 
         Args:
-            name: what the table's state is kept under.
+            name: the key of the table's state.
             table: (I, …).
-            rows: (U,) int64, each row once: sum the gradients of a row that occurs more often first.
+            rows: (U,) int64, each row once; the caller sums the gradients of a row that occurs several times.
             gradient: (U, …).
         """
 
@@ -71,12 +71,12 @@ class _WithState(Optimiser):
 
 
 class ScaledMomentum(_WithState):
-    """Adagrad, or RMSProp where a decay is given, with momentum on the scaled step; see the module's formulas.
+    """Adagrad, or RMSProp if a decay is given, with momentum on the scaled step; see the module's formulas.
 
     Args:
-        learning_rate: lr there.
+        learning_rate: lr in the formulas.
         momentum: in [0, 1); at 0 no velocity is kept.
-        decay: of the squared gradients; None never forgets them.
+        decay: of the accumulated squared gradients; None for Adagrad, which sums them without decay.
     """
 
     def __init__(self, learning_rate: float, momentum: float = 0.0, decay: float | None = None) -> None:
@@ -117,7 +117,7 @@ class ScaledMomentum(_WithState):
 
 
 class Adam(_WithState):
-    """Adam with bias corrections by each row's own number of updates; see the module's formulas."""
+    """Adam, with bias corrections by each row's number of updates; see the module's formulas."""
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__()
@@ -143,14 +143,14 @@ class Adam(_WithState):
             kept.index_copy_(0, rows, now)
 
     def _times(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
-        """Numbers of updates, float64."""
+        """Number of updates so far, float64."""
         key = f"times.{name}"
         if key not in self.state:
             self.state[key] = torch.zeros(shape, dtype=torch.float64, device=device)
         return self.state[key]
 
     def _step(self, first: Tensor, second: Tensor, times: Tensor, gradient: Tensor) -> Tensor:
-        """Advance the moments in place and return what is to be added to the parameter."""
+        """Update the moments in place; returns the change of the parameter."""
         a, b = ADAM_BETAS
         first.mul_(a).add_(gradient, alpha=1 - a)
         second.mul_(b).addcmul_(gradient, gradient, value=1 - b)

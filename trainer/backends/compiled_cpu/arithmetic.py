@@ -1,4 +1,4 @@
-"""Functions of single numbers, made so that loops over them run in vectors."""
+"""Scalar functions, written so that the compiler can vectorise loops over them."""
 
 import math
 
@@ -16,10 +16,10 @@ ZERO = np.float32(0)
 ONE = np.float32(1)
 TWO = np.float32(2)
 
-_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # beyond, e^x is no normal float32
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # outside this range e^x is not a normal float32
 _LOG2E = np.float32(math.log2(math.e))
-_LN2_HIGH = np.float32(0.693359375)  # ln 2 in 11 bits: products with whole numbers are exact,
-_LN2_LOW = np.float32(math.log(2) - 0.693359375)  # and the rest of it
+_LN2_HIGH = np.float32(0.693359375)  # ln 2 in 11 bits, so that products with integers are exact
+_LN2_LOW = np.float32(math.log(2) - 0.693359375)  # ln 2 − _LN2_HIGH
 _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
 _L3, _L5, _L7, _L9, _L11, _L13 = (np.float32(1 / n) for n in (3, 5, 7, 9, 11, 13))
 _STEP = np.uint64(GOLDEN)
@@ -41,7 +41,7 @@ def float_of_bits(typing, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
 
 @intrinsic
 def prefetch(typing, rows, row, offset):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Ask for the cache line at byte `offset` of `rows[row]`, which is to be read and written soon."""
+    """Prefetch the cache line at byte `offset` of `rows[row]`, for reading and writing."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         array = make_array(signature.args[0])(context, builder, arguments[0])
@@ -61,7 +61,7 @@ def prefetch(typing, rows, row, offset):  # type: ignore[no-untyped-def]  # noqa
 
 @compiled_into_callers
 def exp(x: np.float32) -> np.float32:
-    """e^x to 2 units in the last place: 2^n · e^f with a whole n and |f| ≤ ln 2 / 2, e^f by its series."""
+    """e^x to 2 units in the last place: 2^n · e^f with integer n and |f| ≤ ln 2 / 2, e^f by its series."""
     x = min(max(x, _LOWEST), _HIGHEST)
     exponent = np.int32(x * _LOG2E + np.float32(127.5))  # n + 127, as a float32 stores it
     n = np.float32(exponent - np.int32(127))
@@ -95,7 +95,7 @@ def softplus(x: np.float32) -> np.float32:
 
 @compiled_into_callers
 def random_word(key: np.uint64, number: int) -> np.uint64:
-    """As `trainer.objective.negatives.random_words`."""
+    """One number of `trainer.objective.negatives.random_words`."""
     word = key + np.uint64(number + 1) * _STEP
     word = (word ^ (word >> np.uint64(30))) * _FIRST
     word = (word ^ (word >> np.uint64(27))) * _SECOND
@@ -104,11 +104,11 @@ def random_word(key: np.uint64, number: int) -> np.uint64:
 
 @compiled_into_callers
 def uniform_double(word: np.uint64) -> float:
-    """In [0, 1), of 53 bits."""
+    """A float64 in [0, 1) from the upper 53 bits."""
     return np.float64(np.int64(word >> np.uint64(11))) * _DOUBLE
 
 
 @compiled_into_callers
 def uniform_single(word: np.uint64) -> np.float32:
-    """In [0, 1), of 24 bits."""
+    """A float32 in [0, 1) from the upper 24 bits."""
     return np.float32(np.int32(word >> np.uint64(40))) * _SINGLE

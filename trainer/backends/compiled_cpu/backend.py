@@ -1,10 +1,10 @@
-"""The way into the compiled kernel: a network's weights to its layout and back."""
+"""The compiled kernel as a training backend: copies a network's weights into the kernel's layout and back."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Barrier, Lock
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401, numba's products are its; loaded only by them, they would miss the limit below
+import scipy.linalg.cython_blas  # noqa: F401, numba's products use this BLAS; load it before the thread limit below
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
@@ -21,15 +21,15 @@ from trainer.batches.session_parallel import Schedule
 from trainer.config import FitConfig
 from trainer.objective.negatives import NegativeSampler, stream_key
 
-VECTOR = 8  # float32 numbers; rows are a multiple of it
-LINE = 16  # those of a cache line
+VECTOR = 8  # float32 numbers; the length of a row is a multiple of it
+LINE = 16  # float32 numbers in a cache line
 
 BLAS = Lock()
-"""Held while a kernel runs: how many threads a product takes is one number for the whole process."""
+"""Held while a kernel runs, because the number of BLAS threads is one setting for the whole process."""
 
 
 class CompiledCpuBackend(TrainingBackend):
-    """Trains a network's weights in a layout of its own; `write` copies them back."""
+    """Trains a copy of a network's weights in the kernel's layout; `write` copies them back."""
 
     def __init__(self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig) -> None:
         self.network = network
@@ -65,9 +65,9 @@ class CompiledCpuBackend(TrainingBackend):
         with BLAS:
             cores = [library.num_threads for library in self.blas.lib_controllers] or [1]
         self.threads = min(self.options.parts, *cores)
-        self.pool = ThreadPoolExecutor(PARTS)  # it starts a thread when one is needed
-        self.drawn = 0  # negatives, before this epoch
-        self.events = 0  # trained before this epoch
+        self.pool = ThreadPoolExecutor(PARTS)  # starts its threads on demand
+        self.drawn = 0  # negatives drawn before this epoch
+        self.events = 0  # events trained before this epoch
         self.steps_done = 0  # of this epoch
         self.events_done = 0
         self.summed = 0.0
@@ -83,12 +83,12 @@ class CompiledCpuBackend(TrainingBackend):
     @override
     def run(self, schedule: Schedule, first: int, last: int) -> None:
         plan = StepPlan(schedule.input, schedule.target, schedule.lane, schedule.reset, schedule.steps)
-        with BLAS, self.blas.limit(limits=1):  # the kernel's own threads take the place of the products'
+        with BLAS, self.blas.limit(limits=1):  # the kernel has its own threads
             self.summed += self._walk(plan, first, last)
         self.steps_done, self.events_done = last, int(schedule.steps[last])
 
     def _walk(self, plan: StepPlan, first: int, last: int) -> float:
-        """Walk with all threads; returns the summed loss."""
+        """Train the steps with all threads; returns the summed loss."""
         arrived = np.zeros(1, dtype=np.int64)
         everyone_there = Barrier(self.threads)
 
@@ -98,19 +98,19 @@ class CompiledCpuBackend(TrainingBackend):
             return walk(model, items, plan, options, *room, team, first, to, self.drawn, self.events)
 
         def walk_with_others(thread: int) -> float:
-            everyone_there.wait()  # in the kernel the others would wait for ever for a thread that never started
+            everyone_there.wait()  # in the kernel, threads would wait forever for one that failed to start
             return walk_as(thread, self.threads, last)
 
         if self.threads == 1:
             return walk_as(0, 1, last)
-        walk_as(0, 1, first)  # no step: compiles in this thread, where it can be interrupted
+        walk_as(0, 1, first)  # trains no step; compiles in this thread, where Ctrl+C works
         started: list[Future[float]] = []
         try:
             for thread in range(self.threads):
-                started.append(self.pool.submit(walk_with_others, thread))  # noqa: PERF401, known also if the next fails
+                started.append(self.pool.submit(walk_with_others, thread))  # noqa: PERF401, kept even if the next submit fails
             return started[0].result()
         except BaseException:
-            everyone_there.abort()  # threads that are past the barrier go on
+            everyone_there.abort()  # threads that have passed the barrier continue
             raise
         finally:
             wait(started)
@@ -140,7 +140,7 @@ class CompiledCpuBackend(TrainingBackend):
     @property
     @override
     def state(self) -> dict[str, Tensor]:
-        """Only between two epochs."""
+        """Valid only between two epochs."""
         return {
             "rows": torch.from_numpy(self.model.rows),
             "dense": torch.from_numpy(self.model.dense),
@@ -175,7 +175,7 @@ def _parameters(network: RecurrentNetwork) -> list[Tensor]:
 
 
 def _aligned(shape: tuple[int, ...]) -> Floats:
-    """Zeros that begin with a cache line."""
+    """Zeros, aligned to a cache line."""
     size = int(np.prod(shape))
     memory = np.zeros(size + LINE, dtype=np.float32)
     skip = -(memory.ctypes.data // 4) % LINE

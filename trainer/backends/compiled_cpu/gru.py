@@ -1,4 +1,6 @@
-"""The layer, forward and back, reset after (the network's module has the equations); back-propagation ends at `before`.
+"""Forward and backward pass of the layer, with the reset gate after the product (equations in the network's module).
+
+Back-propagation ends at `before`, the hidden state before the step.
 
 a_r = (W_r x + b_r) + U_r h          r = σ(a_r)         forward
 a_z = (W_z x + b_z) + U_z h          z = σ(a_z)
@@ -6,7 +8,7 @@ q   = U_h h + b'
 a_c = (W_h x + b_h) + r∘q            c = tanh(a_c)
 h'  = h + z∘(c − h)                  output = h'∘kept
 
-dh' = d_output∘kept                                     back
+dh' = d_output∘kept                                     backward
 da_c = dh'∘z∘(1 − c²)                da_z = dh'∘(c − h)∘z∘(1 − z)
 da_r = da_c∘q∘r∘(1 − r)              dq = da_c∘r
 dW = xᵀ [da_r da_z da_c]             dU = hᵀ [da_r da_z dq]          dx = [da_r da_z da_c] Wᵀ∘x_kept
@@ -24,7 +26,7 @@ from trainer.backends.compiled_cpu.rows import adagrad_update, add
 
 @compiled_into_callers
 def keep_units(kept: Floats, rate: np.float32, key: np.uint64, first: int) -> None:
-    """Which units of a row stay: 1 / (1 − rate) for them, 0 for the others; `first` numbers the random words."""
+    """Draw a dropout mask: 1 / (1 − rate) for kept units, 0 for others; `first` numbers the first random word."""
     scale = ONE / (ONE - rate)
     for unit in range(len(kept)):
         kept[unit] = scale if uniform_single(random_word(key, first + unit)) >= rate else ZERO
@@ -73,7 +75,7 @@ def forward(
     first: int,
     last: int,
 ) -> None:
-    """Fill `layer` up to its output, and advance the states, of lanes `first` to `last`."""
+    """Compute the layer's output and the new hidden states of lanes `first` to `last`."""
     h = layer.x.shape[1]
     dense = model.dense[0]
     w_matrix = dense[: 3 * h * h].reshape(h, 3 * h)
@@ -107,7 +109,7 @@ def forward(
 
 @compiled_into_callers
 def backward(model: Model, layer: Layer, out: Output, options: Options, part: int, first: int, last: int) -> None:
-    """From `out.d_output` to the gradients of the layer's parameters and input, by lanes `first` to `last`."""
+    """Compute the gradients of the layer's parameters and input from `out.d_output`, for lanes `first` to `last`."""
     h = layer.x.shape[1]
     w_matrix = model.dense[0, : 3 * h * h].reshape(h, 3 * h)
     d_dense = layer.d_dense[part]

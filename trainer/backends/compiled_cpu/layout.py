@@ -1,4 +1,4 @@
-"""What the compiled functions pass to each other."""
+"""The arrays and options that the compiled functions pass to each other."""
 
 from typing import NamedTuple
 
@@ -10,29 +10,27 @@ Whole = NDArray[np.int64]
 
 
 class Model(NamedTuple):
-    """What is trained."""
+    """The weights and the optimiser's state, and the hidden states."""
 
-    rows: Floats  # (I, 3, w): an item's weight, accumulator and velocity
-    dense: Floats  # (3, D): the same of the layer, its parameters end to end: W (h, 3h), U (h, 3h), b (3h), b' (h)
-    hidden: Floats  # (B, h), each lane's state
+    rows: Floats  # (I, 3, w): each item's weight, accumulator and velocity
+    dense: Floats  # (3, D): the same of the layer's parameters, concatenated: W (h, 3h), U (h, 3h), b (3h), b' (h)
+    hidden: Floats  # (B, h), each lane's hidden state
 
 
 class Items(NamedTuple):
-    """What is known of the items."""
+    """The items' sampling table and weights, and their slots in the step."""
 
-    keep: NDArray[
-        np.float64
-    ]  # (I,), the alias table of `trainer.objective.negatives`: the probability of the first choice
-    choice: NDArray[np.int32]  # (I, 2)
-    target_weight: Floats  # (I,), of a column where the item is a target,
-    sample_weight: Floats  # (I,), and where it is a negative sample: e^−correction for cross-entropy, else 1
+    keep: NDArray[np.float64]  # (I,), alias table of `trainer.objective.negatives`: probability of the first choice
+    choice: NDArray[np.int32]  # (I, 2), the slot's own item and its alias
+    target_weight: Floats  # (I,), weight of a column with the item as target: e^−correction for cross-entropy, else 1
+    sample_weight: Floats  # (I,), weight of a column with the item as negative sample, likewise
     slot: NDArray[np.int32]  # (I,), the item's slot in the step; -1 between steps
 
 
 class Options(NamedTuple):
-    """What the training was told."""
+    """The options of the training, and the keys of its random streams."""
 
-    loss: int  # its place in `losses.NAMES`
+    loss: int  # its index in `losses.NAMES`
     bpreg: np.float32
     elu: np.float32
     learning_rate: np.float32
@@ -41,7 +39,7 @@ class Options(NamedTuple):
     dropout_hidden: np.float32
     lanes: int  # B, the nominal batch size
     samples: int
-    parts: int  # P, that a step's work is cut into
+    parts: int  # P, number of parts that a step's work is cut into
     negatives_key: np.uint64
     dropout_key: np.uint64
 
@@ -57,49 +55,52 @@ class StepPlan(NamedTuple):
 
 
 class Team(NamedTuple):
-    """The threads that walk together; each does every size-th part, and the first what is not cut into parts."""
+    """One of the threads that train together.
+
+    Each thread does every size-th part. Thread 0 also does the work that is not cut into parts.
+    """
 
     number: int  # of this thread, from 0
-    size: int
-    meetings: Whole  # (1,), of this thread in this walk,
-    arrived: Whole  # (1,), and of all its threads together
+    size: int  # number of threads
+    meetings: Whole  # (1,), barriers that this thread has reached in this call of `walk`
+    arrived: Whole  # (1,), the sum of that over all threads, which share this counter
 
 
 class Columns(NamedTuple):
-    """The step's items, each once."""
+    """The unique items of a step."""
 
     sizes: Whole  # (2,): U and V
     drawn: Whole  # (n_sample,)
     item: Whole  # (V,), the scored ones first
-    weight: Floats  # (U,), sum over the item's columns
+    weight: Floats  # (U,), sum of the weights of the item's columns
     target: Whole  # (b,), slot of each lane's target
     clicked: Whole  # (b,), slot of each lane's clicked item
-    waits: NDArray[np.int32]  # (V,), number of the clicked item, whose row is updated last; -1 for the others
+    waits: NDArray[np.int32]  # (V,), index in `Output.d_clicked` of a clicked item, whose row is updated last; else -1
 
 
 class Layer(NamedTuple):
-    """A step's way through the layer, and what the way back needs of it."""
+    """The layer's values in the forward pass that the backward pass needs, and its gradients."""
 
     x: Floats  # (b, h), input after dropout
-    x_kept: Floats  # (b, h), 0 or 1 / (1 − rate)
-    before: Floats  # (b, h), state before
+    x_kept: Floats  # (b, h), dropout mask of the input: 0 or 1 / (1 − rate)
+    before: Floats  # (b, h), hidden state before the step
     wx: Floats  # (b, 3h), x W; later its gradient
-    uh: Floats  # (b, 3h), before U; later its gradient
+    uh: Floats  # (b, 3h), before · U; later its gradient
     gates: Floats  # (b, 3h): r, z, h̃
-    output: Floats  # (b, w): state after, a 1, zeros
-    output_kept: Floats  # (b, h)
+    output: Floats  # (b, w): hidden state after the step and dropout, a 1, zeros
+    output_kept: Floats  # (b, h), dropout mask of the output
     d_x: Floats  # (b, h)
     d_dense: Floats  # (P, D), each part's sum over its lanes
 
 
 class Output(NamedTuple):
-    """A step's scores and their way back, in blocks of items."""
+    """A step's scores and gradients, in blocks of items."""
 
     weight: Floats  # (V·w,), the rows of the step's items
     scores: Floats  # (U·b,), block by block (b, n) each; later their gradients
     loss: NDArray[np.float64]  # (P,), summed over a part's lanes
     row: Floats  # (P, U), one lane's scores
-    d_weight: Floats  # (P, n·w), a block's gradient of its rows
-    d_block: Floats  # (P, b, w), a block's share of the outputs' gradients,
-    d_output: Floats  # (P, b, w), and the sum over a part's blocks
-    d_clicked: Floats  # (b, w), gradients of the rows that wait
+    d_weight: Floats  # (P, n·w), gradient of a block's rows
+    d_block: Floats  # (P, b, w), a block's contribution to the gradient of the outputs
+    d_output: Floats  # (P, b, w), sum of the contributions of a part's blocks
+    d_clicked: Floats  # (b, w), gradients of the clicked items' rows

@@ -1,14 +1,14 @@
-"""The losses of one lane over the step's unique items: what `trainer.objective.losses` computes over columns.
+"""The losses of one lane over the step's unique items. `trainer.objective.losses` computes the same over columns.
 
     r (U,)   scores, overwritten with the gradient of the loss by them
-    w (U,)   weights: how often an item stands among the columns, for cross-entropy e^−correction summed over them
+    w (U,)   weights: the number of the item's columns; for cross-entropy the sum of their e^−correction
     t        slot of the lane's target
     n        number of columns
     returns  the loss
 
-Each loops over items several times; a lane's scores stay in the first-level cache meanwhile. A target that stands among
-the columns m times is m − 1 times its own negative. The -max losses leave those out of their sums over the negatives
-and add them by themselves: `_hide` puts the target's score so low that it weighs nothing.
+Each function loops over the items several times; a lane's scores stay in the first-level cache. A target that occurs in
+m columns is also a negative, m − 1 times. The -max losses add these terms separately: `_hide` first sets the target's
+score so low that it adds nothing to the sums over the negatives.
 """
 
 import math
@@ -21,12 +21,12 @@ from trainer.backends.compiled_cpu.layout import Floats, Options
 
 NAMES = ("cross-entropy", "bpr", "top1", "bpr-max", "top1-max")
 SIGN, REST = np.int32(31), np.int32(0x7FFFFFFF)
-HIDDEN = np.float32(100)  # so far below the highest score e^r is 0 beside it
+HIDDEN = np.float32(100)  # this far below the highest score, e^r adds nothing to a sum
 
 
 @compiled_into_callers
 def loss_and_gradient(r: Floats, w: Floats, t: int, n: int, options: Options) -> float:
-    """The configured loss."""
+    """Compute the configured loss, and replace `r` by its gradient."""
     if options.loss == 0:
         return cross_entropy(r, w, t)
     if options.loss == 1:
@@ -43,7 +43,7 @@ def loss_and_gradient(r: Floats, w: Floats, t: int, n: int, options: Options) ->
 
 @compiled_into_callers
 def cross_entropy(r: Floats, w: Floats, t: int) -> float:
-    """L = log Σ w e^r − r_t        dL/dr = w e^r / Σ w e^r − [target]; the target's own correction is the caller's."""
+    """L = log Σ w e^r − r_t        dL/dr = w e^r / Σ w e^r − [target]; the caller adds the target's correction."""
     own, highest = r[t], _highest(r)
     total = ZERO
     for u in range(len(r)):
@@ -59,7 +59,7 @@ def cross_entropy(r: Floats, w: Floats, t: int) -> float:
 
 @compiled_into_callers
 def bpr(r: Floats, w: Floats, t: int, n: int) -> float:
-    """L = Σ w softplus(r − r_t) / n        dL/dr = w σ(r − r_t) / n        dL/dr_t = −Σ over the others of that."""
+    """L = Σ w softplus(r − r_t) / n        dL/dr = w σ(r − r_t) / n        dL/dr_t = −Σ of the others' dL/dr."""
     own, scale = r[t], ONE / np.float32(n)
     loss = total = ZERO
     for u in range(len(r)):
@@ -74,7 +74,7 @@ def bpr(r: Floats, w: Floats, t: int, n: int) -> float:
 def top1(r: Floats, w: Floats, t: int, n: int) -> float:
     """L = (Σ w [σ(r − r_t) + σ(r²)] − σ(r_t²)) / n        dL/dr = w [σ'(r − r_t) + 2r σ'(r²)] / n.
 
-    The target's gradient is less by 2r_t σ'(r_t²) / n, and by what pushes the others.
+    The target's gradient is smaller by [Σ w σ'(r − r_t) + 2r_t σ'(r_t²)] / n.
     """
     own, scale = r[t], ONE / np.float32(n)
     loss = total = ZERO
@@ -94,7 +94,9 @@ def bpr_max(r: Floats, w: Floats, t: int, bpreg: np.float32, elu: np.float32) ->
     """L = −log(A / Z) + bpreg·R / Z,  e = w e^r,  σ = σ(r_t − r),  Z = Σ e,  A = Σ e σ,  R = Σ e r².
 
     dL/dr   = e [(1 − bpreg·R / Z) / Z − σ² / A + bpreg (r² + 2r) / Z]        since σ − σ (1 − σ) = σ²
-    dL/dr_t = −Σ e σ (1 − σ) / A        and by the scores before ELU: times 1 above 0, times r + elu below
+    dL/dr_t = −Σ e σ (1 − σ) / A
+
+    The gradient by a score before ELU is that times 1 if r > 0, else times r + elu.
     """
     if elu > 0:
         for u in range(len(r)):
@@ -161,9 +163,9 @@ def top1_max(r: Floats, w: Floats, t: int) -> float:
 
 @compiled_into_callers
 def _highest(r: Floats) -> np.float32:
-    """The maximum, by whole numbers: those run in vectors, and NaN stands above all."""
+    """The maximum, compared as integers: this loop is vectorised, and NaN counts as the highest."""
     bits = r.view(np.int32)
-    highest = bits[0] ^ ((bits[0] >> SIGN) & REST)  # the bits below the sign turned where it is set: in order
+    highest = bits[0] ^ ((bits[0] >> SIGN) & REST)  # negative: flips all bits but the sign, to order as floats do
     for u in range(len(bits)):
         highest = max(highest, bits[u] ^ ((bits[u] >> SIGN) & REST))
     return float_of_bits(np.int32(highest ^ ((highest >> SIGN) & REST)))  # type: ignore[no-any-return]
@@ -171,12 +173,12 @@ def _highest(r: Floats) -> np.float32:
 
 @compiled_into_callers
 def _hide(r: Floats, t: int, others: np.float32) -> np.float32:
-    """Put the target's score far below the highest of the negatives, and return that one.
+    """Set the target's score far below the highest score of the negatives; returns that highest score.
 
     Args:
         r: (U,), changed at t.
         t: the target's slot.
-        others: how often the target is a negative as well.
+        others: how often the target is also a negative.
     """
     own = r[t]
     r[t] = -np.float32(np.inf)

@@ -1,8 +1,9 @@
-"""Scores of the step's items, and their way back to the rows, in blocks of items that stay in the cache.
+"""Scores of the step's items, and back-propagation from them to the rows, in blocks of items that stay in the cache.
 
     S = O Wᵀ  (b, n)        dO = Σ over blocks G W  (b, w)        dW = Gᵀ O  (n, w)
 
-with G the gradient of the loss by S. The biases are in it: element h of every output is 1.
+with G the gradient of the loss by S. The biases are included: they are element h of W's rows, and every output has a 1
+there.
 """
 
 import numpy as np
@@ -14,10 +15,10 @@ from trainer.backends.compiled_cpu.losses import loss_and_gradient
 from trainer.backends.compiled_cpu.rows import AHEAD, adagrad_update, ask_for_row
 
 SMALL = 1_000_000
-"""OpenBLAS multiplies without repacking where the three sizes' product is no larger: 113 instead of 90 GFLOP/s."""
+"""Up to this product of the three sizes OpenBLAS multiplies without repacking: 113 instead of 90 GFLOP/s."""
 
 MOST = 256
-"""Items of a block; their rows stay in the cache."""
+"""The most items of a block; their rows stay in the cache."""
 
 
 @compiled_into_callers
@@ -29,13 +30,13 @@ def block_size(b: int, w: int) -> int:
 @compiled_into_callers
 def copy(source: Floats, target: Floats, factor: np.float32) -> None:
     """target = factor · source; both of one length."""
-    for place in range(len(target)):  # an index that cannot be negative: the loop runs in vectors
+    for place in range(len(target)):  # the index is never negative, so the loop is vectorised
         target[place] = factor * source[place]
 
 
 @compiled_into_callers
 def gather(model: Model, columns: Columns, out: Output, w: int, first: int, last: int) -> None:
-    """Copy the weights of the rows of items `first` to `last` together."""
+    """Copy the weights of items `first` to `last` into one array."""
     rows = model.rows
     wanted = 4 * w
     for slot in range(first, min(first + AHEAD, last)):
@@ -48,7 +49,7 @@ def gather(model: Model, columns: Columns, out: Output, w: int, first: int, last
 
 @compiled_into_callers
 def score(layer: Layer, out: Output, b: int, scored: int, first: int, last: int) -> None:
-    """Scores of the blocks `first` to `last`, (b, n) each."""
+    """Compute the scores of the blocks `first` to `last`, (b, n) each."""
     w = layer.output.shape[1]
     size = block_size(b, w)
     for begin in range(first * size, min(last * size, scored), size):
@@ -61,7 +62,7 @@ def score(layer: Layer, out: Output, b: int, scored: int, first: int, last: int)
 def losses(
     out: Output, columns: Columns, b: int, scored: int, options: Options, part: int, first: int, last: int
 ) -> None:
-    """Turn the scores of lanes `first` to `last` into their gradients, and sum their losses."""
+    """Replace the scores of lanes `first` to `last` by their gradients, and sum the lanes' losses."""
     share = ONE / np.float32(options.lanes)
     size = block_size(b, out.d_output.shape[2])
     row, weight = out.row[part, :scored], columns.weight[:scored]
@@ -92,9 +93,9 @@ def backprop_rows(
     first: int,
     last: int,
 ) -> None:
-    """From the scores' gradients of the blocks `first` to `last` to the outputs', and update the blocks' rows.
+    """Back-propagate the scores' gradients of blocks `first` to `last` to the outputs, and update the blocks' rows.
 
-    The gradients of clicked items go to `d_clicked`.
+    Rows of clicked items are updated later; their gradients are stored in `d_clicked`.
     """
     w = layer.output.shape[1]
     rows = model.rows

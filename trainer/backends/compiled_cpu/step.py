@@ -1,8 +1,8 @@
-"""One training step, and the walk over a schedule.
+"""One training step, and the loop over the steps of a schedule.
 
-A step is a sequence of phases. Most are cut into P parts, by lanes or by blocks of items, which threads share; between
-two phases the threads wait for each other. Parts are cut by the step's sizes alone and summed in their order, so the
-result is the same to the last bit with any number of threads.
+A step is a sequence of phases. Most are cut into P parts, by lanes or by blocks of items, which the threads share.
+Between two phases the threads wait for each other. How the work is cut depends only on the step's sizes, and the parts
+are summed in a fixed order, so the result is bit for bit the same with any number of threads.
 """
 
 import math
@@ -35,20 +35,20 @@ def walk(
 
     Args:
         model: trained in place.
-        items: see there.
+        items: see `Items`.
         plan: the schedule of the epoch.
-        options: see there.
-        columns: see `trainer.backends.compiled_cpu.workspace`,
-        layer: as well,
-        out: and this.
-        team: this thread and the others, which call this with the same arguments but their own number.
-        first: step to begin with.
-        last: step to end before.
+        options: see `Options`.
+        columns: from `trainer.backends.compiled_cpu.workspace`.
+        layer: from there as well.
+        out: from there as well.
+        team: this thread; the others call `walk` with the same arguments, except for the thread's number.
+        first: first step.
+        last: end of the steps, exclusive.
         drawn: negatives drawn before step 0 of this epoch.
-        events: events trained before step 0 of this epoch; they number the dropped units.
+        events: events trained before step 0 of this epoch; they number the random words of dropout.
 
     Returns:
-        The summed loss of the steps' events, to the first thread.
+        The summed loss of the steps' events in thread 0, and 0 in the others.
     """
     total = 0.0
     for number in range(first, last):
@@ -75,7 +75,7 @@ def step(
     drawn: int,
     event: int,
 ) -> float:
-    """Train one step; returns the summed loss of its events to the first thread."""
+    """Train one step; returns the summed loss of its events in thread 0, and 0 in the others."""
     b, parts, w = len(now.target), options.parts, layer.output.shape[1]
     if team.number == 0:
         collect(columns, items, now.input, now.target, options.samples, options.negatives_key, drawn)
@@ -103,10 +103,10 @@ def step(
     for part in range(team.number, parts, team.size):
         gru.update_parameters(model, layer, options, *share(model.dense.shape[1], part, parts))
     if team.number > 0:
-        return 0.0  # to the next step's first meeting; until then only the first thread touches columns and rows
+        return 0.0  # waits at the next step's first barrier; until then only thread 0 uses columns and rows
     update_clicked_rows(model, out, layer, columns, b, options)
     loss = out.loss.sum()
-    if options.loss == 0:  # the target's own correction
+    if options.loss == 0:  # the targets' corrections
         for lane in range(b):
             loss -= math.log(items.target_weight[now.target[lane]])
     return loss  # type: ignore[no-any-return]
@@ -114,7 +114,7 @@ def step(
 
 @compiled_into_callers
 def share(count: int, part: int, parts: int) -> tuple[int, int]:
-    """The first of a part's share of so many things, and the first of the next part's."""
+    """Begin and end (exclusive) of a part's share of `count` things."""
     return count * part // parts, count * (part + 1) // parts
 
 
@@ -130,8 +130,8 @@ def update_clicked_rows(model: Model, out: Output, layer: Layer, columns: Column
     for lane in range(b):
         slot = columns.clicked[lane]
         if columns.waits[slot] < 0:
-            continue  # updated for another lane
-        used = w if slot < scored else h  # an item that is only clicked has no part in the output bias
+            continue  # already updated for another lane
+        used = w if slot < scored else h  # an item that is not scored does not use its output bias
         row, gradient = model.rows[columns.item[slot]], out.d_clicked[columns.waits[slot]]
         adagrad_update(
             row[0, :used], row[1, :used], row[2, :used], gradient[:used], options.learning_rate, options.momentum

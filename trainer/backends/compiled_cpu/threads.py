@@ -1,6 +1,6 @@
-"""Threads that share a step's work, and wait for each other between its phases.
+"""A barrier for the threads that share a step's work: they wait for each other between its phases.
 
-Waiting is by a counter that all can see. Numba has no such thing for threads that it did not start itself.
+The barrier is a shared counter, because Numba has no barrier for threads that it did not start itself.
 """
 
 from numba import types
@@ -13,16 +13,16 @@ from rankers.compiled import compiled_into_callers
 from trainer.backends.compiled_cpu.layout import Team
 
 SPINS = 2000
-"""Spins before a waiting thread calls sched_yield(), some microseconds.
+"""Spins before a waiting thread calls sched_yield(), a few microseconds.
 
-Threads that only spin, as OpenMP's do, take the core of the very thread that they wait for where fewer cores than
-threads are idle.
+If there are fewer idle cores than threads, a thread that only spins, as OpenMP's do, occupies the core that the thread
+it waits for needs.
 """
 
 
 @compiled_into_callers
 def barrier(team: Team) -> None:
-    """Wait until every thread of the team has come here."""
+    """Wait until every thread of the team has reached this barrier."""
     if team.size == 1:
         return
     team.meetings[0] += 1
@@ -36,7 +36,7 @@ def barrier(team: Team) -> None:
 
 @intrinsic
 def arrive(typing, counter):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Add 1 to `counter[0]` atomically; a thread that sees the 1 sees all that was written before it."""
+    """Add 1 to `counter[0]` atomically; a thread that reads the new value also sees all earlier writes."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -48,7 +48,7 @@ def arrive(typing, counter):  # type: ignore[no-untyped-def]  # noqa: ARG001
 
 @intrinsic
 def arrived(typing, counter):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """`counter[0]`, as other threads left it."""
+    """Read `counter[0]` atomically."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = make_array(signature.args[0])(context, builder, arguments[0]).data

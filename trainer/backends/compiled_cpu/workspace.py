@@ -1,4 +1,4 @@
-"""Room for what a step computes, and into how many parts it is cut."""
+"""The arrays that a step computes in, and the number of parts that its work is cut into."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from trainer.backends.compiled_cpu.layout import Columns, Floats, Layer, Output
 from trainer.backends.compiled_cpu.output import MOST
 
 PARTS = 4
-"""The most parts, and so threads, of a step."""
+"""The most parts of a step, and so the most threads."""
 
 LANES = 16
-"""Fewer than so many to a part would make its products slow."""
+"""The fewest lanes of a part; with fewer, its matrix products are slow."""
 
 
 def workspace(lanes: int, samples: int, hidden: int, width: int) -> tuple[Columns, Layer, Output]:
-    """Room for what a step computes: B lanes, so many samples, h hidden units, rows of w numbers."""
+    """Allocate the arrays of a step: B lanes, n_sample samples, h hidden units, rows of w numbers."""
     slots = 2 * lanes + samples
     parts = parts_of(lanes)
     layer_size = 6 * hidden * hidden + 4 * hidden
@@ -52,7 +52,7 @@ def workspace(lanes: int, samples: int, hidden: int, width: int) -> tuple[Column
 
 
 def parts_of(lanes: int) -> int:
-    """P, for B lanes."""
+    """P, the number of parts, for B lanes."""
     return max(1, min(PARTS, lanes // LANES))
 
 

@@ -1,4 +1,4 @@
-"""The step of a GPU; what it computes is explained in `trainer.backends.reference`."""
+"""The training step on a GPU; `trainer.backends.reference` explains what it computes."""
 
 import contextlib
 from collections import deque
@@ -22,17 +22,17 @@ from trainer.objective.negatives import NegativeSampler
 from trainer.objective.optimisers import optimiser_of
 
 STEPS = 50
-"""Steps whose part of the schedule is on the device at a time."""
+"""Steps whose schedule is copied to the device at once."""
 
 IN_FLIGHT = 16
-"""At most this many blocks of steps are in flight; beyond, the host waits for the oldest."""
+"""At most this many blocks of steps are in flight; with more, the host waits for the oldest."""
 
 
 class CudaGraphsBackend(TrainingBackend):
-    """Trains copies of a network's item tables, and its layers in place, until `write`.
+    """Trains a network's layers in place, and copies of its item tables, which `write` copies back.
 
-    The tables have one row more, the spare one: what lanes without a session click on, and what fills up the step's
-    unique items. It is 0, and as its gradient is as well it stays so.
+    The copies have one more row, the spare row. It is the input and target of lanes without a session, and it pads the
+    step's unique items. It is 0 and stays 0, because its gradient is 0.
 
     Sizes in the comments: B lanes, C = B + n_sample columns, M slots for the step's unique items.
     """
@@ -57,7 +57,7 @@ class CudaGraphsBackend(TrainingBackend):
         self.plan = torch.zeros(STEPS, 4, config.batch_size, dtype=torch.int64, device=self.device)
         self.number = torch.zeros(1, dtype=torch.int64, device=self.device)  # of the next step in the plan
         self.replay = Replay(self._step, self.device)
-        self._losses: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()  # losses on their way to the host
+        self._losses: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()  # losses being copied to the host
         self._known = (0, 0.0)
 
     @override
@@ -70,7 +70,7 @@ class CudaGraphsBackend(TrainingBackend):
 
     @override
     def run(self, schedule: Schedule, first: int, last: int) -> None:
-        """On a GPU the steps are under way when this returns."""
+        """Train the steps; on a GPU this returns before they have finished."""
         with self._in_order():
             for begin in range(first, last, STEPS):
                 end = min(begin + STEPS, last)
@@ -105,7 +105,7 @@ class CudaGraphsBackend(TrainingBackend):
     @property
     @override
     def state(self) -> dict[str, Tensor]:
-        """In the form of `ReferenceBackend`."""
+        """In the format of `ReferenceBackend`."""
         self.write()
         kept = {f"optimiser.{name}": self._without_spare(name, kept) for name, kept in self.optimiser.state.items()}
         kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -122,7 +122,7 @@ class CudaGraphsBackend(TrainingBackend):
                 for name, tensor in part_of(state, "optimiser.").items()
             }
             self.sampler.drawn.copy_(state["drawn"])
-        self.replay = Replay(self._step, self.device)  # recordings know the tensors of before
+        self.replay = Replay(self._step, self.device)  # recorded graphs use the old tensors
         set_random_state(state, self.device)
 
     def _step(self) -> None:
@@ -155,7 +155,7 @@ class CudaGraphsBackend(TrainingBackend):
 
         scored = torch.zeros_like(rows, dtype=torch.bool).index_fill_(0, of_column, True)  # (M,)
         self.optimiser.update_rows("output_weight", self.tables["output_weight"], rows, gradients[0])
-        # An item that is only clicked has no part in the output bias.
+        # Items that are clicked but not scored do not use their output bias: the spare row is updated instead.
         self.optimiser.update_rows(
             "output_bias", self.tables["output_bias"], rows.masked_fill(~scored, self.spare), gradients[1]
         )
@@ -168,7 +168,7 @@ class CudaGraphsBackend(TrainingBackend):
         self.number += 1
 
     def _unique(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Each item once, filled up with the spare row, and each one's place among them: (N,) to (N,) and (N,)."""
+        """The unique items, padded with the spare row, and each item's position among them: (N,) to (N,) and (N,)."""
         ordered, order = items.sort()
         begins = torch.ones_like(ordered)
         begins[1:] = ordered[1:] != ordered[:-1]
@@ -188,7 +188,7 @@ class CudaGraphsBackend(TrainingBackend):
         laid = torch.zeros(last - first, 4, self.config.batch_size, dtype=torch.int64, pin_memory=self._pins)
         plan = laid.numpy()
         plan[:, :2] = self.spare
-        plan[:, 2] = 1  # a lane without a session starts from 0 at every step, so that nothing grows there
+        plan[:, 2] = 1  # a lane without a session is reset at every step, so that its state stays small
         plan[step, 0, lane] = schedule.input[events]
         plan[step, 1, lane] = schedule.target[events]
         plan[step, 2, lane] = schedule.reset[events]
@@ -196,7 +196,7 @@ class CudaGraphsBackend(TrainingBackend):
         return laid
 
     def _send_loss(self, events: int) -> None:
-        """Send the loss so far to the host, without waiting for it."""
+        """Start copying the loss so far to the host, without waiting for it."""
         summed = torch.empty((), dtype=torch.float64, pin_memory=self._pins)
         summed.copy_(self.summed, non_blocking=True)
         sent = None
@@ -207,7 +207,7 @@ class CudaGraphsBackend(TrainingBackend):
 
     @contextlib.contextmanager
     def _in_order(self) -> Iterator[None]:
-        """What happens on the device within comes after all that was begun before, and before all that comes later."""
+        """Run device work on the steps' stream, after all work queued before it and before all work queued later."""
         stream = self.replay.stream
         if stream is None:
             yield

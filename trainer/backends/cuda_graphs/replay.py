@@ -1,4 +1,4 @@
-"""Running a step many times: one after the other, or by replaying CUDA graphs of it."""
+"""Runs a step many times, directly or by replaying CUDA graphs of it."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,21 @@ import torch
 from schemas.errors import TrainingError
 
 BLOCK = 10
-"""Steps of a graph; those that are left over are replayed singly."""
+"""Steps of a graph; the remaining steps are replayed one by one."""
 
 WARM_UP = 3
-"""Steps that run before the first recording, in which libraries allocate what must not be allocated within one."""
+"""Steps that run before the first recording: libraries make their allocations, which a recording must not contain."""
 
 
 class Replay:
-    """Runs a step so many times.
+    """Runs a step a given number of times.
 
     Args:
-        step: works in place on tensors of the device that stay where they are, and never waits for the device.
-        device: a GPU for graphs; elsewhere the step is simply called.
+        step: works in place on tensors of the device that are never reallocated, and never waits for the device.
+        device: a GPU for graphs; on another device the step is called directly.
 
     Attributes:
-        stream: what the steps run on; None without a GPU. Whatever else touches their tensors must run on it as well.
+        stream: the CUDA stream of the steps; None without a GPU. Other work on their tensors must run on it as well.
     """
 
     def __init__(self, step: Callable[[], None], device: torch.device) -> None:
@@ -31,7 +31,7 @@ class Replay:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def __call__(self, times: int) -> None:
-        """Run the step `times` times; on a GPU they are under way when this returns.
+        """Run the step `times` times; on a GPU this returns before they have finished.
 
         Raises:
             TrainingError: recording failed.
@@ -47,7 +47,7 @@ class Replay:
                 times -= steps
 
     def _graph(self, steps: int) -> torch.cuda.CUDAGraph:
-        """The recording of so many steps; recording does not run them."""
+        """The recording of `steps` steps; recording does not run them."""
         if steps not in self._graphs:
             graph = torch.cuda.CUDAGraph()
             try:

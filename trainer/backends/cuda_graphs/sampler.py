@@ -1,4 +1,4 @@
-"""The draws of `trainer.objective.negatives`, made on the device: a recorded step draws anew at each replay."""
+"""The draws of `trainer.objective.negatives`, on the device: a recorded step draws new items at each replay."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from trainer.objective.negatives import FIRST, GOLDEN, SECOND, NegativeSampler
 
 
 class DeviceSampler:
-    """Draws the items that a `NegativeSampler` would.
+    """Draws the same items as a `NegativeSampler`.
 
     Args:
-        sampler: where to go on from.
-        device: where to draw.
+        sampler: the sampler to continue.
+        device: the device to draw on.
 
     Attributes:
-        drawn: () int64, how many items were drawn so far.
+        drawn: () int64, number of items drawn so far.
     """
 
     def __init__(self, sampler: NegativeSampler, device: torch.device) -> None:
@@ -31,7 +31,7 @@ class DeviceSampler:
         word = (word ^ _shifted(word, 27)) * _signed(SECOND)
         word = word ^ _shifted(word, 31)
         self.drawn.add_(count)
-        place = _shifted(word, 11).double() * (len(self._keep) / 2.0**53)  # (count,), a slot and how far into it
+        place = _shifted(word, 11).double() * (len(self._keep) / 2.0**53)  # (count,), slot plus a fraction in [0, 1)
         slot = place.long()
         return torch.where(place - slot < self._keep[slot], slot, self._alias[slot])
 
@@ -42,5 +42,5 @@ def _signed(word: int) -> int:
 
 
 def _shifted(words: Tensor, bits: int) -> Tensor:
-    """Shift to the right, as if the words had no sign."""
+    """Shift to the right, as unsigned words."""
     return (words >> bits) & ((1 << 64 - bits) - 1)

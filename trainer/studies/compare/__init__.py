@@ -1,1 +1,1 @@
-"""Comparing methods on one split of one log: the paper's table, with the networks and their rivals judged alike."""
+"""Compares methods on one split of one click log, as the 2016 paper does: networks and baselines are judged alike."""

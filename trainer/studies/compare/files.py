@@ -1,4 +1,4 @@
-"""A comparison as files: the table for people and for programs, and a picture."""
+"""A comparison as files: the table as Markdown and JSON, and a plot."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from trainer.studies.compare.table import Row, markdown
 
 
 def write_files(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
-    """Write comparison.json, comparison.md and comparison.svg, and say where.
+    """Write comparison.json, comparison.md and comparison.svg; returns their paths.
 
     Raises:
-        TrainingError: one cannot be written.
+        TrainingError: a file cannot be written, or matplotlib is not installed.
     """
     try:
         (folder / "comparison.json").write_text(

@@ -27,10 +27,10 @@ from trainer.train import train
 
 NETWORK = DEFAULT_FAMILY
 SEEDED = ("bpr-mf", "fpmc")
-"""Baselines that draw at random: the others give the same figures with every seed, and are run once."""
+"""Baselines that draw at random. The others give the same figures with every seed, so they run only once."""
 
 Report = Callable[[str, float], None]
-"""What is being done, and the share of it that is done."""
+"""Called with the current activity and the share of it that is done."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Comparison:
         test: the clicks to judge on.
         min_support: fewest clicks of an item in `train`.
         min_length: fewest clicks of a session in `train`.
-        ties: how items that score the same as the next one count.
-        device: of networks.
-        device_source: the option or setting that it comes from, for the error.
+        ties: how items with the same score as the next item count.
+        device: for networks.
+        device_source: the option or setting that the device comes from, for the error message.
     """
 
     train: Clicks
@@ -63,7 +63,7 @@ class Outcome:
     Attributes:
         evaluation: by full ranking of the test events.
         train_seconds: wall time of the fit alone.
-        trained_events: pairs of clicks that the fit went over, each epoch counted.
+        trained_events: (click, next click) pairs that the fit used, summed over epochs.
         rank_seconds: wall time of ranking all test events.
     """
 
@@ -78,25 +78,25 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """As the user calls it."""
+        """The user's name for the method."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that decides its figures, but the seed and the comparison."""
+        """Everything that its figures depend on, except the seed and the comparison."""
 
     @property
     def seeded(self) -> bool:
-        """Whether another seed gives other figures."""
+        """Whether its figures depend on the seed."""
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
-        """Train and judge it."""
+        """Train and judge the method."""
 
 
 def read_methods(specifications: Sequence[str]) -> list[Method]:
-    """Methods by name: baselines, NETWORK with the defaults of `train`, `name=path.toml` with the options of a file.
+    """Methods from their names: a baseline, NETWORK (defaults of `train`), or `name=path.toml` (options of a file).
 
     Raises:
-        SettingsError: a name is unknown or given twice, or a file is refused.
+        SettingsError: no name is given, a name is unknown or given twice, or a file cannot be read.
     """
     chosen: list[Method] = []
     for text in specifications:
@@ -132,7 +132,7 @@ class BaselineMethod:
         self.seeded = name in SEEDED
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
-        """Train and judge it; what is compiled is compiled before the clock starts."""
+        """Train and judge the method; its functions are compiled before the time is taken."""
         frame = filter_clicks(comparison.train.frame, comparison.min_support, comparison.min_length)
         index = ItemIndex.of(frame)
         train_sessions, test_sessions = sessions_of(frame, index), sessions_of(comparison.test.frame, index)
@@ -160,7 +160,7 @@ class BaselineMethod:
 
 
 class NetworkMethod:
-    """A network; the comparison's filters replace those of its options, so that all judge the same events."""
+    """A network; the comparison's filters replace those of its options, so that all methods have the same events."""
 
     seeded = True
 
@@ -171,7 +171,7 @@ class NetworkMethod:
         self.settings = {"method": NETWORK} | {key: options[key] for key in options if not key.startswith("min-")}
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
-        """Train and judge it."""
+        """Train and judge the network."""
         config = replace(
             self.config,
             fit=replace(self.config.fit, seed=seed),

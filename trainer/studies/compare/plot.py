@@ -1,4 +1,4 @@
-"""The table as a picture: Recall@20 and MRR@20 of each method, with the spread over seeds."""
+"""The table as a plot: Recall@20 and MRR@20 of each method, with the standard deviation over seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
 
     Args:
         rows: at least one.
-        title: above the picture.
-        path: its suffix says the format: .svg, .png, .pdf.
+        title: above the plot.
+        path: the file to write; its suffix determines the format: .svg, .png or .pdf.
 
     Raises:
         TrainingError: matplotlib is not installed.

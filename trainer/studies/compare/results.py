@@ -1,4 +1,4 @@
-"""Finished runs of a comparison, one line of JSON each: kept at once, so that a comparison can be stopped and go on."""
+"""Finished runs of a comparison, one line of JSON each. Each is saved at once: a stopped comparison can resume."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from trainer.studies.compare.methods import Outcome
 
 
 def run_key(data: Mapping[str, Any], settings: Mapping[str, Any], seed: int) -> str:
-    """What a run is known by: the data, the settings and the seed, whatever name the method goes by."""
+    """The key of a run: a digest of the data, the settings and the seed, but not of the user's name for the method."""
     text = json.dumps({"data": data, "settings": settings, "seed": seed}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -33,13 +33,13 @@ def file_digest(path: Path) -> str:
 
 
 class Results:
-    """The runs in a file of lines; a line that was cut off when the machine stopped is dropped, and its run made again.
+    """The finished runs in a file. An incomplete last line, left by a crash, is dropped, and its run is made again.
 
     Args:
-        path: made by the first run; its folder exists.
+        path: the file, created by the first run; its folder must exist.
 
     Raises:
-        TrainingError: the file is not one of runs.
+        TrainingError: a line of the file is not a finished run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,14 +57,14 @@ class Results:
                 ) from error
 
     def find(self, key: str) -> Outcome | None:
-        """What the run reached, if it was finished before."""
+        """The outcome of the run, or None if it has not finished yet."""
         return self._outcomes.get(key)
 
     def add(self, key: str, name: str, settings: Mapping[str, Any], seed: int, outcome: Outcome) -> None:
-        """Keep a finished run; it is on the disk when this returns.
+        """Save a finished run; it is on disk when this returns.
 
         Raises:
-            TrainingError: it cannot be written.
+            TrainingError: the file cannot be written.
         """
         entry = {"key": key, "name": name, "seed": seed, "settings": dict(settings), "outcome": asdict(outcome)}
         line = json.dumps(entry) + "\n"

@@ -1,4 +1,4 @@
-"""The paper's table: per method the mean over its seeds, the spread, and the gain over Item-KNN."""
+"""The table of a comparison: for each method the mean and standard deviation over seeds, and the gain over Item-KNN."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from schemas.recommendation import TOP
 from trainer.studies.compare.methods import Outcome
 
 YARDSTICK = "item-knn"
-"""The method that gains are counted from, as in the paper."""
+"""Gains are relative to this method, as in the 2016 paper."""
 
 HEADINGS = (
     "method",
@@ -44,10 +44,10 @@ class Row:
         events: test events of each run.
         recall: Recall@20.
         mrr: MRR@20.
-        recall_gain: over Item-KNN's, as a share of it; None where Item-KNN did not run, or found nothing.
-        mrr_gain: the same of MRR@20.
+        recall_gain: relative gain over Item-KNN's Recall@20; None if Item-KNN did not run, or its Recall@20 is 0.
+        mrr_gain: the same for MRR@20.
         train_seconds: mean wall time of a fit.
-        trained_per_second: events trained per second, each epoch counted.
+        trained_per_second: events trained per second, counted in every epoch.
         ranked_per_second: test events ranked per second.
     """
 
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """As texts, in the order of `HEADINGS`."""
+        """The cells as text, in the order of `HEADINGS`."""
         return (
             self.name,
             str(self.seeds),
@@ -79,7 +79,7 @@ class Row:
 
 
 def table(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Row]:
-    """Rows in the order of the methods, from the outcomes of their seeds."""
+    """One row for each method, in the order of `outcomes`, from the outcomes of its seeds."""
     recall = {name: _figure([run.evaluation.recall[TOP] for run in runs]) for name, runs in outcomes.items()}
     mrr = {name: _figure([run.evaluation.mrr[TOP] for run in runs]) for name, runs in outcomes.items()}
     return [

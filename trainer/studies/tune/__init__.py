@@ -1,1 +1,1 @@
-"""Searching for the settings of a network on the newest part of its training clicks."""
+"""Searches for settings of a network, judged on the newest part of the training clicks."""

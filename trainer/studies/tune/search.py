@@ -1,8 +1,8 @@
-"""The search itself: trials of optuna, each a network fitted to older sessions and judged on the newest ones.
+"""The search, in trials of optuna. Each trial fits a network to older sessions and judges it on the newest ones.
 
-A trial is judged after every epoch; one that is worse than the median of the others at the same epoch is pruned. Its
-figure is that of its best epoch, and that number of epochs belongs to the settings found. Trials live in a journal
-file: a search that was stopped goes on, and several processes may search together.
+A trial is judged after every epoch, and pruned if it is worse than the median of the others at the same epoch. Its
+value is that of its best epoch, and the number of that epoch is one of the settings found. Trials are kept in a journal
+file, so that a stopped search can resume, and several processes can search together.
 """
 
 import hashlib
@@ -36,10 +36,10 @@ Metric = Literal["recall", "mrr"]
 
 STUDY = "nextclick"
 UNPRUNED_TRIALS = 5
-"""A median of fewer trials says nothing."""
+"""The first trials are never pruned: a median of fewer trials says nothing."""
 
 UNPRUNED_EPOCHS = 1
-"""The first epoch favours high learning rates: nothing is pruned on it alone."""
+"""No trial is pruned after its first epoch alone, which favours high learning rates."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Trial:
 
     Attributes:
         number: from 0.
-        settings: what it chose, by option.
-        value: the metric of its best epoch on the validation part; None where it diverged in the first.
-        epochs: the best epoch.
-        pruned: whether it was given up.
+        settings: the values it tried, by option.
+        value: the metric of its best epoch on the validation part; None if it diverged in the first epoch.
+        epochs: number of the best epoch, from 1; 0 if there is none.
+        pruned: whether it was stopped early or diverged.
     """
 
     number: int
@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to: all options of the best trial, and that trial among how many."""
+    """Result of a search: all options of the best trial, that trial, and the number of finished trials."""
 
     config: TrainConfig
     best: Trial
@@ -81,20 +81,20 @@ def search(
     ended: Callable[[Trial], None] | None = None,
     progress: Callable[[int, Progress], None] | None = None,
 ) -> Found:
-    """Search until the journal holds `trials` ended trials.
+    """Search until the journal has `trials` finished trials.
 
-    The first trial is `config` itself, as far as the space allows, so that what is found is not worse.
+    The first trial is `config` itself, as far as the space allows, so that the result is not worse than `config`.
 
     Args:
-        clicks: of training: the test clicks have no part in this.
-        config: what is not searched; `config.fit.epochs` is the most that a trial trains.
-        space: what is.
-        journal: the file of the trials, made if need be.
-        trials: how many, those of earlier searches in the journal included.
-        share: of the sessions, the newest, to judge on.
+        clicks: the training clicks, without the test clicks.
+        config: the options that are not searched; `config.fit.epochs` is the most epochs of a trial.
+        space: the options that are searched, with their values.
+        journal: the file of the trials, created if it does not exist.
+        trials: number of trials, including those of earlier searches in the journal.
+        share: share of the sessions, the newest ones, to judge on.
         metric: Recall@20 or MRR@20.
         ended: called after each trial.
-        progress: called with the trial's number, as `fit` reports.
+        progress: called with the trial's number and the progress of its fit.
 
     Raises:
         TrainingError: optuna is missing, the journal is of another search or cannot be used, nothing is left to train
@@ -114,7 +114,7 @@ def search(
         try:
             value, state = _run(task, trial, config, space, progress)
         except BaseException:
-            study.tell(trial, state=TrialState.FAIL)  # stopped: made again when the search goes on
+            study.tell(trial, state=TrialState.FAIL)  # interrupted: not counted when the search resumes
             raise
         study.tell(trial, value, state)
         if ended is not None:
@@ -161,7 +161,7 @@ def _run(
     space: Space,
     progress: Callable[[int, Progress], None] | None,
 ) -> "tuple[float | None, optuna.trial.TrialState]":
-    """Fit and judge once; what to tell the study."""
+    """Run one trial; returns the value and the state to report to the study."""
     from optuna import TrialPruned
     from optuna.trial import TrialState
 
@@ -192,7 +192,7 @@ def _run(
         )
     except TrialPruned:
         return None, TrialState.PRUNED
-    except TrainingError as error:  # diverged: so do its neighbours in the space
+    except TrainingError as error:  # diverged: pruned, because similar settings diverge as well
         trial.set_user_attr("error", str(error))
         return None, TrialState.PRUNED
     return best, TrialState.COMPLETE
@@ -222,13 +222,13 @@ def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":
             f"{journal} holds the trials of another search (other clicks, options or ranges): name another file"
         )
     study.set_user_attr("fingerprint", fingerprint)
-    # The same seed again would propose the trials that were made before.
+    # With the same seed again, the sampler would propose the trials in the journal once more.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=UNPRUNED_TRIALS)
     return study
 
 
 def _fingerprint(clicks: Clicks, config: TrainConfig, space: Space, share: float, metric: Metric) -> str:
-    """What makes the figures of two trials comparable."""
+    """A digest of everything that must be equal for two trials to be comparable."""
     fixed = {name: value for name, value in train_options(config).items() if name not in space}
     ranges = {name: str(values) for name, values in sorted(space.items())}
     frame = clicks.frame

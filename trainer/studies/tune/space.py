@@ -1,8 +1,8 @@
-"""What a search may choose from: for each option of `train` a range or a list of values.
+"""The search space: for each searched option of `train` a range or a list of values.
 
-learning-rate=0.01..0.3        any number between, small ones as likely as large ones (where the lower end is > 0)
-hidden=64..256                 the same with whole numbers, where the option is one
-samples=256|512|2048           one of these
+learning-rate=0.01..0.3        any number in the range; on a logarithmic scale if the range is wide and starts above 0
+hidden=64..256                 the same with integers, if the option is an integer
+samples=256|512|2048           one of these values
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import optuna
 
 NOT_SEARCHED = ("epochs", "min-support", "min-length")
-"""The epochs follow from the search; with other filters the figures could not be compared."""
+"""The search finds the number of epochs anyway; with different filters the figures could not be compared."""
 
 LOGARITHMIC_FROM = 8.0
-"""A range whose upper end is this many times the lower one is searched by orders of magnitude."""
+"""A range is searched on a logarithmic scale if its upper end is at least this many times its lower end."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Any number from low to high, whole ones where both ends are."""
+    """Any number from low to high; only integers if both ends are integers."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of the given values."""
 
     values: tuple[Any, ...]
 
@@ -65,7 +65,7 @@ Space = Mapping[str, Range | Choice]
 
 
 def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
-    """What matters most by experience, as far as the loss and the input of `config` use it."""
+    """The options that matter most in practice, without those that the loss, optimiser or input do not use."""
     space: dict[str, Range | Choice] = {
         "learning-rate": Range(0.01, 0.3),
         "batch-size": Choice((32, 64, 128, 256)),
@@ -85,10 +85,11 @@ def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
 
 
 def read_space(texts: Sequence[str], config: TrainConfig) -> dict[str, Range | Choice]:
-    """Ranges and lists of values as a user writes them; a name alone takes what `default_space` has for it.
+    """Read ranges and lists of values as a user writes them; a name alone takes its values from `default_space`.
 
     Raises:
-        SettingsError: a text is neither, names no option, or a value is not one that the option takes.
+        SettingsError: a text is neither a range nor a list, its option is unknown or cannot be searched, or the option
+            does not accept a value.
     """
     space: dict[str, Range | Choice] = {}
     known = train_options(config)
@@ -132,7 +133,7 @@ def _number(text: str) -> int | float | str:
 
 
 def _option(name: str, value: int | float | str, config: TrainConfig) -> Any:
-    """The value as the option holds it: 0 as 0.0 where it is a share."""
+    """The value converted to the option's type: 0 to 0.0 for a share."""
     changed = with_options(config, {name: value})
     field = name.replace("-", "_")
     return getattr(changed.fit, field, None) if hasattr(changed.fit, field) else getattr(changed, field)
