@@ -1,1 +1,1 @@
-"""The logged clickstream: click files, the clicks topic, the archive, and how clicks become sessions."""
+"""The logged clickstream: click files, the clicks topic, the archive, and the conversion of clicks to sessions."""

@@ -1,7 +1,7 @@
 """Clicks from a Parquet or CSV file.
 
-Columns: session_id and item_id (whole numbers or texts), timestamp (ms since 1970 UTC, or null throughout: then the
-rows are in click order), and optionally split.
+Columns: session_id and item_id (integers or strings), timestamp (ms since 1970 UTC, or null in all rows: then the row
+order is the click order), and optionally split.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ def read_click_file(path: Path, splits: Sequence[str] = ()) -> Clicks:
 
     Args:
         path: ends in .parquet or .csv (.csv.gz, .csv.zst).
-        splits: keep only the rows whose split is one of these; everything where empty.
+        splits: keep only the rows of these splits; all rows if empty.
 
     Raises:
-        ClicksError: the file is missing or unreadable, lacks a column, has no such split, holds no click, or a value
-            is no id or time.
+        ClicksError: the file is missing or unreadable, lacks a column, has no such split, has no click, or a value
+            is not a valid id or time.
     """
     frame = _open(path)
     missing = [name for name in COLUMNS if name not in frame.columns]
@@ -58,7 +58,7 @@ def _open(path: Path) -> pl.DataFrame:
 
 
 def _numbers(text: pl.Series) -> pl.Series:
-    """A CSV column as numbers, but only where that loses nothing: 007 and 7 are two items."""
+    """A CSV column as numbers, but only if no text changes by it: 007 and 7 are two items."""
     numbers = text.cast(pl.Int64, strict=False)
     lossless = numbers.null_count() == text.null_count() and (numbers.cast(pl.String) == text).all()
     return numbers if lossless else text
@@ -76,7 +76,7 @@ def _select_splits(frame: pl.DataFrame, splits: Sequence[str], path: Path) -> pl
 
 
 def _ids(column: pl.Series, path: Path) -> pl.Series:
-    """Whole numbers as Int64, everything else that names something as String."""
+    """Integer columns as Int64, string columns as String."""
     if column.dtype.is_integer():
         ids = column.cast(pl.Int64, strict=False)
         too_large = ids.null_count() - column.null_count()

@@ -1,4 +1,4 @@
-"""Clicks as one table, wherever they were read from: a file, the clicks topic, or archive and topic."""
+"""Clicks as one table, read from a file, from the clicks topic, or from archive and topic."""
 
 from dataclasses import dataclass, field
 
@@ -14,10 +14,10 @@ class Clicks:
 
     Attributes:
         frame: columns session_id, item_id (Int64 or String each) and timestamp (Int64 ms, all null where unknown).
-        source: the file or topic they came from, or the topic with its archive.
-        offsets: for a topic, partition → first offset read and the one after the last.
-        skipped: messages of the topic that were no valid click.
-        repeated: clicks that were on the topic twice in a row, as a producer that tries again writes them; left out.
+        source: the file or topic that they were read from, or the topic with its archive.
+        offsets: for a topic, partition → first offset that was read and the offset after the last.
+        skipped: messages of the topic that were not valid clicks.
+        repeated: clicks left out because they repeat the session's click before them, as after a producer's retry.
     """
 
     frame: pl.DataFrame
@@ -28,9 +28,9 @@ class Clicks:
 
 
 def without_repetitions(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leave out a click that equals its session's click before it, time and all.
+    """Leave out clicks whose item and timestamp equal those of the session's click before.
 
-    That is what a producer without idempotence leaves on the topic when it tries again.
+    A producer without idempotence writes them when it retries.
     """
     same = [pl.col(name).eq_missing(pl.col(name).shift(1).over("session_id")) for name in ("item_id", "timestamp")]
     return frame.filter(~pl.all_horizontal(same))

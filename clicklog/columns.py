@@ -12,13 +12,13 @@ from schemas.click import MAX_TIMESTAMP, InvalidClickError, ItemId, decode_click
 
 @dataclass
 class ClickColumns:
-    """Valid clicks gathered from messages, and how many messages were none.
+    """Valid clicks decoded from messages, and the number of invalid messages.
 
     Attributes:
-        since: clicks before then are left out, ms since 1970 UTC.
-        until: clicks from then on are left out.
-        session_id, item_id, timestamp, offset: of each click; the times in ms since 1970 UTC.
-        skipped: messages that were no valid click.
+        since: clicks before this time are left out, ms since 1970 UTC.
+        until: clicks from this time on are left out.
+        session_id, item_id, timestamp, offset: of each click; times in ms since 1970 UTC.
+        skipped: messages that were not valid clicks.
     """
 
     since: int = 0
@@ -31,14 +31,14 @@ class ClickColumns:
 
     @classmethod
     def between(cls, since: int | None, until: int | None) -> "ClickColumns":
-        """Columns for the clicks of a span of time, open at an end that is None."""
+        """Columns for the clicks of a span of time; None means no limit."""
         return cls(0 if since is None else since, MAX_TIMESTAMP + 1 if until is None else until)
 
     def __len__(self) -> int:
         return len(self.offset)
 
     def add(self, records: Sequence["ConsumerRecord[bytes, bytes]"]) -> None:
-        """Decode messages, in the order of their offsets."""
+        """Decode messages; they must be in the order of their offsets."""
         sessions, items = self.session_id.append, self.item_id.append
         times, offsets = self.timestamp.append, self.offset.append
         since, until = self.since, self.until
@@ -56,7 +56,7 @@ class ClickColumns:
                 offsets(record.offset)
 
     def frame(self) -> pl.DataFrame:
-        """The clicks: ids are Int64 where all of a column are numbers, else String."""
+        """The clicks. An id column is Int64 if all its ids are numbers, else String."""
         return pl.DataFrame(
             [
                 _ids("session_id", self.session_id),
@@ -68,7 +68,7 @@ class ClickColumns:
 
 
 def with_equal_ids(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Clicks of several frames with equal id columns: String in all of them where one holds texts, else Int64."""
+    """The frames with the same id types: String if any non-empty frame has String, else Int64."""
     texts = {name for name in IDS if any(frame.schema[name] == pl.String for frame in frames if len(frame))}
     kinds = {name: pl.String if name in texts else pl.Int64 for name in IDS}
     return [frame.cast(kinds) for frame in frames]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Which clicks are worth training on: items clicked often enough, sessions long enough."""
+"""The clicks to train on: without rare items and short sessions."""
 
 import polars as pl
 
@@ -6,9 +6,9 @@ from schemas.errors import TrainingError
 
 
 def filter_clicks(frame: pl.DataFrame, min_support: int = 5, min_length: int = 2) -> pl.DataFrame:
-    """Drop rare items and short sessions, over and over until nothing more is dropped.
+    """Drop rare items and short sessions, repeatedly until nothing more is dropped.
 
-    Dropping an item shortens sessions, and dropping a session lowers the support of its items.
+    One pass is not enough: dropping an item shortens sessions, and dropping a session lowers its items' support.
 
     Args:
         frame: columns session_id and item_id at least; other columns and the row order are kept.
@@ -33,6 +33,6 @@ def filter_clicks(frame: pl.DataFrame, min_support: int = 5, min_length: int = 2
 
 
 def _keep(frame: pl.DataFrame, column: str, least: int) -> pl.DataFrame:
-    """The clicks whose item or session has at least so many."""
+    """The clicks whose item or session (`column`) has at least `least` clicks."""
     enough = frame.select(pl.len().over(column) >= least).to_series()
     return frame if enough.all() else frame.filter(enough)

@@ -1,4 +1,4 @@
-"""The items a model knows: one row of its tables each."""
+"""The items of a model; each has one row in the model's tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ItemIndex:
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "ItemIndex":
-        """Index the items of training clicks, the most clicked first, so that the busy rows lie together."""
+        """Index the items of training clicks, the most clicked first, so that often used rows are close in memory."""
         counts = frame.group_by("item_id").len("support").sort(["support", "item_id"], descending=[True, False])
         return cls(counts["item_id"].to_list(), counts["support"].to_numpy().astype(np.int64))
 
@@ -32,17 +32,17 @@ class ItemIndex:
 
     @cached_property
     def row_of(self) -> dict[int | str, int]:
-        """Item id → row, for single items: `5` and `"5"` are both here, whichever of them was trained on."""
+        """Item id → row, for single items. It has both `5` and `"5"`, whichever of them was in the training clicks."""
         twins = {_twin(item): row for row, item in enumerate(self.ids)}
         return twins | {item: row for row, item in enumerate(self.ids)}
 
     @cached_property
     def popular(self) -> NDArray[np.int64]:
-        """(I,) int64, rows by falling support; the lower row first where it is equal."""
+        """(I,) int64, rows by descending support; at equal support the lower row comes first."""
         return np.argsort(-self.support, kind="stable")
 
     def rows(self, items: pl.Series) -> NDArray[np.int64]:
-        """The row of each item, (N,) int64; -1 for an item that the model does not know."""
+        """The row of each item, (N,) int64; -1 for an item that is not in the index."""
         known = self._frame
         if items.dtype != known["item_id"].dtype:
             items, known = items.cast(pl.String), known.with_columns(pl.col("item_id").cast(pl.String))

@@ -1,9 +1,9 @@
-"""Archive and topic as one log of clicks: every offset once, by a span of time, with what is missing said.
+"""Archive and topic as one log of clicks: a span of time, every offset once, and a report of missing offsets.
 
 log = open_log(settings, since=time.time_ns() // 1_000_000 - 7 * DAY_MS)
 for line in log.missing: print(line)
-clicks = log.clicks()                     # a table in memory, as `trainer.train` takes it
-for part in log.partitions(): ...         # lazily, one partition of the topic at a time: a session never spans two
+clicks = log.clicks()                     # a table in memory, the input of `trainer.train`
+for part in log.partitions(): ...         # lazily, one partition at a time: a session is in one partition
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from schemas.settings import Settings
 _SCHEMA = {**dict.fromkeys(COLUMNS, pl.Int64), "partition": pl.Int32}
 
 LISTINGS = 5
-"""How often an archive is listed anew where files are merged away while they are opened."""
+"""How often an archive is listed if compaction deletes listed files before they are opened."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Messages of a partition that neither the archive nor the topic has any more."""
+    """Offsets of a partition that are neither in the archive nor in the topic any more."""
 
     partition: int
     first: int
@@ -56,13 +56,13 @@ class ClickLog(AbstractContextManager["ClickLog"]):
     """The clicks of a span of time. Close it (or use `with`) to remove copies of remote files.
 
     Attributes:
-        source: what was read, in words.
-        since: clicks from then on, ms since 1970 UTC; None from the beginning.
-        until: clicks before then; None to the end.
-        offsets: partition → first offset that was looked at and the one after the last.
-        missing: what a retention has eaten of the span.
-        skipped: messages in the files and messages read that were no valid click.
-        numbers: the id columns that are whole numbers throughout; the others are texts.
+        source: description of what was read, for people.
+        since: only clicks from this time on, ms since 1970 UTC; None: from the beginning.
+        until: only clicks before this time; None: to the end.
+        offsets: partition → first offset covered and the offset after the last.
+        missing: offsets that a retention has deleted from the span.
+        skipped: messages in the opened files and on the topic that were not valid clicks.
+        numbers: for each id column, whether all its ids are integers; else they are strings.
     """
 
     source: str
@@ -76,14 +76,14 @@ class ClickLog(AbstractContextManager["ClickLog"]):
     _scratch: "tempfile.TemporaryDirectory[str] | None" = None
 
     def add(self, partition: int, part: pl.LazyFrame) -> None:
-        """Append clicks to a partition: `clicklog.archive.files.COLUMNS`, by offset, all after those it holds."""
+        """Append clicks to a partition: `clicklog.archive.files.COLUMNS`, by offset, after the clicks it has."""
         schema = part.collect_schema()
         for name in IDS:
             self.numbers[name] &= schema[name] != pl.String
         self._parts.setdefault(partition, []).append(part)
 
     def partitions(self) -> Iterator[pl.LazyFrame]:
-        """Per partition of the topic its clicks, by offset: session_id, item_id, timestamp, offset, partition."""
+        """The clicks of each partition, by offset: session_id, item_id, timestamp, offset, partition."""
         kinds = {name: pl.Int64 if number else pl.String for name, number in self.numbers.items()}
         for partition, parts in sorted(self._parts.items()):
             whole = pl.concat([part.cast(kinds) for part in parts])  # type: ignore[arg-type]
@@ -99,10 +99,10 @@ class ClickLog(AbstractContextManager["ClickLog"]):
         return pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
 
     def clicks(self) -> Clicks:
-        """All clicks in memory, as training takes them: without those that a producer wrote twice in a row.
+        """All clicks in memory, as input of a training: without repetitions by a producer's retries.
 
         Raises:
-            ClicksError: there is none.
+            ClicksError: there is no click.
         """
         frame = self.frame()
         if frame.is_empty():
@@ -122,7 +122,7 @@ class ClickLog(AbstractContextManager["ClickLog"]):
 
 
 def empty(source: str, since: int | None, until: int | None) -> str:
-    """What to tell somebody whose span holds no click."""
+    """The message for a span that has no click."""
     span = f"{' from ' + _utc(since) if since is not None else ''}{' to ' + _utc(until) if until is not None else ''}"
     return f"{source} holds no click{span}: produce some (`nextclick produce FILE`), or widen the span"
 
@@ -137,12 +137,12 @@ def open_log(
 
     Args:
         settings: broker, topic, archive.
-        since: only clicks from then on, ms since 1970 UTC.
-        until: only clicks before then.
-        run: runs what asks Kafka, for a caller that has an event loop already.
+        since: only clicks from this time on, ms since 1970 UTC.
+        until: only clicks before this time.
+        run: runs the coroutine that reads from Kafka, for a caller that has its own event loop.
 
     Raises:
-        BrokerError: no broker answers, or it goes silent.
+        BrokerError: no broker answers, or it stops sending.
         ClicksError: the archive cannot be read, or belongs to another topic of the same name.
         TopicError: the topic does not exist.
     """
@@ -161,7 +161,7 @@ def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, Path
     for piece in slices:
         path = files.get(piece.file)
         if path is None:
-            continue  # outside the span, or without a click
+            continue  # outside the span, or without clicks
         log.skipped += skipped_in(path)
         scan = pl.scan_parquet(path)
         log.add(
@@ -171,7 +171,7 @@ def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, Path
 
 
 def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: list[Slice]) -> None:
-    """What the topic holds of a partition, beyond its pieces of the archive."""
+    """Add the topic's clicks of a partition from the end of its archive on."""
     log.missing += _missing(span, tail, pieces, log.since, log.until)
     log.offsets[span.number] = (pieces[0].start if pieces else span.first, span.end)
     log.skipped += tail.skipped
@@ -182,7 +182,7 @@ def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: li
 def _fetch(
     archive: Archive, since: int | None, until: int | None
 ) -> tuple[list[Slice], dict[ArchiveFile, Path], "tempfile.TemporaryDirectory[str] | None"]:
-    """The slices of the archive, and the files of them that may hold clicks of the span."""
+    """The slices of the archive, and local paths of the files that may have clicks of the span."""
     for left in reversed(range(LISTINGS)):
         slices, _ = resolve(archive.files())
         scratch = None if archive.local else tempfile.TemporaryDirectory(prefix="nextclick-log-")
@@ -215,10 +215,10 @@ def _touches(file: ArchiveFile, since: int | None, until: int | None) -> bool:
 async def _read_tails(
     settings: Settings, archive: Archive, slices: list[Slice], since: int | None
 ) -> tuple[list[PartitionSpan], dict[int, ClickColumns]]:
-    """What the topic holds beyond the archive: the spans, and partition → clicks.
+    """Read the topic from the end of the archive on: the spans, and partition → clicks.
 
-    A partition without an archive is read from the time of `since` on by Kafka's clock, less the tolerance that clicks
-    are allowed to be ahead of it.
+    A partition without an archive is read from Kafka timestamp `since` on, minus the tolerance by which a click's time
+    may be ahead of it.
     """
     archived = ends(piece.file for piece in slices)
     early = None if since is None else max(since - milliseconds(settings.clock_tolerance), 0)
@@ -235,7 +235,7 @@ async def _read_tails(
 def _missing(
     span: PartitionSpan, tail: ClickColumns, pieces: list[Slice], since: int | None, until: int | None
 ) -> Iterator[Missing]:
-    """Holes that the span of time may have lost clicks in."""
+    """The missing offsets that may have had clicks of the span of time."""
     starts = [(piece.start, piece.file) for piece in pieces]
     place, before = 0, None
     for start, file in starts:

@@ -1,4 +1,4 @@
-"""The clicks of a session so far: what a method sees before it ranks the next item."""
+"""The clicks of a session so far: the input of a method that ranks the next item."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Prefixes:
-    """The clicks so far of some sessions, laid end to end.
+    """The clicks so far of some sessions, concatenated.
 
     Attributes:
-        items: (P,) int64, rows of the clicked items, at least one each.
-        offsets: (N+1,) int64; the clicks so far of event n are `items[offsets[n]:offsets[n+1]]`, the last click last.
+        items: (P,) int64, rows of the clicked items, at least one per event.
+        offsets: (N+1,) int64; the clicks so far of event n are `items[offsets[n]:offsets[n+1]]`, oldest first.
     """
 
     items: NDArray[np.int64]
@@ -22,22 +22,22 @@ class Prefixes:
         return len(self.offsets) - 1
 
     def __getitem__(self, part: slice) -> "Prefixes":
-        """The clicks so far of some of the events that follow one another."""
+        """The clicks so far of a contiguous range of events."""
         first, end, _ = part.indices(len(self))
         offsets = self.offsets[first : end + 1]
         return Prefixes(self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     @property
     def last(self) -> NDArray[np.int64]:
-        """The item clicked last in each, (N,)."""
+        """The last clicked item of each event, (N,)."""
         return self.items[self.offsets[1:] - 1]
 
     @property
     def event(self) -> NDArray[np.int64]:
-        """The event that each click belongs to, (P,)."""
+        """The event of each click, (P,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     @property
     def back(self) -> NDArray[np.int64]:
-        """How many clicks each lies before the last one of its event, (P,): 0 is the last click."""
+        """For each click, the number of clicks after it in its event, (P,): 0 for the last click."""
         return np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.items))

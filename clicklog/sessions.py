@@ -1,4 +1,4 @@
-"""Sessions: the clicks of one visitor in order, as rows of the network's tables."""
+"""Sessions: the clicks of one visitor in order, as item rows."""
 
 from dataclasses import dataclass, replace
 from typing import overload
@@ -14,7 +14,7 @@ from schemas.errors import ClicksError
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions of at least two clicks, laid end to end in the order of their first click.
+    """Sessions of at least two clicks, concatenated in the order of their first click.
 
     Attributes:
         items: (N,) int64, the clicked items' rows.
@@ -29,7 +29,7 @@ class Sessions:
 
     @property
     def pairs(self) -> int:
-        """Events to train or judge on: each click but a session's last has a next click."""
+        """The number of events to train or judge on: every click that has a next click."""
         return len(self.items) - len(self)
 
 
@@ -42,12 +42,12 @@ def starts_anew(previous_ms: pl.Expr, click_ms: pl.Expr, gap_ms: int) -> pl.Expr
 
 
 def starts_anew(previous_ms: int | pl.Expr, click_ms: int | pl.Expr, gap_ms: int) -> bool | pl.Expr:
-    """Whether a click comes after so long a silence that it begins a new session; training and serving share this rule.
+    """Whether the silence before a click is so long that it begins a new session. Training and serving share this rule.
 
-    A click that is stamped earlier than the one before it is late, not a new start.
+    A click with an earlier timestamp than the click before it is late and does not begin a session.
 
     Args:
-        previous_ms: time of the session's click before it, ms since 1970 UTC.
+        previous_ms: time of the session's click before, ms since 1970 UTC.
         click_ms: time of the click.
         gap_ms: the longest silence within a session, ms.
     """
@@ -55,7 +55,7 @@ def starts_anew(previous_ms: int | pl.Expr, click_ms: int | pl.Expr, gap_ms: int
 
 
 def in_session_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort clicks by session and time; sessions by their first click. Equal times and null ones keep the row order."""
+    """Sort clicks by session and time; sessions by their first click. Equal and null times keep the row order."""
     return (
         frame.with_row_index("row")
         .with_columns(
@@ -68,22 +68,22 @@ def in_session_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def cut_by_silence(frame: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
-    """Cut a session in two wherever it was silent for longer than a gap, by the rule that the worker goes by.
+    """Cut sessions at every silence longer than a gap, by the worker's rule.
 
     Args:
-        frame: session_id and timestamp, the latter known; the rows of a session in the order of its clicks.
+        frame: session_id and timestamp without nulls; the rows of a session in the order of its clicks.
         gap_ms: the longest silence within a session, ms.
 
     Returns:
-        The same rows session by session, in their order within it; session_id is the session's number, UInt32.
+        The same rows, session by session, in unchanged order within a session. session_id is a new number, UInt32.
     """
     return frame.sort("session_id", maintain_order=True).with_columns(session_number(gap_ms).alias("session_id"))
 
 
 def session_number(gap_ms: int) -> pl.Expr:
-    """The number of each click's session, UInt32 from 1, where every silence longer than a gap begins a new one.
+    """The number of each click's session, UInt32 from 1; every silence longer than a gap begins a new session.
 
-    For frames with session_id and timestamp, sorted by session_id, the rows of one id in the order of its clicks.
+    The frame must have session_id and timestamp and be sorted by session_id, the rows of one id in click order.
     """
     session, moment = pl.col("session_id"), pl.col("timestamp")
     begins = session.ne_missing(session.shift()) | starts_anew(moment.shift(), moment, gap_ms)
@@ -105,13 +105,13 @@ def cut_file_by_silence(clicks: Clicks, gap_ms: int) -> Clicks:
 def sessions_of(frame: pl.DataFrame, index: ItemIndex) -> Sessions:
     """Clicks (session_id, item_id, timestamp) to sessions.
 
-    Clicks on items that the index does not know are dropped and their session goes on; sessions that then have fewer
-    than two clicks are dropped as well.
+    Clicks on items outside the index are dropped without ending their session. Then sessions with fewer than two clicks
+    are dropped.
     """
     clicks = frame.select("session_id", "timestamp", pl.Series("item", index.rows(frame["item_id"]), pl.Int32))
     if (clicks["item"].min() or 0) < 0:  # type: ignore[operator]
         clicks = clicks.filter(pl.col("item") >= 0)
-    # Millions of clicks are sorted by their session's place and their time alone, and not as whole rows.
+    # Sort millions of clicks only by their session's number and their time: faster than sorting whole rows.
     places = (
         clicks.group_by("session_id", maintain_order=True)
         .agg(pl.col("timestamp").min().alias("start"), pl.len().alias("clicks"))

@@ -1,4 +1,4 @@
-"""Splits by time: the newest sessions are what a model is judged on. A session is never cut in two."""
+"""Splits by time: a model is judged on the newest sessions. A session is never divided."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from schemas.errors import ClicksError, TrainingError
 
 
 def newest_share(frame: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part the newest sessions from the others, by their first click (without timestamps: by row order).
+    """Separate the newest sessions from the others, by their first click (without timestamps: by row order).
 
     Args:
         frame: columns session_id and timestamp at least.
@@ -21,7 +21,7 @@ def newest_share(frame: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.Da
         The clicks of the older and of the newer sessions, each in its row order.
 
     Raises:
-        ClicksError: one of the two would be empty.
+        ClicksError: one of the two would be empty, or `share` is out of range.
     """
     if not 0 < share < 1:
         raise ClicksError(f"{share} is no share of the sessions: give one above 0 and below 1, such as 0.1")
@@ -34,7 +34,7 @@ def newest_share(frame: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.Da
 
 
 def newest_span(frame: pl.DataFrame, span: timedelta) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part the sessions that began within the last span of the log from the others.
+    """Separate the sessions that began within the last `span` of the log from the others.
 
     Returns:
         The clicks of the older and of the newer sessions, each in its row order.
@@ -53,7 +53,7 @@ def newest_span(frame: pl.DataFrame, span: timedelta) -> tuple[pl.DataFrame, pl.
 
 
 def known_clicks(frame: pl.DataFrame, train: pl.DataFrame, min_length: int = 2) -> pl.DataFrame:
-    """Keep the clicks on items of `train`, in sessions that still have `min_length` of them.
+    """Keep the clicks on items of `train`, in sessions that have at least `min_length` such clicks.
 
     Raises:
         TrainingError: no click is left.
@@ -72,20 +72,20 @@ def with_splits(
     min_support: int = 5,
     min_length: int = 2,
 ) -> pl.DataFrame:
-    """Filter clicks and give each a split.
+    """Filter clicks and add the column split.
 
-    The older sessions are filtered (`filter_clicks`, over and over until stable) before the newest of them become
-    `valid`; of the test sessions the clicks on items that are left are kept.
+    The older sessions are filtered first (`filter_clicks`); then the newest of them become `valid`. Test sessions keep
+    only the clicks on items that are left after the filter.
 
     Args:
         frame: columns session_id, item_id and timestamp.
-        test: a span of time or a share of the sessions, for the split `test`.
-        valid: the same of what remains, for the split `valid`.
-        min_support: fewest clicks of an item, over train and valid.
+        test: the newest span of time or share of the sessions, for the split `test`.
+        valid: the same for the split `valid`, from the remaining sessions; None makes no such split.
+        min_support: fewest clicks of an item in train and valid together.
         min_length: fewest clicks of a session.
 
     Returns:
-        The clicks that are left, with the column split; train first, then valid and test.
+        The clicks that are left, with the column split; first train, then valid, then test.
 
     Raises:
         ClicksError: a split would be empty.

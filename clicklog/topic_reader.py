@@ -1,4 +1,4 @@
-"""The clicks topic as a click log: read once from a start to the end it had when the reading began."""
+"""The clicks topic as a click log: read once, up to the end that it has when reading begins."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,24 +18,24 @@ def read_click_topic(
     until: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Clicks:
-    """Read the clicks topic, all partitions, up to the end offsets at the start of the call.
+    """Read all partitions of the clicks topic up to their end offsets at the time of the call.
 
-    Messages that are no valid click are skipped and counted: the worker has put them on the rejected topic. So are
-    clicks that equal the click before them in their session, which is what a producer without idempotence leaves when
-    it tries again.
+    Messages that are not valid clicks are skipped and counted; the worker has put them on the rejected topic. Clicks
+    that equal the click before them in their session are left out and counted too: a producer without idempotence
+    writes them when it retries.
 
     Args:
         settings: broker and topic.
-        since: ms since 1970 UTC; only clicks from then on. Reading starts at the first message of that time.
-        until: only clicks before then.
-        progress: called with the offsets read so far and in all.
+        since: only clicks from this time on, ms since 1970 UTC. Reading starts at the first message of that time.
+        until: only clicks before this time.
+        progress: called with the number of offsets read so far and in total.
 
     Returns:
-        Clicks with `offsets`, `skipped` and `repeated`, partition by partition, each by offset. Ids are Int64 where
-        all of a column are numbers, else String.
+        Clicks with `offsets`, `skipped` and `repeated`, partition by partition, each by offset. An id column is Int64
+        if all its ids are numbers, else String.
 
     Raises:
-        BrokerError: no broker answers, or it goes silent.
+        BrokerError: no broker answers, or it stops sending.
         ClicksError: the topic has no valid click.
         TopicError: the topic does not exist.
     """

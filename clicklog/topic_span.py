@@ -1,4 +1,4 @@
-"""Reading a span of the clicks topic: of every partition the offsets from one to another, and no more.
+"""Reading a span of the clicks topic: a range of offsets of every partition.
 
 async with click_consumer(settings, "trainer") as consumer:
     partitions = await click_partitions(settings)
@@ -22,16 +22,16 @@ from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
 
 SILENCE_SECONDS = 30.0
-"""The broker said that there is more, and sends none of it for this long: give up."""
+"""Give up when the broker sends nothing for this long although the span has not been read to its end."""
 
 POLL_MILLISECONDS = 500
 FETCH_BYTES = 4 << 20
-"""Of one partition and fetch."""
+"""Per partition and fetch."""
 
 
 @dataclass
 class PartitionSpan:
-    """The offsets of one partition that are to be read, `first` to `end` (exclusive).
+    """The offsets of one partition to read, from `first` to `end` (exclusive).
 
     Attributes:
         partition: of the clicks topic.
@@ -68,12 +68,12 @@ async def click_partitions(settings: Settings) -> list[TopicPartition]:
 
 @contextlib.asynccontextmanager
 async def click_consumer(settings: Settings, role: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer that commits nothing by itself.
+    """A started consumer without automatic commits.
 
     Args:
-        settings: broker, and the application id that the client's name begins with.
-        role: the end of the client's name.
-        options: more of AIOKafkaConsumer's options.
+        settings: broker, and the application id, which is the first part of the client id.
+        role: the last part of the client id.
+        options: further options of AIOKafkaConsumer.
 
     Raises:
         BrokerError: as `messaging.clients.connected`.
@@ -82,7 +82,7 @@ async def click_consumer(settings: Settings, role: str, **options: Any) -> Async
         bootstrap_servers=settings.brokers,
         client_id=f"{settings.app_id}-{role}",
         enable_auto_commit=False,
-        auto_offset_reset="earliest",  # where a retention has deleted the next offset, go on at the first one left
+        auto_offset_reset="earliest",  # if a retention has deleted the next offset, continue at the first existing one
         max_partition_fetch_bytes=FETCH_BYTES,
         **options,
     )
@@ -93,13 +93,13 @@ async def click_consumer(settings: Settings, role: str, **options: Any) -> Async
 async def open_spans(
     consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], since: int | None = None
 ) -> list[PartitionSpan]:
-    """The spans from the first offset of each partition to the end that it has now.
+    """The spans from the first offset of each partition to its present end.
 
     Args:
         consumer: started.
-        partitions: to look at.
-        since: begin at the first message of that time by Kafka's clock, ms since 1970 UTC; at the end where there is
-            none.
+        partitions: one span for each.
+        since: begin at the first message with this Kafka timestamp or a later one, ms since 1970 UTC; at the end if
+            there is none.
     """
     begins = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
@@ -121,12 +121,12 @@ async def read_spans(
     """Read spans to their ends.
 
     Args:
-        consumer: to which the spans' partitions, and no others, are assigned.
+        consumer: must be assigned exactly the spans' partitions.
         spans: to read.
-        settings: name the broker in errors.
-        since: keep only clicks from then on, by their own time, ms since 1970 UTC.
-        until: keep only clicks before then.
-        progress: called after each fetch with the offsets read so far and in all.
+        settings: the broker for error messages.
+        since: keep only clicks from this time on, by the click's own time, ms since 1970 UTC.
+        until: keep only clicks before this time.
+        progress: called after each fetch with the number of offsets read so far and in total.
 
     Returns:
         partition number → its clicks, by offset.
@@ -157,13 +157,13 @@ async def read_spans(
 async def _read_more(
     consumer: AIOKafkaConsumer, spans: Sequence[PartitionSpan], left: dict[int, int], columns: dict[int, ClickColumns]
 ) -> None:
-    """One fetch: add its clicks to the columns, and set how many offsets of each partition are left."""
+    """Fetch once: add the clicks to the columns, and update `left`, the number of unread offsets of each partition."""
     unread = [span for span in spans if left[span.number]]
     fetched = await consumer.getmany(*(span.partition for span in unread), timeout_ms=POLL_MILLISECONDS)
     for span in unread:
         records = fetched.get(span.partition, [])
         columns[span.number].add([record for record in records if record.offset < span.end])
-        # From the consumer, since the last offset may hold no message (transactions, compaction).
+        # The consumer's position, because the last offset may have no message (transactions, compaction).
         left[span.number] = max(span.end - await consumer.position(span.partition), 0)
         if not left[span.number]:
             consumer.pause(span.partition)

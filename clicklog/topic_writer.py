@@ -1,4 +1,4 @@
-"""A table of clicks sent to the clicks topic: as fast as Kafka takes it, or at a rate."""
+"""Send a table of clicks to the clicks topic: as fast as Kafka accepts it, or at a given rate."""
 
 import asyncio
 import time
@@ -19,17 +19,17 @@ from schemas.errors import BrokerError
 from schemas.settings import Settings
 
 BATCH_BYTES = 256 * 1024
-"""Of one produce batch: about 3,000 clicks. Anything from 64 KB to 512 KB gives the same rate."""
+"""Size of one produce batch: about 3,000 clicks. Sizes from 64 KB to 512 KB give the same rate."""
 
 TICK_SECONDS = 0.005
-"""Between two sends at a rate; clicks that fall due within one tick share their batches."""
+"""Shortest wait between two sends at a rate; clicks due within one tick are sent together."""
 
 CHUNK = 4096
 REQUEST_SECONDS = 30.0
 
 
 class EncodedClick(msgspec.Struct, gc=False):
-    """A click as it goes onto the topic: the fields of `schemas.click.Click`."""
+    """A click on the topic: the fields of `schemas.click.Click`."""
 
     session_id: ItemId
     item_id: ItemId
@@ -44,21 +44,21 @@ async def send_clicks(
     stop: asyncio.Event | None = None,
     progress: Callable[[int], None] = lambda _acknowledged: None,
 ) -> int:
-    """Send clicks in time order (row order where they have no time); Kafka has acknowledged them when this returns.
+    """Send clicks in time order (row order if they have no time); returns when Kafka has acknowledged them.
 
-    The key is the session id as text, so a session's clicks share a partition and keep their order. The record's own
-    time is the time of sending: by the click's, Kafka would delete clicks older than the retention at once.
+    The key is the session id as text, so a session's clicks share a partition and keep their order. The record's
+    timestamp is the time of sending: with the click's time, Kafka would delete clicks older than the retention at once.
 
     Args:
         settings: which broker and topic.
         clicks: columns session_id, item_id and timestamp (ms since 1970 UTC, or null throughout: a click is then
             stamped with the time of sending).
-        rate: clicks per second, kept whatever Kafka's answers take; as fast as possible where None.
-        stop: once set, nothing more is read; what is on its way is still sent.
+        rate: clicks per second, independent of how long Kafka's answers take; None: as fast as possible.
+        stop: once set, no further clicks are taken from the table; clicks already taken are still sent.
         progress: called with the number of clicks acknowledged so far.
 
     Returns:
-        How many clicks were sent: the first so many, in time order.
+        The number n of sent clicks: the first n in time order.
 
     Raises:
         BrokerError: no broker answers, or it stops answering.
@@ -112,7 +112,7 @@ async def _sleep_or_stop(seconds: float, stop: asyncio.Event) -> None:
 
 
 class _Sender:
-    """Fills one batch per partition and counts what was acknowledged."""
+    """Fills one batch per partition and counts the acknowledged clicks."""
 
     def __init__(
         self, producer: AIOKafkaProducer, topic: str, partitions: int, progress: Callable[[int], None]
@@ -133,7 +133,7 @@ class _Sender:
         self._key_and_partition = key_and_partition
 
     async def add(self, clicks: pl.DataFrame, at_once: bool) -> None:
-        """Put clicks into their partitions' batches; full batches are sent, with `at_once` the others too."""
+        """Put clicks into their partitions' batches. Full batches are sent; with `at_once` all batches are sent."""
         now = time.time_ns() // 1_000_000
         for session_id, item_id, timestamp in clicks.select("session_id", "item_id", "timestamp").iter_rows():
             key, partition = self._key_and_partition(session_id)

@@ -1,1 +1,1 @@
-"""What models there are: bundles at the models URI, announcements, decisions and evidence on the models topic."""
+"""The model registry: bundles at the models URI; announcements, decisions and live evidence on the models topic."""

@@ -1,8 +1,8 @@
-"""One trainer at a time per model name: a lease that survives a crash, without anybody's clock.
+"""One trainer at a time per model name: a lease that is freed after a crash and does not depend on machine clocks.
 
-The lease is the membership of a Kafka consumer group that follows the models topic, which has one partition: the member
-that is assigned it holds the lease. Kafka frees it when the holder leaves, or is silent for `TIMEOUT_MS` (a crash). The
-commits of a holder that was thought dead are refused, so a commit is tried right before anything is published.
+The lease uses a Kafka consumer group on the models topic, which has one partition: the member with the partition holds
+the lease. Kafka frees it when the holder leaves, or sends no heartbeat for `TIMEOUT_MS` (a crash). Kafka refuses the
+commits of a holder that it has excluded from the group, so the holder commits directly before anything is published.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ from schemas.settings import Settings
 
 TIMEOUT_MS = 12_000
 WAIT_SECONDS = 20.0
-"""A holder that crashed has lost the lease by then; one that still has it is alive."""
+"""By this time a crashed holder has lost the lease; a holder that still has it is running."""
 
 CHECK_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 
 class Lease:
-    """Holds the lease of a model name while the block runs.
+    """Holds the lease on a model name while the block runs.
 
-    Its event loop must not be blocked for long, or the heartbeats stop. Retraining has one lease, deciding by live
-    evidence another, so that a rollback does not wait for a training.
+    Do not block its event loop for long, or the heartbeats stop. Retraining and deciding by live evidence have separate
+    leases, so that a rollback does not wait for a training.
 
     Example:
         >>> async with Lease(settings) as lease:
         ...     bundle = await asyncio.to_thread(train)
-        ...     await lease.check()      # right before what only one may do
+        ...     await lease.check()      # directly before work that only one process may do
 
     Raises:
-        TrainingError: another retraining of this name is under way (on entering).
+        TrainingError: another process holds the lease (on entering).
         BrokerError: no broker answers (on entering).
     """
 
@@ -68,10 +68,10 @@ class Lease:
         await self._release()
 
     async def check(self) -> None:
-        """Make sure that the lease is still held.
+        """Check that the lease is still held.
 
         Raises:
-            TrainingError: it was lost, because this process was silent for too long.
+            TrainingError: the lease was lost, because this process sent no heartbeat for too long.
         """
         assert self._consumer is not None, "enter the lease before it is checked"
         deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
@@ -124,7 +124,7 @@ class Lease:
         self._holder.holding = True
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        """Keep the membership alive; the messages do not matter here."""
+        """Poll to stay in the group; the messages are not used."""
         while True:
             with contextlib.suppress(KafkaError):
                 await consumer.getmany(timeout_ms=1000)
@@ -133,12 +133,12 @@ class Lease:
         if self._polling is not None:
             self._polling.cancel()
         if self._consumer is not None:
-            with quiet_client_log(), contextlib.suppress(Exception):  # the group's time-out frees it as well
+            with quiet_client_log(), contextlib.suppress(Exception):  # else the group's time-out frees it
                 await asyncio.wait_for(self._consumer.stop(), STOP_SECONDS)
 
 
 def _holder_class() -> Any:
-    """A partition assignor that leaves the partition with the member that says it holds it."""
+    """A partition assignor that leaves the partition with the member whose metadata says `holding`."""
 
     class Holder(AbstractPartitionAssignor):  # type: ignore[misc]
         name = "nextclick-lease"
@@ -163,6 +163,6 @@ def _holder_class() -> Any:
 
         @classmethod
         def on_assignment(cls, assignment: Any) -> None:
-            """Nothing to remember."""
+            """No state to keep."""
 
     return Holder

@@ -1,4 +1,4 @@
-"""The models topic together with the lease on a model name, for a program that computes in the meantime."""
+"""The models topic and the lease on a model name, for a program that computes while both stay connected."""
 
 import contextlib
 from collections.abc import Coroutine, Iterator
@@ -15,12 +15,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class LeasedTopic:
-    """Both are entered, and live on an event loop in a thread of its own.
+    """Topic and lease, both entered. Their event loop runs in a separate thread.
 
     Attributes:
         topic: the models topic.
         lease: on the model name.
-        loop: of both.
+        loop: the event loop of both.
     """
 
     topic: ModelsTopic
@@ -28,7 +28,7 @@ class LeasedTopic:
     loop: LoopThread
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run what `topic` and `lease` offer, and wait for its result."""
+        """Run a coroutine of `topic` or `lease`, and wait for its result."""
         return self.loop.run(work)
 
 

@@ -1,12 +1,12 @@
-"""What the messages of the models topic say about one model name.
+"""The state of one model name, from the messages of the models topic.
 
-The topic is compacted and has one partition. Keys, all of which begin with the model's name:
+The topic is compacted and has one partition. All keys begin with the model's name:
 
-    {name}                                  the announcement of the version that serves
-    {name}/announced/{version}              an announcement that was replaced, kept to roll back to
-    {name}/shadow                           the version that is scored beside the one that serves; empty: none
+    {name}                                  the announcement of the serving version
+    {name}/announced/{version}              a replaced announcement, kept for a rollback
+    {name}/shadow                           the version that is scored next to the serving one; no value: none
     {name}/decision/{id}                    why a model was published, kept, promoted, …
-    {name}/live/{serving}/{shadow}/{worker} how both did on the same clicks, as one worker counted
+    {name}/live/{serving}/{shadow}/{worker} one worker's counts for both versions on the same clicks
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from schemas.errors import BundleError, one_line
 from schemas.evidence import EVIDENCE, LiveEvidence
 
 Message = tuple[bytes, bytes | None]
-"""Key and value; a message without a value deletes what its key held."""
+"""Key and value; a message without a value deletes the key."""
 
 
 def serving_key(name: str) -> bytes:
-    """Key of the announcement of the version that serves."""
+    """Key of the announcement of the serving version."""
     return name.encode()
 
 
 def replaced_key(name: str, version: str) -> bytes:
-    """Key of an announcement that was replaced."""
+    """Key of a replaced announcement."""
     return f"{name}{ANNOUNCED}{version}".encode()
 
 
@@ -42,7 +42,7 @@ def parse_announcement(value: bytes) -> ModelAnnouncement:
     """The announcement in a message.
 
     Raises:
-        BundleError: it is none.
+        BundleError: the message is not a valid announcement.
     """
     try:
         return ModelAnnouncement.model_validate_json(value)
@@ -52,13 +52,13 @@ def parse_announcement(value: bytes) -> ModelAnnouncement:
 
 @dataclass(frozen=True)
 class ModelsState:
-    """What is on the models topic about one model name; messages that cannot be parsed are left out.
+    """The state of one model name on the models topic; messages that cannot be parsed are ignored.
 
     Attributes:
         name: of the model.
         messages: all messages of the topic with a key, oldest first.
-        history: what was announced, oldest first; the last one serves.
-        shadow: the version that is scored beside it; None where there is none.
+        history: the announcements, oldest first; the last one serves.
+        shadow: the version that is scored next to the serving one; None if there is none.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ModelsState:
 
     @classmethod
     def of(cls, name: str, messages: Sequence[Message]) -> "ModelsState":
-        """From the messages of the topic, oldest first."""
+        """The state from the messages of the topic, oldest first."""
         replaced = replaced_key(name, "")
         history: list[ModelAnnouncement] = []
         shadow: ModelAnnouncement | None = None
@@ -83,11 +83,11 @@ class ModelsState:
 
     @property
     def serving(self) -> ModelAnnouncement | None:
-        """The announcement of the version that serves; None before the first."""
+        """The announcement of the serving version; None before the first."""
         return self.history[-1] if self.history else None
 
     def decisions(self) -> list[Decision]:
-        """Every decision, oldest first."""
+        """All decisions, oldest first."""
         prefix = f"{self.name}{DECISION}".encode()
         found: dict[bytes, Decision] = {}
         for key, value in self.messages:
@@ -99,7 +99,7 @@ class ModelsState:
         return sorted(found.values(), key=lambda decision: decision.decided_at)
 
     def evidence(self, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
-        """The newest counts of each worker about these two, made since they are side by side."""
+        """The newest counts of each worker for these two versions, counted after both were announced."""
         prefix = f"{self.name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
         since = max(serving.announced_at, shadow.announced_at)
         newest = {key: value for key, value in self.messages if key.startswith(prefix)}

@@ -1,7 +1,7 @@
-"""The models topic: announcements, shadows, decisions and live evidence, read and written by one connection.
+"""The models topic: announcements, shadows, decisions and live evidence, read and written over one connection.
 
 async with ModelsTopic(settings) as topic:
-    state = await topic.read()                       # what serves, what was decided
+    state = await topic.read()                       # the serving version, the decisions
     await topic.announce(announcement)
 """
 
@@ -24,14 +24,14 @@ POLL_MILLISECONDS = 500
 
 
 class ModelsTopic:
-    """The models topic, for one model name. Every method raises BrokerError where Kafka refuses or is silent.
+    """The models topic, for one model name. Every method raises BrokerError if Kafka refuses or does not answer.
 
-    It may be kept open for hours: `read` fetches what has come since the last call. The first message that is sent
-    starts the producer.
+    It may stay open for hours: `read` fetches the messages since the last call. The first message sent starts the
+    producer.
 
     Args:
-        settings: name the broker, the topic and the model.
-        others: topics that are checked together with the models topic.
+        settings: the broker, the topic and the model name.
+        others: further topics to check on entering.
 
     Raises:
         BrokerError: no broker answers (on entering).
@@ -65,14 +65,14 @@ class ModelsTopic:
         await self._stop()
 
     async def read(self) -> ModelsState:
-        """What the topic holds at this moment."""
+        """The present state of the topic."""
         assert self._consumer is not None, "enter the topic before it is read"
         with kafka_errors(self._settings):
             self._messages += await read_to_end(self._consumer, self._partition)
         return ModelsState.of(self._settings.model_name, self._messages)
 
     async def announce(self, announcement: ModelAnnouncement) -> None:
-        """Have the workers serve a version; what served before is kept from compaction, to roll back to."""
+        """Make the workers serve a version. The announcement before it is kept under another key, for a rollback."""
         before = (await self.read()).serving
         name = self._settings.model_name
         if before is not None and before.version != announcement.version:
@@ -80,16 +80,16 @@ class ModelsTopic:
         await self._send(serving_key(name), _encoded(announcement))
 
     async def score_shadow(self, announcement: ModelAnnouncement, role: Literal["challenger", "former"]) -> None:
-        """Have a version that is at the models URI scored beside the one that serves."""
+        """Make the workers score a version at the models URI next to the serving one."""
         shadow = announcement.model_copy(update={"announced_at": datetime.now(UTC), "role": role})
         await self._send(shadow_key(self._settings.model_name), _encoded(shadow))
 
     async def end_shadow(self) -> None:
-        """Have no shadow scored any more."""
+        """Make the workers stop scoring a shadow."""
         await self._send(shadow_key(self._settings.model_name), None)
 
     async def record(self, decision: Decision) -> None:
-        """Put a decision on the topic, under a key of its own, so that compaction keeps all of them."""
+        """Put a decision on the topic. Each has its own key, so that compaction keeps all of them."""
         await self._send(decision.key, decision.model_dump_json().encode())
 
     async def _send(self, key: bytes, value: bytes | None) -> None:
@@ -111,20 +111,20 @@ class ModelsTopic:
 
 
 async def models_state(settings: Settings) -> ModelsState:
-    """What the topic holds at this moment, by a connection of its own.
+    """The present state of the topic, read over a new connection.
 
     Raises:
-        BrokerError, TopicError: Kafka cannot be asked.
+        BrokerError, TopicError: the topic cannot be read.
     """
     async with ModelsTopic(settings) as topic:
         return await topic.read()
 
 
 async def read_to_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[Message]:
-    """The messages from the consumer's position to the partition's present end; those without a key are left out.
+    """The messages from the consumer's position to the partition's present end, without messages that have no key.
 
     Args:
-        consumer: assigned to the partition, and to no other.
+        consumer: assigned only to this partition.
         partition: of the models topic.
     """
     end = (await consumer.end_offsets([partition]))[partition]

@@ -1,4 +1,4 @@
-"""The optimiser's state that a training ended with, as one file beside its bundle."""
+"""The optimiser's state at the end of a training, as one file in the bundle's directory."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from schemas.errors import BundleError
 
 FILE = "optimiser.safetensors"
-"""Beside a bundle's files; a worker neither fetches nor needs it."""
+"""In the directory of the bundle; workers do not fetch it."""
 
 
 def pack(state: Mapping[str, Tensor]) -> bytes:
@@ -22,10 +22,10 @@ def unpack(content: bytes, place: str) -> dict[str, Tensor]:
 
     Args:
         content: of the file.
-        place: of the file, for the error.
+        place: of the file, for the error message.
 
     Raises:
-        BundleError: it is damaged.
+        BundleError: the file is damaged.
     """
     try:
         return load(content)

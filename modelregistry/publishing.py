@@ -1,5 +1,5 @@
-"""Publishing: a bundle goes to the store, and its announcement to the models topic. Promotion and rollback announce
-again what is in the store.
+"""Publishing: put a bundle into the store and its announcement on the models topic. Promotion and rollback announce a
+version that is already in the store.
 
 A bundle is always read and checked before it is announced.
 """
@@ -17,11 +17,11 @@ from schemas.settings import Settings
 
 
 async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = False) -> ModelAnnouncement:
-    """`publish`, by a connection of its own.
+    """`publish` over a new connection to the models topic.
 
     Raises:
         BundleError: as `publish`.
-        BrokerError, TopicError: nobody can be told. Nothing was put anywhere then.
+        BrokerError, TopicError: the announcement cannot be sent. If connecting fails, nothing is stored.
     """
     async with ModelsTopic(settings) as topic:
         return await publish(directory, topic, settings, shadow=shadow)
@@ -30,17 +30,17 @@ async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = 
 async def publish(
     directory: Path, topic: ModelsTopic, settings: Settings, *, shadow: bool = False
 ) -> ModelAnnouncement:
-    """Put a bundle at the models URI under its version, and announce it to the workers.
+    """Copy a bundle to the models URI under its version, and announce it to the workers.
 
     Args:
         directory: of the bundle.
         topic: entered.
-        settings: name the models URI and the model.
-        shadow: have it scored beside the model that serves, instead of serving it.
+        settings: the models URI and the model name.
+        shadow: workers score it next to the serving model, instead of serving it.
 
     Raises:
-        BundleError: the bundle is damaged, another one of its version is there already, or the place takes no files.
-        BrokerError: nobody can be told.
+        BundleError: the bundle is damaged, the version exists with other content, or the store is not writable.
+        BrokerError: the announcement cannot be sent.
     """
     announcement = await asyncio.to_thread(_put, directory, settings)
     if shadow:
@@ -55,7 +55,7 @@ async def promote(version: str, topic: ModelsTopic, settings: Settings) -> Model
 
     Raises:
         BundleError: it is not there, or damaged.
-        BrokerError: nobody can be told.
+        BrokerError: the announcement cannot be sent.
     """
     announcement = await checked_announcement(version, settings)
     await topic.announce(announcement)
@@ -63,11 +63,11 @@ async def promote(version: str, topic: ModelsTopic, settings: Settings) -> Model
 
 
 async def rollback(topic: ModelsTopic, settings: Settings) -> ModelAnnouncement:
-    """Announce the version that was announced before the one that serves.
+    """Announce the version that was announced before the serving one.
 
     Raises:
-        BundleError: there is none, or it is gone from the models URI.
-        BrokerError: nobody can be asked.
+        BundleError: there is no such version, or it is no longer at the models URI.
+        BrokerError: the models topic cannot be read or written.
     """
     history = (await topic.read()).history
     if not history:
@@ -80,7 +80,7 @@ async def rollback(topic: ModelsTopic, settings: Settings) -> ModelAnnouncement:
 
 
 async def checked_announcement(version: str, settings: Settings) -> ModelAnnouncement:
-    """The announcement of a version that is at the models URI, fetched and checked; not yet sent.
+    """Fetch and check a version at the models URI, and make its announcement without sending it.
 
     Raises:
         BundleError: it is not there, or damaged.

@@ -1,4 +1,4 @@
-"""Which versions at the models URI may be deleted."""
+"""Which versions at the models URI may be deleted, and why the others stay."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from modelregistry.models_state import ModelsState
 from modelregistry.store import BundleStore
 
 YOUNG = timedelta(days=1)
-"""A version that is younger may be about to be announced."""
+"""A younger version may be announced soon."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Verdict:
 
     Attributes:
         version: at the models URI.
-        kept: why it stays; None where it may be deleted.
+        kept: why it stays; None if it may be deleted.
     """
 
     version: str
@@ -26,14 +26,14 @@ class Verdict:
 def verdicts(state: ModelsState, store: BundleStore, former: int, now: datetime | None = None) -> list[Verdict]:
     """Which versions stay, and why.
 
-    These stay: what serves, what is scored as its shadow, what was announced last before it, and what is too young to
-    be judged. So do directories that hold anything but a bundle.
+    These stay: the serving version, its shadow, the `former` versions announced before it, and versions younger than
+    `YOUNG`. Directories with foreign files stay too.
 
     Args:
         state: of the models topic.
         store: with the versions.
-        former: so many versions before the serving one are kept, to roll back to (NEXTCLICK_MODELS_KEPT).
-        now: to tell a version's age by; the present if None.
+        former: number of versions before the serving one that are kept for a rollback (NEXTCLICK_MODELS_KEPT).
+        now: the time to measure a version's age at; None: the present.
     """
     newest_first = list(dict.fromkeys(announcement.version for announcement in reversed(state.history)))
     moment = now or datetime.now(UTC)

@@ -4,8 +4,8 @@ store = BundleStore(settings.models_uri)
 store.put(directory)
 store.versions()
 
-A version never changes once it is there. Its digest is written last and deleted first, so a version that is only partly
-there is no bundle to anybody.
+A version never changes once it is there. Its digest is written last and deleted first, so an incomplete version is
+never read as a bundle.
 """
 
 import contextlib
@@ -44,21 +44,21 @@ class BundleStore:
             raise BundleError(f"NEXTCLICK_MODELS_URI={uri!r} cannot be used: {error}") from error
 
     def uri_of(self, version: str) -> str:
-        """Where a version is or would be, as an announcement names it."""
+        """The URI of a version, as in announcements; the version need not exist."""
         return self._filesystem.unstrip_protocol(self._place(version))  # type: ignore[no-any-return]
 
     def versions(self) -> list[str]:
-        """The versions that are complete, by name."""
+        """The complete versions, sorted by name."""
         if not self._filesystem.exists(self._root):
             return []
         names = [_last(entry) for entry in self._filesystem.ls(self._root, detail=False)]
         return sorted(name for name in names if self._filesystem.exists(f"{self._place(name)}/{DIGEST}"))
 
     def check_version(self, version: str) -> None:
-        """Make sure that a version is there.
+        """Check that a version is there.
 
         Raises:
-            BundleError: it is not; the versions that are there are named.
+            BundleError: it is not; the message names the versions that are there.
         """
         versions = self.versions()
         if version not in versions:
@@ -66,30 +66,30 @@ class BundleStore:
             raise BundleError(f"no version {version!r} at NEXTCLICK_MODELS_URI={self._stated_uri}; there is: {known}")
 
     def check_writable(self) -> None:
-        """Write a small file and delete it: a place that takes none is found before hours of training.
+        """Write a small file and delete it, to find a store that is not writable before hours of training.
 
         Raises:
-            BundleError: the place takes no files.
+            BundleError: the store is not writable.
         """
         probe = f"{self._root}/.probe-{secrets.token_hex(6)}"
         try:
             self._ensure_directory(self._root)
             self._filesystem.pipe_file(probe, b"may be deleted")
             self._filesystem.rm_file(probe)
-        except Exception as error:  # every fsspec backend has exceptions of its own
+        except Exception as error:  # every fsspec backend has its own exceptions
             raise BundleError(
                 f"the registry at NEXTCLICK_MODELS_URI={self._stated_uri} cannot be written: {one_line(error)}"
             ) from error
 
     def put(self, directory: Path, version: str) -> None:
-        """Copy a bundle's files to the store, if they are not there yet.
+        """Copy a bundle's files to the store, unless they are already there.
 
         Args:
-            directory: of a bundle that was checked by `read_bundle`.
+            directory: of a bundle that `read_bundle` has checked.
             version: of the bundle.
 
         Raises:
-            BundleError: another bundle of this version is there, or the place takes no files.
+            BundleError: another bundle of this version is there, or the store is not writable.
         """
         place, sha256 = self._place(version), read_digest(directory)
         try:
@@ -103,20 +103,20 @@ class BundleStore:
             else:
                 self._ensure_directory(place)
                 names = files_of((directory / ABOUT).read_bytes(), directory)
-                for name in (*names, DIGEST):  # the digest last: without it a bundle is not complete
+                for name in (*names, DIGEST):  # the digest last: a bundle without it is incomplete
                     self._filesystem.put_file(str(directory / name), f"{place}/{name}")
         except OSError as error:
             raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
 
     def fetch(self, uri: str, directory: Path) -> None:
-        """Copy an announced bundle to a local directory; it appears whole or not at all.
+        """Copy an announced bundle to a local directory, only after all its files were fetched.
 
         Args:
-            uri: where the bundle is: a path or an fsspec URI below the models URI.
-            directory: where to put it; must not exist.
+            uri: of the bundle: a path or an fsspec URI below the models URI.
+            directory: to create; must not exist.
 
         Raises:
-            BundleError: the URI lies outside the models URI, has an unknown scheme, or a file cannot be fetched.
+            BundleError: the URI is outside the models URI, has an unknown scheme, or a file cannot be fetched.
         """
         try:
             filesystem, place = _open(uri)
@@ -128,10 +128,10 @@ class BundleStore:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".fetching-") as scratch:
             names = [ABOUT, DIGEST]
-            for name in names:  # bundle.json names the others
+            for name in names:  # bundle.json names the other files
                 try:
                     filesystem.get_file(f"{place}/{name}", f"{scratch}/{name}")
-                except Exception as error:  # every fsspec backend has exceptions of its own
+                except Exception as error:  # every fsspec backend has its own exceptions
                     raise BundleError(f"cannot fetch {uri}/{name}: {one_line(error)}") from error
                 if name == DIGEST:
                     names += files_of((Path(scratch) / ABOUT).read_bytes(), uri)[:-1]
@@ -142,7 +142,7 @@ class BundleStore:
 
         Args:
             uri: as in `fetch`.
-            sha256: the digest that was announced; None accepts the one in the bundle itself.
+            sha256: the announced digest; None accepts the digest stated in the bundle.
 
         Returns:
             The bundle and its sha256.
@@ -159,7 +159,7 @@ class BundleStore:
         """Delete a version: its digest first, then the rest.
 
         Raises:
-            BundleError: the place refuses it.
+            BundleError: the store refuses the deletion.
         """
         place = self._place(version)
         try:
@@ -179,7 +179,7 @@ class BundleStore:
         return [name for name in names if name not in own]
 
     def written_at(self, version: str) -> datetime:
-        """When a version was completed; now, where the place does not know."""
+        """When a version was completed; the present time if the file system does not report it."""
         try:
             when: datetime = self._filesystem.modified(f"{self._place(version)}/{DIGEST}")
         except (NotImplementedError, FileNotFoundError):
@@ -187,10 +187,10 @@ class BundleStore:
         return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
     def put_optimiser_state(self, version: str, state: Mapping[str, Tensor]) -> None:
-        """Keep the optimiser's state beside a bundle, for the next warm start.
+        """Write the optimiser's state into a version's directory, for the next warm start.
 
         Raises:
-            BundleError: the place takes no files.
+            BundleError: the store is not writable.
         """
         place = self._place(version)
         try:
@@ -200,23 +200,23 @@ class BundleStore:
             raise BundleError(f"cannot write to NEXTCLICK_MODELS_URI={self._stated_uri}: {one_line(error)}") from error
 
     def get_optimiser_state(self, version: str) -> dict[str, Tensor] | None:
-        """The optimiser's state of a version; None where none was kept.
+        """The optimiser's state of a version; None if it is missing or cannot be read.
 
         Raises:
-            BundleError: it is damaged.
+            BundleError: the file is damaged.
         """
         path = f"{self._place(version)}/{optimiser_state.FILE}"
         try:
             content = self._filesystem.cat_file(path)
-        except Exception:  # not there, or it cannot be read: a warm start does without
+        except Exception:  # missing or not readable: a warm start works without it
             return None
         return optimiser_state.unpack(content, path)
 
     def _own_files(self, version: str) -> list[str]:
-        """What was written into a version's directory, in the order of deletion; last bundle.json, which names them."""
+        """The store's files of a version in the order of deletion: bundle.json is last, because it names the others."""
         try:
             names = files_of(self._filesystem.cat_file(f"{self._place(version)}/{ABOUT}"), self._place(version))
-        except (OSError, BundleError):  # not there any more, or damaged
+        except (OSError, BundleError):  # missing or damaged
             names = [ABOUT]
         return [DIGEST, optimiser_state.FILE, *names]
 
@@ -227,19 +227,19 @@ class BundleStore:
         return place.startswith(f"{_resolved(self._filesystem, self._root)}/") and ".." not in place.split("/")
 
     def _ensure_directory(self, place: str) -> None:
-        """Make a directory, but not on an object store: it needs none, and would make a bucket of a misspelt name."""
+        """Create a directory, except on an object store: there a misspelt name would create a bucket."""
         if not is_object_store(self._filesystem.unstrip_protocol(place)):
             self._filesystem.makedirs(place, exist_ok=True)
 
 
 def _open(uri: str) -> tuple[Any, str]:
-    """The file system of a URI, and the place on it."""
+    """The file system of a URI, and the path on it."""
     filesystem, place = fsspec.core.url_to_fs(uri, **filesystem_options(uri))
     return filesystem, place.rstrip("/")
 
 
 def _resolved(filesystem: Any, place: str) -> str:
-    """A local path without symbolic links and `..`; other places as they are."""
+    """A local path with symbolic links and `..` resolved; other paths unchanged."""
     return str(Path(place).resolve()) if _is_local(filesystem) else place
 
 

@@ -1,1 +1,1 @@
-"""Families of models, what they share (bundle, scoring, ranking metrics), and the methods they are compared with."""
+"""Families of models, their shared parts (bundle, scoring, ranking metrics), and the baselines to compare them with."""

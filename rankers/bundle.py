@@ -1,13 +1,13 @@
-"""The model bundle: one directory that holds all that serving needs, and proves that it is whole.
+"""The model bundle: one directory with everything that serving needs, and digests to check that it is complete.
 
-    bundle.json   format version, model version, family, what a session must keep for it, the family's config, training
-                  settings and span, metrics, and the name, size and sha256 of every other file
+    bundle.json   format version, model version, family, what a session must keep for the model, the family's config,
+                  training settings and span, metrics, and the name, size and sha256 of every other file
     items.json    {"items": [id, …], "support": [clicks, …]}: row i of the model is items[i]
     …             the family's files, such as weights.safetensors
-    SHA256        sha256 of bundle.json: the bundle's identity
+    SHA256        sha256 of bundle.json, which identifies the bundle
 
-Nothing is ever unpickled. A bundle is written whole or not at all, and a truncated, altered or foreign one is refused.
-Format 1, which knew GRU4Rec alone, is read too (`rankers.bundle_format_1`).
+Nothing is unpickled. A bundle is written atomically. Truncated, changed or foreign bundles are refused.
+Bundles of format 1, which are always GRU4Rec, can be read too (`rankers.bundle_format_1`).
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from schemas.announcement import ClickSpan
 from schemas.errors import BundleError
 
 FORMAT = 2
-"""Of the bundles that are written."""
+"""Format of the bundles that this version writes."""
 
 ABOUT = "bundle.json"
 ITEMS = "items.json"
@@ -47,13 +47,13 @@ class Bundle:
 
     Attributes:
         version: name of this model, 1 to 120 of the characters a-z, A-Z, 0-9, '.', '_', '-'.
-        model: of the family's own type, on the CPU.
-        items: of the model's rows.
+        model: the trained model on the CPU; its type depends on the family.
+        items: the item of each of the model's rows.
         family: name of the model's family.
-        settings: what `nextclick train` was called with.
-        trained_on: the stretch of the click log.
-        metrics: offline, by full ranking.
-        digest: short digest of the model's files; empty for one that was not read from files.
+        settings: the settings of its training.
+        trained_on: the part of the click log that it was trained on.
+        metrics: from offline evaluation by full ranking.
+        digest: short digest of the model's files; empty if the bundle was not read from files.
     """
 
     version: str
@@ -71,7 +71,7 @@ class Bundle:
         return family_of(self.family).needs(self.model)
 
     def ranker(self, device: torch.device, scoring: str = "exact") -> Ranker:
-        """The model made ready on a device, see `rankers.contract.Family`."""
+        """Load the model on a device, see `rankers.contract.Family`."""
         return family_of(self.family).ranker(self.model, self.items, device, scoring)
 
 
@@ -81,13 +81,13 @@ def new_version() -> str:
 
 
 def write_bundle(bundle: Bundle, directory: Path) -> str:
-    """Write the bundle's files into `directory`, replacing a bundle that is there.
+    """Write the bundle's files into `directory`; an existing bundle there is replaced.
 
     Returns:
         The bundle's sha256, 64 hexadecimal digits.
 
     Raises:
-        BundleError: the directory holds something else than a bundle, or cannot be written.
+        BundleError: the directory holds something other than a bundle, or cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_bundle(directory))):
         raise BundleError(f"{directory} exists and is no model bundle: give an empty or a new directory")
@@ -112,10 +112,10 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
 
     Args:
         directory: where the bundle's files are.
-        sha256: the digest that was announced; None accepts the one in the bundle itself.
+        sha256: the announced digest; None accepts the digest stated in the bundle.
 
     Raises:
-        BundleError: a file is missing, truncated or altered, the format is newer, or files and config disagree.
+        BundleError: a file is missing, truncated or changed, the format is unknown, or files and config disagree.
     """
     content = _read(directory, ABOUT)
     stated = read_digest(directory)
@@ -143,15 +143,15 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
 
 
 def read_digest(directory: Path) -> str:
-    """The sha256 that a bundle states of itself; `read_bundle` checks it."""
+    """The sha256 in the bundle's own SHA256 file; `read_bundle` checks it."""
     return _read(directory, DIGEST).decode(errors="replace").strip()
 
 
 def files_of(about: bytes, place: Path | str) -> list[str]:
-    """The names of a bundle's files but SHA256, by the content of its bundle.json, which comes last.
+    """The names of a bundle's files without SHA256, from the content of its bundle.json. bundle.json is the last name.
 
     Raises:
-        BundleError: it is no bundle.json, of a newer format, or names a file outside the bundle.
+        BundleError: the content cannot be parsed, has an unknown format, or names a file outside the bundle.
     """
     try:
         stated = json.loads(about)
@@ -229,7 +229,7 @@ def _parse(directory: Path, about: Mapping[str, Any], contents: Mapping[str, byt
 
 
 def _model_digest(files: Mapping[str, Any]) -> str:
-    """Of the files that the memory of a session depends on: the family's, and the items for their rows."""
+    """Digest of the files that a session's memory depends on: the family's files, and items.json for the rows."""
     total = hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode())
     return total.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Bundles of format 1 (nextclick 0.1): GRU4Rec alone, three files, one digest over all of them."""
+"""Bundles of format 1 (nextclick 0.1): only GRU4Rec, three files, one digest over all of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ FILES = ("weights.safetensors", "items.json", "bundle.json")
 
 
 def digest(contents: Mapping[str, bytes]) -> str:
-    """The bundle's identity: sha256 over names, sizes and contents of FILES."""
+    """The bundle's digest: sha256 over names, sizes and contents of FILES."""
     total = hashlib.sha256()
     for name in FILES:
         total.update(f"{name} {len(contents[name])}\n".encode())
@@ -17,7 +17,7 @@ def digest(contents: Mapping[str, bytes]) -> str:
 
 
 def as_format_2(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """What format 2 would say in bundle.json. The files were proven by `digest` already.
+    """Convert bundle.json to format 2. The files must have been checked by `digest` before.
 
     Args:
         about: bundle.json of format 1.

@@ -1,4 +1,4 @@
-"""Numba's compiler as this project uses it."""
+"""Numba's compiler with this project's options."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -8,29 +8,30 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., object])
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
-"""Sums may be reordered, so that they run in vectors; NaN and infinity stay what they are."""
+"""Sums may be reordered, so that they can be vectorised; NaN and infinity keep their meaning."""
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function at its first call, without the GIL, and keep the machine code for the next process.
+    """Compile a function at its first call, to run without the GIL; cache the machine code for the next process.
 
-    It is kept beside the source, or where that cannot be written in the user's cache directory; where neither can,
-    the function is compiled anew in each process.
+    The cache is next to the source, or in the user's cache directory if that place is not writable. If neither is
+    writable, each process compiles the function again.
     """
     return _compile(function, FAST)
 
 
 def compiled_for_numbers(function: Function) -> Function:
-    """`compiled`, for a function that need not care what becomes of NaN: a maximum runs in vectors only then."""
+    """`compiled`, for functions whose input has no NaN: only then can a maximum be vectorised."""
     return _compile(function, FAST | {"nnan"})
 
 
 def compiled_into_callers(function: Function) -> Function:
-    """`compiled`, for what a larger compiled function is made of: it becomes part of that one's machine code.
+    """`compiled`, for a part of a larger compiled function: it is inlined into the caller's machine code.
 
-    Without this a process that compiles could run another copy of it than one that finds the machine code in the cache,
-    with sums in another order. Numba knows only by the caller's file whether the cache is stale: after a change here
-    remove the `*.nbi` files in `__pycache__` (the tests have a cache for each state of the sources).
+    Without inlining, a process that compiles and a process that loads from the cache could run different copies of the
+    function, with sums in a different order. Numba checks only the caller's file to see whether the cache is stale:
+    after a change to an inlined function, remove the `*.nbi` files in `__pycache__` (the tests use one cache per state
+    of the sources).
     """
     return _compile(function, FAST, forceinline=True)
 
@@ -39,5 +40,5 @@ def _compile(function: Function, fastmath: set[str], forceinline: bool = False) 
     options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "forceinline": forceinline}
     try:
         return cast(Function, njit(cache=True, **options)(function))
-    except RuntimeError:  # numba found no place for its cache
+    except RuntimeError:  # numba found no writable place for its cache
         return cast(Function, njit(**options)(function))

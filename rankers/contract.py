@@ -1,13 +1,14 @@
-"""What every family of models keeps to, so that nothing outside this room asks which family a model is of.
+"""The interface of every family of models. Code outside this package never checks which family a model belongs to.
 
-A `Ranker` is a bundle made ready on a device. Serving, judging, comparing and the shadow trial drive it like this:
+A `Ranker` is a bundle loaded on a device. Serving, judging, comparing and the shadow trial use it like this:
 
     memory = ranker.rebuild(histories)                # after a swap: the sessions' last items, all at once
     advanced = ranker.advance(clicks, memory)         # a micro-batch: one query per click that can be ranked
     top = ranker.best(advanced.queries, 20, None)     # exact top 20
 
-Recurrent families read the clicks in rounds and keep a memory per session; families that read the last items of a
-session (neighbours, attention) keep none, and are given the session's history instead. `Needs` says which.
+Recurrent families process the clicks in rounds and keep a memory per session. Families that read the last items of a
+session (neighbours, attention) keep no memory and receive the session's history instead. `Needs` states what a model
+needs.
 
 Sizes in the shape comments: N clicks of S sessions, Q queries, I items, m numbers of memory per session.
 """
@@ -24,20 +25,20 @@ from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 
 Queries = Any
-"""What `advance` makes and `best` and `scores` of the same ranker read: Q rows in a form of the ranker's own, so that
-they need not leave its device. `len(queries)` is Q, and `queries[a:b]` are queries again."""
+"""Returned by `advance`, and read by `best` and `scores` of the same ranker: Q rows. Each ranker chooses the type, so
+that they can stay on its device. `len(queries)` is Q, and `queries[a:b]` are queries again."""
 
 Mask = NDArray[np.bool_]
-"""(I,) for all queries alike, or (Q, I): the items that may be recommended."""
+"""The items that may be recommended: (I,) for all queries, or (Q, I) for each."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a session must keep for a model; stands in `bundle.json`, and is checked when a bundle is loaded.
+    """What a session must keep for a model. It is part of `bundle.json` and checked when a bundle is loaded.
 
     Attributes:
-        history: last items; 0 for a family that goes on from its memory alone.
-        memory: bytes at rest in float32; 0 for a family that reads the history.
+        history: number of last items; 0 for a family that needs only its memory.
+        memory: bytes of the stored float32 numbers; 0 for a family that reads the history.
     """
 
     history: int
@@ -51,11 +52,11 @@ class Needs:
 
 @dataclass
 class Memory:
-    """What a model remembers of S sessions. Whoever is given one may write into it.
+    """What a model keeps of S sessions. A function that takes a `Memory` may overwrite it.
 
     Attributes:
         values: (S, m) float32; zeros for a session that is not `seen`.
-        seen: (S,) whether the session has had an item that the model knows. One that has not is answered by popularity.
+        seen: (S,) whether the session has had an item of the model. Until then popular items are recommended.
     """
 
     values: NDArray[np.float32]
@@ -63,21 +64,21 @@ class Memory:
 
     @classmethod
     def empty(cls, sessions: int, needs: Needs) -> "Memory":
-        """Of sessions before their first click."""
+        """The memory of sessions before their first click."""
         return cls(np.zeros((sessions, needs.numbers), dtype=np.float32), np.zeros(sessions, dtype=bool))
 
 
 @dataclass(frozen=True)
 class Clicks:
-    """N clicks of S sessions, those of one session in their order.
+    """N clicks of S sessions; the clicks of one session are in order.
 
     Attributes:
-        rows: (N,) int64, the clicked items' rows; -1 for an item that the model does not know.
+        rows: (N,) int64, the clicked items' rows; -1 for an item that the model does not have.
         session: (N,) int64, from 0 to S - 1.
         round: (N,) int64, from 0: a session's k-th click of the batch is in round k.
-        fresh: (N,) whether the session begins anew with this click.
-        histories: known rows of each session before its first click here, oldest first, S of them; None for a family
-            that needs no history.
+        fresh: (N,) whether this click begins a new session, so that the state before it does not count.
+        histories: S prefixes, the known rows of each session before its first click here, oldest first; None for a
+            family that needs no history.
     """
 
     rows: NDArray[np.int64]
@@ -90,14 +91,14 @@ class Clicks:
         return len(self.rows)
 
     def rounds(self) -> list[NDArray[np.int64]]:
-        """The places of the clicks of each round, rising."""
+        """For each round the indices of its clicks, ascending."""
         last = int(self.round.max(initial=-1))
         if last == 0:
             return [np.arange(len(self))]
         return [np.flatnonzero(self.round == number) for number in range(last + 1)]
 
     def prefixes(self, ranked: NDArray[np.bool_], last: int) -> Prefixes:
-        """The known items of the session up to and with each ranked click, at most the `last` of them.
+        """The known items of the session up to and including each ranked click, at most the `last` ones.
 
         Args:
             ranked: (N,), from `follow_seen`.
@@ -121,10 +122,10 @@ class Clicks:
         return Prefixes(np.array(found, dtype=np.int64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     def follow_seen(self, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring `Memory.seen` up to date in place.
+        """Update `Memory.seen` in place.
 
         Returns:
-            (N,), whether the session has had a known item by each click: those are the clicks that are ranked.
+            (N,), whether the session has had a known item up to each click; only these clicks are ranked.
         """
         ranked = np.empty(len(self), dtype=bool)
         for places in self.rounds():
@@ -136,11 +137,11 @@ class Clicks:
 
 
 class Advanced(NamedTuple):
-    """What a batch of clicks came to.
+    """The result of a batch of clicks.
 
     Attributes:
-        queries: of the ranked clicks, in their order; Q = ranked.sum().
-        ranked: (N,) clicks whose session has had an item that the model knows.
+        queries: one per ranked click, in the order of the clicks; Q = ranked.sum().
+        ranked: (N,) bool, whether the click's session has had an item of the model.
         memory: of the S sessions after their last click.
     """
 
@@ -154,7 +155,7 @@ class Top(NamedTuple):
 
     Attributes:
         rows: (Q, k) int64, best first; -1 where fewer than k items are allowed.
-        scores: (Q, k) float32, falling; -inf there.
+        scores: (Q, k) float32, descending; -inf where the row is -1.
     """
 
     rows: NDArray[np.int64]
@@ -162,10 +163,10 @@ class Top(NamedTuple):
 
 
 class PrefixScorer(Protocol):
-    """A method that scores all items after the clicks of a session so far: what `rankers.prefix_ranker` makes ready."""
+    """A method that scores all items after the clicks of a session so far; `PrefixRanker` turns it into a ranker."""
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """Score every item after each of the prefixes, higher is better; equal scores are ties, zeros too.
+        """Score every item after each prefix; higher is better. Equal scores are ties, also zeros.
 
         Returns:
             (N, I), a new array.
@@ -173,9 +174,9 @@ class PrefixScorer(Protocol):
 
 
 class Ranker(Protocol):
-    """A bundle made ready on a device.
+    """A bundle loaded on a device.
 
-    An answer depends on its session alone, not on what else is in the batch: bit by bit on a CPU.
+    An answer depends only on its session, not on the other sessions of the batch. On a CPU this holds bit for bit.
     """
 
     @property
@@ -187,77 +188,78 @@ class Ranker(Protocol):
         """The items that are ranked: row i is `items.ids[i]`."""
 
     def rebuild(self, histories: Prefixes) -> Memory:
-        """What the model would remember had it served these sessions from their first click on.
+        """The memory that these sessions would have if the model had served them from the start of their histories.
 
         Args:
-            histories: known rows, oldest first, of S sessions; one may be empty.
+            histories: known rows of S sessions, oldest first; a history may be empty.
         """
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
-        """Take clicks in.
+        """Process clicks.
 
         Args:
             clicks: of S sessions.
-            memory: of the same S sessions before these clicks; it is consumed.
+            memory: of the same S sessions before these clicks; it may be overwritten.
         """
 
     def best(self, queries: Queries, k: int, allowed: Mask | None = None) -> Top:
-        """The exact top k, 1 ≤ k ≤ I, among the allowed items (all where None).
+        """The exact top k, 1 ≤ k ≤ I, among the allowed items (None: all items).
 
-        Queries on a GPU are overwritten by the next `advance`: ask before.
+        Queries on a GPU are overwritten by the next `advance`, so call this before it.
         """
 
     def scores(self, queries: Queries, rows: NDArray[np.int64] | None = None) -> NDArray[np.floating]:
-        """The scores of all items (Q, I), or of these rows (Q, len(rows))."""
+        """The scores of all items (Q, I), or of the given rows (Q, len(rows))."""
 
     def warm_up(self, largest_batch: int) -> None:
-        """Run batches of up to so many clicks once, so that the first real one pays for nothing."""
+        """Run batches of up to `largest_batch` clicks, so that compilation and allocation do not delay the first real
+        batch."""
 
 
 class Family(Protocol):
-    """A kind of model: how it is saved, loaded and made ready. `model` is a trained one, of a type of the family's own.
+    """A kind of model: how it is saved, loaded and served. The type of the trained `model` depends on the family.
 
-    Nothing is ever unpickled: files are safetensors and JSON.
+    Files are safetensors and JSON; nothing is unpickled.
     """
 
     @property
     def name(self) -> str:
-        """As `bundle.json` and `--family` call it."""
+        """The name in `bundle.json` and for `--family`."""
 
     def needs(self, model: Any) -> Needs:
-        """What a session must keep for it."""
+        """What a session must keep for the model."""
 
     def config(self, model: Any) -> dict[str, Any]:
-        """All that `load` needs beside the files, as JSON values."""
+        """Everything that `load` needs in addition to the files, as JSON values."""
 
     def untrained(self, config: Mapping[str, Any]) -> Any:
-        """A model to begin a training with; what is random is drawn from torch's generator."""
+        """A model to begin a training with; random weights are drawn from torch's generator."""
 
     def save(self, model: Any) -> dict[str, bytes]:
         """File name → content."""
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Any:
-        """The model again.
+        """Load a saved model.
 
         Raises:
-            BundleError, KeyError, TypeError, ValueError: the files are damaged, or do not fit config and item count.
+            BundleError, KeyError, TypeError, ValueError: the files are damaged, or do not match config or item count.
         """
 
     def ranker(self, model: Any, items: ItemIndex, device: torch.device, scoring: str) -> Ranker:
-        """The model made ready on a device.
+        """Load the model on a device for serving.
 
         Args:
-            model: is left as it is.
-            items: of its rows.
+            model: is not changed.
+            items: the item of each of its rows.
             device: cpu or cuda.
             scoring: `exact`, or `int8` with float32 re-ranking on a CPU.
         """
 
     def grown(self, model: Any, before: NDArray[np.int64], seed: int) -> Any:
-        """A model for other items that begins with what this one has learnt.
+        """A model for another set of items, with the parent's weights where an item is in both.
 
         Args:
             model: the parent.
-            before: (I',) int64, the row that each item has in the parent; -1 for a new one, which begins afresh.
+            before: (I',) int64, the row that each item has in the parent; -1 for a new item, whose weights are random.
             seed: of the new rows.
         """

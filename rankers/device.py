@@ -1,4 +1,4 @@
-"""Where a network runs: the name of a device, checked against what torch sees on this machine."""
+"""The device that a network runs on: its name, checked against the devices that torch finds on this machine."""
 
 import re
 
@@ -8,14 +8,14 @@ from schemas.errors import SettingsError
 
 
 def choose_device(name: str, source: str = "NEXTCLICK_DEVICE") -> torch.device:
-    """The device of a name; `auto` takes a GPU where there is one.
+    """The device of a name; `auto` is a GPU if there is one, else the CPU.
 
     Args:
         name: `auto`, `cpu`, `cuda` or `cuda:N`.
-        source: the setting or option that the name comes from, for the error.
+        source: the setting or option that gave the name, for the error message.
 
     Raises:
-        SettingsError: the name is none of these, or torch does not see such a GPU.
+        SettingsError: the name is none of these, or torch finds no such GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

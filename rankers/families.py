@@ -1,4 +1,4 @@
-"""The families of models: one line each. Nothing else asks which family a model is of."""
+"""The families of models, one line each. Other code uses only the interface in `rankers.contract`."""
 
 from rankers.contract import Family
 from rankers.gru4rec.family import GRU4RecFamily
@@ -7,14 +7,14 @@ from schemas.errors import BundleError
 FAMILIES: dict[str, Family] = {family.name: family for family in (GRU4RecFamily(),)}
 
 DEFAULT_FAMILY = "gru4rec"
-"""What `train` trains unless told otherwise; bundles of format 1 are of this family."""
+"""The default of `train`. Bundles of format 1 are of this family."""
 
 
 def family_of(name: str) -> Family:
-    """A family by its name.
+    """The family of a name.
 
     Raises:
-        BundleError: this version has none of that name.
+        BundleError: this version has no family of that name.
     """
     try:
         return FAMILIES[name]

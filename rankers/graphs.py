@@ -1,6 +1,6 @@
-"""CUDA graphs: a function of tensors, recorded once for each of a few batch sizes and replayed by one launch.
+"""CUDA graphs: a function of tensors is recorded once per batch size and replayed by one launch.
 
-A forward step of a small network is some dozens of short kernels, and launching each costs more than its work.
+A forward step of a small network is dozens of short kernels; launching each one costs more time than running it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Calls before the recording, in which libraries allocate what must not be allocated within one."""
+"""Calls before the recording: libraries allocate memory in their first calls, which a recording does not allow."""
 
 
 class CudaGraphs:
-    """Calls a function by replaying its recordings; a batch is filled up to the next recorded size.
+    """Calls a function by replaying its recordings; a batch runs in the next larger recorded size.
 
-    What a call returns is overwritten by the next one: use it, on the same stream, before that.
+    The next call overwrites the returned tensors: use them, on the same stream, before it.
 
     Args:
-        function: of tensors whose first dimension is the batch, to a tuple of such; rows independent of each other, and
-            no synchronisation inside.
-        examples: an argument each: device, dtype and the shape of a row count, and its values must be valid ones.
-        sizes: batch sizes to record. A batch that is larger than all of them is computed without a graph.
+        function: takes and returns tensors whose first dimension is the batch. Rows must be independent of each other,
+            and the function must not synchronise with the device.
+        examples: one valid tensor per argument; the recording uses its first row, device and dtype.
+        sizes: batch sizes to record. A batch larger than all of them is computed without a graph.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CudaGraphs:
                 self._function(*inputs)
         torch.cuda.current_stream(device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # thread_local: another model may be serving in another thread meanwhile
+        # thread_local: another model may serve in another thread at the same time
         with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
             outputs = self._function(*inputs)
         return size, inputs, graph, outputs

@@ -1,10 +1,10 @@
-"""Ranks and the ranking metrics Recall@k and MRR@k, as offline evaluation and the worker's live evaluation use them.
+"""Ranks and the ranking metrics Recall@k and MRR@k, for offline evaluation and the worker's live evaluation.
 
 A rank is 1 for the best item. Items that tie with the target can be counted in three ways:
 
-    conservative   all of them stand above the target: a network that scores everything alike gets the worst rank
-    standard       none of them does
-    median         half of them do
+    conservative   all of them rank above the target: a network that gives all items the same score gets the worst rank
+    standard       none of them ranks above the target
+    median         half of them rank above the target
 
 Example:
     >>> recall, mrr = Recall(20), MeanReciprocalRank(20)
@@ -27,18 +27,18 @@ def target_ranks(
 ) -> NDArray[np.float64]:
     """Rank the target of each row among all items.
 
-    The target's score is taken from the same row, so it equals itself exactly and is left out by its index.
+    The target's score is read from the same row, so it is exactly equal to itself and can be excluded from the ties.
 
     Args:
         scores: (N, I), one row per event.
-        targets: (N,), column of the item that was clicked next.
-        ties: how items with the target's score count.
+        targets: (N,), column of the next clicked item.
+        ties: how items with the same score as the target count.
 
     Returns:
         (N,) float64, from 1; halves occur with `median` only.
 
     Raises:
-        ValueError: a target's score is not a number, so that it has no rank, or `ties` is unknown.
+        ValueError: a target's score is NaN, so it has no rank, or `ties` is unknown.
     """
     if ties not in ("conservative", "standard", "median"):
         raise ValueError(f"ties is {ties!r}: choose conservative, standard or median")
@@ -46,7 +46,7 @@ def target_ranks(
     if np.isnan(own).any():
         raise ValueError(f"the score of target {targets[np.isnan(own)][0]} is not a number")
     ranks = np.empty(len(targets))  # (N,)
-    for row, (values, score) in enumerate(zip(scores, own, strict=True)):  # row by row: each stays in the cache
+    for row, (values, score) in enumerate(zip(scores, own, strict=True)):  # row by row: a row fits into the cache
         if ties == "conservative":
             ranks[row] = np.count_nonzero(values >= score)  # the target counts itself
         elif ties == "standard":
@@ -57,13 +57,13 @@ def target_ranks(
 
 
 class RankingMetric(Protocol):
-    """Collects ranks and yields one number."""
+    """Collects ranks and computes one number from them."""
 
     def add(self, ranks: ArrayLike) -> None:
-        """Count events by the rank of their target: any number of them, ranks from 1 (infinity: not ranked at all)."""
+        """Add events by the ranks of their targets, from 1; infinity for a target that was not ranked."""
 
     def result(self) -> float:
-        """The metric over everything added; 0 before the first event."""
+        """The metric over all added events; 0 before the first event."""
 
 
 class Recall:
@@ -75,7 +75,7 @@ class Recall:
         self.hits = 0
 
     def add(self, ranks: ArrayLike) -> None:
-        """Count events by the rank of their target, from 1."""
+        """Add events by the ranks of their targets, from 1."""
         values = np.asarray(ranks)
         self.events += values.size
         self.hits += int(np.count_nonzero(values <= self.cutoff))
@@ -94,7 +94,7 @@ class MeanReciprocalRank:
         self.total = 0.0
 
     def add(self, ranks: ArrayLike) -> None:
-        """Count events by the rank of their target, from 1."""
+        """Add events by the ranks of their targets, from 1."""
         values = np.asarray(ranks, dtype=np.float64)
         self.events += values.size
         self.total += float((1 / values[values <= self.cutoff]).sum())

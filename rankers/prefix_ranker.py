@@ -1,4 +1,4 @@
-"""A method that scores all items after the last clicks of a session, as a ranker."""
+"""A ranker for methods that score all items after the last clicks of a session."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ class PrefixRanker:
 
     Args:
         method: fitted to sessions of the items.
-        items: of its rows.
-        history: last items of a session that the method is given.
+        items: the item of each of its rows.
+        history: number of last items of a session that the method receives.
     """
 
     def __init__(self, method: PrefixScorer, items: ItemIndex, history: int) -> None:
@@ -24,7 +24,7 @@ class PrefixRanker:
         self._method = method
 
     def rebuild(self, histories: Prefixes) -> Memory:
-        """Nothing but which sessions have a known item."""
+        """Only `seen` is set: the sessions that have a known item."""
         return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
@@ -33,14 +33,14 @@ class PrefixRanker:
         return Advanced(clicks.prefixes(ranked, self.needs.history), ranked, memory)
 
     def best(self, queries: Prefixes, k: int, allowed: Mask | None = None) -> Top:
-        """From all scores."""
+        """From the scores of all items."""
         return best_allowed(self.scores(queries), k, np.ones(1, dtype=bool) if allowed is None else allowed)
 
     def scores(self, queries: Prefixes, rows: NDArray[np.int64] | None = None) -> NDArray[np.floating]:
-        """Of the method."""
+        """The method's scores."""
         scores = self._method.scores(queries)  # (Q, I)
         return scores if rows is None else scores[:, rows]
 
     def warm_up(self, largest_batch: int) -> None:
-        """Compile what is compiled at the first call."""
+        """One call with the largest batch, which compiles the method's functions."""
         self.scores(Prefixes(np.zeros(largest_batch, dtype=np.int64), np.arange(largest_batch + 1)))

@@ -1,4 +1,4 @@
-"""Recurrent networks over items: what the training of them, whatever their layers, can count on.
+"""Recurrent networks over items: the interface that training uses, independent of the kind of layer.
 
 Sizes in the shape comments: B sessions, L layers, h hidden units, d input units, I items.
 """
@@ -19,10 +19,10 @@ Reset = Literal["after", "before"]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The shape of a recurrent network: everything that is needed to build it empty.
+    """The shape of a recurrent network: everything needed to build it untrained.
 
     Raises:
-        ValueError: a size is below 1, or `input` or `reset` is none of the known forms.
+        ValueError: a size is below 1, or `input` or `reset` is unknown.
     """
 
     items: int
@@ -41,17 +41,17 @@ class NetworkConfig:
 
 
 ITEM_TABLES = ("output_weight", "output_bias", "embedding")
-"""Parameters of one row per item."""
+"""Parameters with one row per item."""
 
 
 class RecurrentNetwork(nn.Module):
     """Item tables around recurrent layers. Rows of a batch are sessions and do not influence each other.
 
-    Weights are drawn uniformly from ±sqrt(6 / (fan_in + fan_out)), each gate block by itself (the fan-in of an item
-    table is the number of items); biases are 0. Use `torch.manual_seed` for a reproducible start.
+    Weights are drawn uniformly from ±sqrt(6 / (fan_in + fan_out)), each gate block separately (the fan-in of an
+    item table is the number of items); biases are 0. Use `torch.manual_seed` for reproducible weights.
 
     Attributes:
-        config: the shape it was built with.
+        config: the network's shape.
         output_weight: Wy, (I, h) float32.
         output_bias: By, (I,) float32.
         embedding: rows of clicked items, (I, h) or (I, 3h); None where the input is shared.
@@ -69,7 +69,7 @@ class RecurrentNetwork(nn.Module):
 
     @property
     def input_table(self) -> nn.Parameter:
-        """The rows that clicked items are looked up in: `output_weight` itself where the input is shared."""
+        """The table with the input rows of clicked items: `output_weight` where the input is shared."""
         return self.output_weight if self.embedding is None else self.embedding
 
     def initial_state(self, batch: int) -> Tensor:
@@ -98,32 +98,33 @@ class RecurrentNetwork(nn.Module):
         dropout_hidden: float = 0.0,
         dropout: Callable[[Tensor, float], Tensor] = functional.dropout,
     ) -> Tensor:
-        """`step` on rows of `input_table` that were looked up already; training drops units here.
+        """`step` on given rows of `input_table`, with dropout for training.
 
-        Dropout is inverted (what stays is scaled up). A dropped layer output is also what the next step starts from.
+        Dropout is inverted (the kept units are scaled up). The new state has the dropped units too: the next step
+        starts from it.
 
         Args:
             inputs: (B, d), the clicked items' rows of `input_table`.
             state: (B, L, h).
             dropout_input: probability that a unit of `inputs` is dropped.
             dropout_hidden: probability that a unit of a layer's output is dropped.
-            dropout: drops units of (B, …) with a probability.
+            dropout: function of a tensor (B, …) and a probability that drops units.
 
         Returns:
             (B, L, h), the new state.
         """
 
     def scores(self, output: Tensor) -> Tensor:
-        """Score every item: last layer's state (B, h) to (B, I). Only the order within a row has a meaning."""
+        """Score every item: last layer's state (B, h) to (B, I). Only the order within a row is meaningful."""
         return functional.linear(output, self.output_weight, self.output_bias)  # (B, I)
 
 
 def uniform(fan_in: int, fan_out: int) -> Tensor:
-    """(fan_in, fan_out), from ±sqrt(6 / (fan_in + fan_out))."""
+    """(fan_in, fan_out), uniform in ±sqrt(6 / (fan_in + fan_out))."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     return torch.empty(fan_in, fan_out).uniform_(-bound, bound)  # (fan_in, fan_out)
 
 
 def gate_blocks(fan_in: int, hidden: int) -> Tensor:
-    """(fan_in, 3 · hidden): three gates side by side, each drawn by itself."""
+    """(fan_in, 3 · hidden): three gates side by side, each drawn separately."""
     return torch.cat([uniform(fan_in, hidden) for _ in range(3)], dim=1)  # (fan_in, 3h)

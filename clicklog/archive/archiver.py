@@ -1,8 +1,9 @@
-"""Following the clicks topic into archive files, exactly once.
+"""Writing the clicks topic into archive files, exactly once.
 
-The next file of a partition begins at the offset where its archive ends, and appears whole or not at all. So a kill at
-any point loses nothing (what had no file yet is read again) and doubles nothing. Archivers of one group share the
-partitions; one that was thought dead and writes on leaves files that overlap, and readers count each offset once.
+The next file of a partition begins at the offset where its archive ends, and is written atomically. So a kill at any
+point loses no click (messages without a file are read again) and duplicates none. Archivers of one group share the
+partitions. An archiver that Kafka excluded from the group may still write; its files overlap with those of the next
+owner, and readers count each offset once.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from schemas.settings import Settings
 log = logging.getLogger(__name__)
 
 FILE_CLICKS = 250_000
-"""Messages of one partition that make a file before its time: 60 MB of Python objects while they wait."""
+"""A file is written early when it has this many messages: 60 MB of Python objects in memory."""
 
 POLL_MILLISECONDS = 200
 GROUP_TIMEOUT_MS = 10_000
@@ -39,9 +40,9 @@ class Archived:
 
     Attributes:
         clicks: valid clicks written.
-        skipped: messages that are no valid click.
+        skipped: messages that are not valid clicks.
         files: files written.
-        lag: messages of its partitions that are not in a file yet.
+        lag: messages of its partitions that are not yet in a file.
     """
 
     clicks: int = 0
@@ -52,7 +53,7 @@ class Archived:
 
 @dataclass
 class _Filling:
-    """The file of one partition that is being gathered."""
+    """The next file of one partition, while its clicks are collected."""
 
     first: int  # offset
     end: int
@@ -66,7 +67,7 @@ class Archiver:
     """Writes the clicks topic into the archive.
 
     Args:
-        settings: broker, topic, archive and how long a click may wait for its file.
+        settings: broker, topic, archive, and the longest time until a click is in a file.
         report: called after files were written.
     """
 
@@ -82,19 +83,19 @@ class Archiver:
         self._failure: ClicksError | None = None
 
     async def run(self, stop: asyncio.Event, once: bool = False) -> None:
-        """Follow the topic until `stop` is set; what was gathered is written then.
+        """Follow the topic until `stop` is set, then write the collected clicks.
 
         Args:
             stop: ends the run.
-            once: end at the offsets the topic has now, as a group of one's own: for a job rather than a service.
+            once: end at the present end of the topic, without a consumer group: for a job instead of a service.
 
         Raises:
             BrokerError: no broker answers.
             TopicError: the topic does not exist.
-            ClicksError: the archive takes no files, or is of another topic of the same name.
+            ClicksError: the archive is not writable, or belongs to another topic of the same name.
         """
         partitions = await click_partitions(self._settings)
-        self._archive.files()  # now, and not after the first interval: is there an archive to write to?
+        self._archive.files()  # fails now, not after the first interval, if there is no archive
         self._archive.sweep(time.time() - 3600)
         group = None if once else f"{self._settings.app_id}-archive"
         async with click_consumer(
@@ -117,7 +118,7 @@ class Archiver:
             expecting = dict(self._filling)
             for partition, records in fetched.items():
                 expected = expecting.get(partition)
-                # Not the same any more: the group gave the partition away, or back, while others were written.
+                # A different object: the partition was revoked or assigned again while other files were written.
                 if self._filling.get(partition) is expected and expected is not None:
                     await self._gather(consumer, partition, expected, records)
             if self._failure is not None:
@@ -146,7 +147,7 @@ class Archiver:
     ) -> None:
         if records[0].offset > filling.end:
             begin = (await consumer.beginning_offsets([partition]))[partition]
-            if begin > filling.end:  # else it is a transaction's marker that is not there, and nothing is missing
+            if begin > filling.end:  # else the gap is a transaction marker: no click is missing
                 _say_lost(partition, filling.end, begin)
                 following = _Filling(begin, begin)
                 await self._write(consumer, [partition], following)
@@ -179,7 +180,7 @@ class Archiver:
     async def _write(
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], following: _Filling | None = None
     ) -> None:
-        """Write what these partitions have gathered, and begin their next files (`following`, for a single one)."""
+        """Write the collected clicks of these partitions and begin their next files (`following` for a single one)."""
         written = False
         for partition in partitions:
             filling = self._filling.get(partition)
@@ -222,7 +223,7 @@ class Archiver:
         return spans
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
-        """Forget what these have gathered: whoever takes them over reads it again."""
+        """Drop the collected clicks of these partitions: their next owner reads them again."""
         for partition in partitions:
             self._filling.pop(partition, None)
 
@@ -247,12 +248,12 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         try:
             await self._archiver._take_over(self._consumer, sorted(assigned))
-        except ClicksError as error:  # aiokafka would log it and go on
+        except ClicksError as error:  # aiokafka would only log it
             self._archiver._failure = error
 
 
 async def _commit(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
-    """Tell Kafka's tools how far the archive is; nothing here reads it."""
+    """Commit the archive's progress for Kafka's tools; this program does not read it."""
     try:
         await consumer.commit({partition: end})
     except KafkaError as error:
@@ -272,7 +273,7 @@ def _say_lost(partition: TopicPartition, first: int, end: int) -> None:
 
 
 def _taken_in(record: "ConsumerRecord[bytes, bytes]") -> int:
-    """When Kafka took a message in, ms since 1970, by the producer's clock or the broker's; never in the future."""
+    """The message's Kafka timestamp, by the producer's or the broker's clock, ms since 1970 UTC; at most now."""
     return min(max(int(record.timestamp), 0), _now())
 
 

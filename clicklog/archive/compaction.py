@@ -1,4 +1,4 @@
-"""Keeping an archive in few files: small ones are merged, superseded ones and old days are dropped."""
+"""Compaction of an archive: small files are merged, superseded files and old days are deleted."""
 
 import tempfile
 from collections import defaultdict
@@ -11,23 +11,23 @@ from clicklog.archive.files import Archive, ArchiveFile, Slice, resolve
 from clicklog.columns import with_equal_ids
 
 MERGE_FILES = 8
-"""So many small files of one day and partition, in a row, are merged; on a past day two are enough."""
+"""This many consecutive small files of one day and partition are merged; on a past day 2 are enough."""
 
 LARGE = 32 << 20
-"""Bytes: a file of this size is left alone. 4 to 8 million clicks."""
+"""Bytes: files of this size or more are not merged. 4 to 8 million clicks."""
 
 
 def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day: str) -> None:
-    """Merge small files, then delete what nothing is needed of.
+    """Delete superseded files and old days, then merge small files.
 
-    It may be killed at any point, and several may run at once: a merged file is whole before its parts go, and until
-    then they overlap, which readers allow for.
+    It may be killed at any point, and several may run at the same time: a merged file is complete before its parts are
+    deleted. Until then files overlap, which readers handle.
 
     Args:
         archive: to compact.
-        partitions: only files of these.
-        today: the UTC day that still grows.
-        oldest_day: files of days before it go, but for a partition's last one, which says where its archive ends.
+        partitions: only their files are changed.
+        today: the UTC day that still gets files.
+        oldest_day: files of earlier days are deleted, except a partition's last file, which marks the archive's end.
     """
     wanted = set(partitions)
     slices, superseded = resolve(file for file in archive.files() if file.partition in wanted)
@@ -40,11 +40,11 @@ def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day:
         try:
             _merge(archive, run)
         except FileNotFoundError:
-            continue  # another archiver was faster
+            continue  # another archiver has merged these files
 
 
 def _runs(slices: list[Slice], today: str) -> list[list[Slice]]:
-    """Slices to be merged: of one partition and day, each beginning where the one before ends."""
+    """The runs of slices to merge: of one partition and day, each slice begins where the one before ends."""
     runs: list[list[Slice]] = []
     of_day: defaultdict[tuple[int, str], list[Slice]] = defaultdict(list)
     for piece in slices:
@@ -94,5 +94,5 @@ def _merge(archive: Archive, run: list[Slice]) -> None:
 
 
 def skipped_in(path: Path) -> int:
-    """Messages of a file's range that were no valid click."""
+    """The number of messages in a file's range that were not valid clicks."""
     return int(pl.read_parquet_metadata(path).get("nextclick.skipped", 0))

@@ -1,4 +1,4 @@
-"""Archive files: their names, which of them count, and how they come and go on any fsspec file system."""
+"""Archive files: their names, which parts of them are used, and writing and deleting them on any fsspec file system."""
 
 import os
 import re
@@ -28,16 +28,16 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, order=True)
 class ArchiveFile:
-    """One file, by what its path says.
+    """One file, with the values in its path.
 
     Attributes:
         partition: of the clicks topic.
         first: first offset that the file covers.
         end: the offset after the last one.
-        day: UTC day on which Kafka took the messages in, `2026-11-24`.
-        oldest: earliest click time, ms since 1970 UTC; None where no message of the range was a valid click.
-        newest: latest click time.
-        size: in bytes; 0 where it was not asked for.
+        day: UTC day of the messages' Kafka timestamps, such as `2026-11-24`.
+        oldest: earliest click time, ms since 1970 UTC; None if the range has no valid click.
+        newest: latest click time, as `oldest`.
+        size: in bytes; 0 where it is unknown.
     """
 
     partition: int
@@ -56,7 +56,7 @@ class ArchiveFile:
 
     @classmethod
     def of(cls, path: str, size: int = 0) -> "ArchiveFile | None":
-        """What a path says; None for what is no archive file."""
+        """The file of a path; None for a path that is not an archive file's."""
         match = _NAME.search(path)
         if match is None:
             return None
@@ -74,20 +74,20 @@ class ArchiveFile:
 
 @dataclass(frozen=True)
 class Slice:
-    """A file as it counts: its clicks from offset `start` on; what lies before is in another file."""
+    """The used part of a file: its clicks from offset `start` on. Earlier offsets are in another file."""
 
     file: ArchiveFile
     start: int
 
 
 def resolve(files: Iterable[ArchiveFile]) -> tuple[list[Slice], list[ArchiveFile]]:
-    """Which part of which file counts, so that every offset counts once, whatever overlaps.
+    """Choose the parts of files to read, so that every offset is read once although files may overlap.
 
-    Two archivers, or one that was killed while it merged, leave files that overlap. The messages of an offset never
-    change, so it does not matter whose file is read.
+    Two archivers, or one that was killed while it merged, leave overlapping files. The message at an offset never
+    changes, so either file can be read.
 
     Returns:
-        Slices by partition and offset, and the files that nothing is needed of.
+        Slices in order of partition and offset, and the files that are not needed.
     """
     slices, superseded = [], []
     covered: dict[int, int] = {}
@@ -114,7 +114,7 @@ class Archive:
 
     Args:
         uri: a path or an fsspec URI, NEXTCLICK_ARCHIVE_URI.
-        topic: each has a directory of its own.
+        topic: names the directory of its files.
 
     Raises:
         ClicksError: the scheme is unknown, or its driver is not installed.
@@ -130,29 +130,29 @@ class Archive:
         self.local = "file" in _protocols(self.filesystem)
 
     def files(self) -> list[ArchiveFile]:
-        """Every file there is, those that overlap others too.
+        """All files, including overlapping ones.
 
         Raises:
-            ClicksError: the place cannot be listed.
+            ClicksError: the archive cannot be listed.
         """
         try:
             listed = self.filesystem.find(self.root, detail=True)
         except FileNotFoundError:
             return []
-        except Exception as error:  # every fsspec backend has exceptions of its own
+        except Exception as error:  # every fsspec backend has its own exceptions
             raise ClicksError(f"the archive at {self.uri} cannot be listed: {one_line(error)}") from error
         found = (ArchiveFile.of(path, int(entry["size"] or 0)) for path, entry in listed.items())
         return [file for file in found if file is not None]
 
     def next_offset(self, archived: int, span: PartitionSpan) -> int:
-        """The first offset of a partition that is in no file and that the topic still has.
+        """The first offset of a partition that is not in a file and that the topic still has.
 
         Args:
             archived: the offset where the partition's archive ends.
-            span: what the topic holds of the partition.
+            span: the offsets that the topic has of the partition.
 
         Raises:
-            ClicksError: the topic ends before, so it is another topic than the one that was archived.
+            ClicksError: the topic ends before the archive, so a different topic was archived.
         """
         if archived > span.end:
             raise ClicksError(
@@ -163,15 +163,15 @@ class Archive:
         return max(archived, span.begins)
 
     def write(self, file: ArchiveFile, clicks: pl.DataFrame, skipped: int) -> None:
-        """Put a file there, whole or not at all; one of the same name holds the same.
+        """Write a file atomically. An existing file of this name has the same content.
 
         Args:
-            file: names it.
+            file: gives the name.
             clicks: `COLUMNS`, by offset.
-            skipped: messages of the range that are no valid click, kept in the file's own metadata.
+            skipped: number of messages in the range that are not valid clicks, kept in the file's metadata.
 
         Raises:
-            ClicksError: the place takes no file.
+            ClicksError: the archive is not writable.
         """
         content = BytesIO()
         clicks.write_parquet(content, compression="zstd", metadata={"nextclick.skipped": str(skipped)})
@@ -179,16 +179,16 @@ class Archive:
         try:
             if self.local:
                 _write_whole(Path(path), content.getbuffer())
-            else:  # one object is one request: readers see all of it or nothing
+            else:  # one request writes the whole object: readers see all of it or nothing
                 self.filesystem.pipe_file(path, content.getvalue())
         except Exception as error:
             raise ClicksError(f"cannot write to the archive at {self.uri}: {one_line(error)}") from error
 
     def delete(self, files: Sequence[ArchiveFile]) -> None:
-        """Delete files; one that is gone already is no error.
+        """Delete files; files that do not exist are ignored.
 
         Raises:
-            ClicksError: the place does not let us.
+            ClicksError: the archive refuses the deletion.
         """
         for file in files:
             try:
@@ -199,10 +199,10 @@ class Archive:
                 raise ClicksError(f"cannot delete from the archive at {self.uri}: {one_line(error)}") from error
 
     def fetch(self, file: ArchiveFile, directory: Path) -> Path:
-        """The file on this machine: itself where the archive is local, else a copy in `directory`.
+        """The path of the file on this machine: the archive's own if it is local, else a copy in `directory`.
 
         Raises:
-            FileNotFoundError: it was merged or dropped since it was listed: list again.
+            FileNotFoundError: it was merged or deleted since it was listed; list again.
             ClicksError: it cannot be fetched.
         """
         path = self.path(file)
@@ -221,11 +221,11 @@ class Archive:
         return copy
 
     def path(self, file: ArchiveFile) -> str:
-        """Where a file is, as its file system names it."""
+        """The path of a file on the archive's file system."""
         return f"{self.root}/{file.name}"
 
     def sweep(self, older_than: float) -> None:
-        """Remove what killed writers left half-written before this time (seconds since 1970)."""
+        """Remove incomplete files of killed writers from before this time (seconds since 1970)."""
         if not self.local:
             return
         for scratch in Path(self.root).glob("day=*/partition=*/.*.part"):

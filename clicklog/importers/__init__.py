@@ -1,5 +1,5 @@
-"""The well-known public click logs, as they are published, to files of clicks.
+"""Convert well-known public click logs, in their published formats, to files of clicks.
 
-Each reader is lazy (`polars.LazyFrame`): a log need not fit into memory. `clicklog.importers.writing` checks every line
-and writes the file.
+Each reader is lazy (`polars.LazyFrame`): a log may be larger than memory. `clicklog.importers.writing` checks every
+line and writes the file.
 """

@@ -1,4 +1,4 @@
-"""The formats of the logs: which fields make a click."""
+"""The formats of the logs: the fields that contain session, item and time of a click."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +23,8 @@ def rsc15(path: Path) -> RawLog:
 def diginetica(path: Path) -> RawLog:
     """CIKM Cup 2016, train-item-views.csv: sessionId;userId;itemId;timeframe;eventdate.
 
-    timeframe is in ms since the session's first query, eventdate a day: the time of a click is their sum, which is
-    right in its order and in its day.
+    timeframe is in ms since the session's first query, eventdate is a day. The time of a click is their sum: its order
+    and day are correct, its time of day is not.
     """
     lines = scan(path, ("sessionId", "itemId", "timeframe", "eventdate"), ";")
     day = pl.col("eventdate").str.strip_chars().str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms"))
@@ -33,7 +33,7 @@ def diginetica(path: Path) -> RawLog:
 
 
 def retailrocket(path: Path, gap: timedelta = SESSION_GAP) -> RawLog:
-    """RetailRocket, events.csv: timestamp,visitorid,event,itemid,transactionid; the views, cut at silence."""
+    """RetailRocket, events.csv: timestamp,visitorid,event,itemid,transactionid; only views, cut by silence."""
     lines = scan(path, ("timestamp", "visitorid", "event", "itemid"))
     views = lines.filter(pl.col("event").str.strip_chars() == "view")
     return RawLog(path, views, whole_number("visitorid"), whole_number("itemid"), whole_number("timestamp"), gap)
@@ -52,15 +52,15 @@ def delimited(
 
     Args:
         path: of the file.
-        session: column of the session's id, or of the visitor's where `gap` is given.
-        item: column of the item's id.
-        time: column of the time; None: there is none, and the lines are in click order.
+        session: column of the session id, or of the visitor id if `gap` is given.
+        item: column of the item id.
+        time: column of the time; None if there is none: then the lines are in click order.
         time_format: ISO 8601 in UTC, or milliseconds or seconds (fractions allowed) since 1970.
         separator: between fields.
-        gap: cut visitors into sessions where one was silent for longer.
+        gap: a visitor's longer silence begins a new session; None does not cut.
 
     Raises:
-        ClicksError: the file lacks a column, or a gap is asked of clicks without times.
+        ClicksError: the file lacks a column, a gap is given without times, or the separator is not one character.
     """
     if time is None and gap is not None:
         raise ClicksError("sessions are cut by the time between clicks: name the column of the time")
@@ -80,12 +80,12 @@ def delimited(
 
 
 def _id(lines: pl.LazyFrame, column: str) -> pl.Expr:
-    """As whole numbers where that loses nothing in any line (007 and 7 are two items), else as texts."""
+    """As integers if no line's text changes by it (007 and 7 are two items), else as strings."""
     text = pl.col(column).str.strip_chars()
     number = text.cast(pl.Int64, strict=False)
     same = (number.cast(pl.String) == text).fill_null(text.is_null() | (text == ""))
     try:
         lossless = bool(lines.select(same.all()).collect(engine="streaming").item())
     except pl.exceptions.PolarsError:
-        lossless = False  # the error comes up again, with its line, when the clicks are checked
+        lossless = False  # checking the clicks raises the error again, with its line
     return number if lossless else pl.when(text != "").then(text)

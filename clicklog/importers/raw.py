@@ -1,4 +1,4 @@
-"""A raw log before it is checked: every field as text, and what its clicks are made of."""
+"""A raw log before it is checked: every field as text, and the expressions for its clicks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from schemas.errors import ClicksError
 
 @dataclass(frozen=True)
 class RawLog:
-    """Clicks of a log that may hold bad lines.
+    """Clicks of a log that may have bad lines.
 
     Attributes:
         path: of the log.
         lines: session, item and time as texts (null where a line is too short), and `line`, the line's number.
-        session: the session's id, null where it is none.
-        item: the item's id, null where it is none.
-        time: ms since 1970 UTC, null where it is no time; None where the log has no times.
-        gap: sessions are visitors, cut where one was silent for longer; None where they are sessions.
+        session: the session id, null where it is invalid.
+        item: the item id, null where it is invalid.
+        time: ms since 1970 UTC, null where it is invalid; None if the log has no times.
+        gap: `session` is a visitor, whose longer silence begins a new session; None if `session` is a session.
     """
 
     path: Path
@@ -41,14 +41,14 @@ class RawLog:
 def scan(
     path: Path, columns: Sequence[str], separator: str = ",", *, header: bool = True, least: int | None = None
 ) -> pl.LazyFrame:
-    """Read a delimited file lazily, every field as text; blank lines are passed over by the reader.
+    """Read a delimited file lazily, every field as text; blank lines are skipped.
 
     Args:
         path: may be compressed (.gz, .zst).
-        columns: with a header those that it must name; without one the names of all.
+        columns: with a header, the columns that it must have; without a header, the names of all columns.
         separator: between fields.
         header: whether the first line names the columns.
-        least: without a header, how many fields a line has at least; all by default.
+        least: without a header, the fewest fields of the first line; all columns by default.
 
     Returns:
         The columns, and `line`, the line's number in the file from 1.
@@ -92,17 +92,17 @@ def _check_header(path: Path, found: Sequence[str], columns: Sequence[str], sepa
 
 
 def unreadable(path: Path, error: Exception) -> ClicksError:
-    """What to tell somebody whose log cannot be parsed."""
+    """The error for a log that cannot be parsed."""
     reason = str(error).strip().splitlines()
     return ClicksError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}")
 
 
 def whole_number(column: str) -> pl.Expr:
-    """An id that is a whole number, null where it is none."""
+    """A column as integers, null where the text is not an integer."""
     return pl.col(column).str.strip_chars().cast(pl.Int64, strict=False)
 
 
 def iso_time(column: str) -> pl.Expr:
-    """An ISO 8601 time in UTC (a trailing Z or none) as ms since 1970."""
+    """An ISO 8601 time in UTC (with or without a trailing Z) as ms since 1970; null where it is invalid."""
     text = pl.col(column).str.strip_chars().str.strip_suffix("Z").str.replace(" ", "T", literal=True)
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="ms").dt.epoch("ms")

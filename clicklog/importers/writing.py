@@ -1,4 +1,4 @@
-"""Checking a raw log line by line, and writing its clicks, without holding them in memory."""
+"""Check a raw log line by line and write its clicks, without loading the log into memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ COLUMNS = ("session_id", "item_id", "timestamp")
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written: counts, and the times of the first and last click (None without times)."""
+    """Counts of what was written, and the times of the first and last click in ms since 1970 (None without times)."""
 
     clicks: int
     sessions: int
@@ -27,10 +27,10 @@ class Imported:
 
 
 def import_log(log: RawLog, out: Path) -> Imported:
-    """Check every line, then write session_id, item_id and timestamp; nothing is written where a line is bad.
+    """Check every line, then write session_id, item_id and timestamp; if any line is bad, nothing is written.
 
     Raises:
-        ClicksError: a line is bad (named by its number), the log holds no click, or the file cannot be written.
+        ClicksError: a line is bad (named by its number), the log has no click, or the file cannot be written.
     """
     check_out(out)
     part = out.with_name(f".{out.name}.part")
@@ -63,7 +63,7 @@ def import_log(log: RawLog, out: Path) -> Imported:
 
 
 def _cut_visitors(clicks: pl.LazyFrame, gap_ms: int) -> pl.LazyFrame:
-    """Visitors' clicks to sessions, numbered from 0: a new one where the visitor was silent for longer than the gap."""
+    """Visitors' clicks to sessions, numbered from 0; a visitor's silence longer than the gap begins a new session."""
     ordered = clicks.sort("session_id", "timestamp", maintain_order=True)
     return ordered.with_columns((session_number(gap_ms).cast(pl.Int64) - 1).alias("session_id"))
 

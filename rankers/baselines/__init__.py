@@ -1,18 +1,18 @@
-"""The methods that a network has to beat, behind one small contract (`rankers.baselines.contract.Baseline`).
+"""The methods that a network has to beat, with one interface (`rankers.baselines.contract.Baseline`).
 
     pop          items by their clicks in training
-    s-pop        items by their clicks in the session so far, then by those in training
+    s-pop        items by their clicks in the session so far, then by their clicks in training
     item-knn     items that share sessions with the last click's item
     bpr-mf       matrix factorisation for ranking; a session is the average of its items' factors
     markov       items that followed the last click's item
-    fpmc         the same transitions as a product of factors
-    vs-knn       items of the sessions that are most like this one
-    stan         the same, nearer in order and time counting more
+    fpmc         markov's transitions as a product of factors
+    vs-knn       items of the most similar training sessions
+    stan         vs-knn, with higher weights for what is nearer in order and time
 
 Example:
-    >>> rival = make_baseline("item-knn", seed=0)
-    >>> rival.fit(train, items=len(index))
-    >>> ranks = rank_events(rival.scores, test, items=len(index)).rank
+    >>> baseline = make_baseline("item-knn", seed=0)
+    >>> baseline.fit(train, items=len(index))
+    >>> ranks = rank_events(baseline.scores, test, items=len(index)).rank
 """
 
 from collections.abc import Callable
@@ -40,14 +40,14 @@ BASELINES: dict[str, Callable[[int], Baseline]] = {
     "vs-knn": lambda _seed: VSKNN(),
     "stan": lambda _seed: STAN(),
 }
-"""Name → a new rival with its default settings, from a seed; those that draw nothing at random ignore the seed."""
+"""Name → function from a seed to a new baseline with its default settings. Deterministic baselines ignore the seed."""
 
 
 def make_baseline(name: str, seed: int = 0) -> Baseline:
-    """A rival by its name, not yet fitted.
+    """Make a baseline by its name; it is not fitted yet.
 
     Raises:
-        TrainingError: there is none of this name.
+        TrainingError: there is no baseline of this name.
     """
     if name not in BASELINES:
         raise TrainingError(f"there is no method {name!r}: choose from {', '.join(BASELINES)}")

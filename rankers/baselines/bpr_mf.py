@@ -11,16 +11,16 @@ from schemas.errors import TrainingError
 
 
 class BPRMF:
-    """Matrix factorisation of sessions × items by the library `implicit`, on one thread so that a seed decides all.
+    """Matrix factorisation of sessions × items by the library `implicit`, on one thread: results repeat with a seed.
 
-    A new session has no factors of its own: the average of its items' factors stands in for them.
+    A new session has no trained factors, so the average of its items' factors is used.
 
     Args:
-        factors: of an item, besides its bias.
+        factors: number per item, without the bias.
         learning_rate: of the stochastic gradient descent.
-        regularisation: of factors and biases.
-        epochs: samples drawn per click.
-        seed: of the start and of the samples.
+        regularisation: L2, of factors and biases.
+        epochs: each draws one sample per click.
+        seed: of the initial factors and the samples.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BPRMF:
         clicked = sparse.csr_matrix(
             (np.ones(len(session), dtype=np.float32), (session, sessions.items)), shape=(len(sessions), items)
         )
-        with threadpool_limits(1, "blas"):  # or the library warns of threads that its training does not use
+        with threadpool_limits(1, "blas"):  # avoids a warning about BLAS threads, which are not used
             model = BayesianPersonalizedRanking(
                 factors=int(self.settings["factors"]),
                 learning_rate=self.settings["learning_rate"],
@@ -67,7 +67,7 @@ class BPRMF:
         self._bias = np.asarray(model.item_factors)[:, -1]  # (I,)
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """(N, I): the session's average factors times the item's, plus the item's bias."""
+        """(N, I): the session's average factors times the item's factors, plus the item's bias."""
         summed = np.add.reduceat(self._factors[prefixes.items], prefixes.offsets[:-1])  # (N, F)
         session = summed / np.diff(prefixes.offsets)[:, None].astype(np.float32)
         scores: NDArray[np.floating] = session @ self._factors.T + self._bias

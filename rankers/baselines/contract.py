@@ -1,4 +1,4 @@
-"""What every rival does: it is fitted to sessions, and then scores all items after the clicks of a session so far."""
+"""The interface of a baseline: fit to sessions, then score all items after the clicks of a session so far."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -12,12 +12,12 @@ class Baseline(PrefixScorer, Protocol):
 
     @property
     def settings(self) -> Mapping[str, int | float]:
-        """What the method was told, by name: two rivals of the same settings give the same figures."""
+        """The method's settings by name. Two baselines with the same settings and seed give the same figures."""
 
     def fit(self, sessions: Sessions, items: int) -> None:
-        """Learn from training sessions, in the order of their first click.
+        """Learn from training sessions.
 
         Args:
-            sessions: items are rows from 0 to `items` - 1.
-            items: I, how many there are.
+            sessions: in the order of their first click; items are rows from 0 to `items` - 1.
+            items: I, the number of items.
         """

@@ -13,18 +13,18 @@ _EPSILON = 1e-6
 
 
 class FactorisedTransitions:
-    """score(i → j) = <P_i, Q_j> + b_j, fitted by S-BPR: a click's next item above an item that was drawn at random.
+    """score(i → j) = <P_i, Q_j> + b_j, fitted by S-BPR: the next item should score above a random item.
 
-    FPMC adds the factors of the user; sessions are anonymous, so that term is left out, as it is in the comparisons
-    of session-based methods. Negatives are drawn uniformly and steps are single transitions, as in the paper; the
+    FPMC adds a term for the user's factors. Sessions are anonymous, so that term is left out, as in other comparisons
+    of session-based methods. Negatives are drawn uniformly and each step uses one transition, as in the paper; the
     step size is Adagrad's.
 
     Args:
-        factors: of an item, in each of its two roles.
+        factors: number per item, in each of its two roles (before and after).
         learning_rate: Adagrad's.
         regularisation: λ of λ/2·(|P_i|² + |Q_j|² + |Q_k|²), per transition.
         epochs: passes over the transitions.
-        seed: of the start, the order and the negatives.
+        seed: of the initial factors, the order and the negatives.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class FactorisedTransitions:
         """Fit the factors.
 
         Raises:
-            TrainingError: a factor is no longer a number.
+            TrainingError: a factor is not finite.
         """
         random = np.random.default_rng(self._seed)
         of, to = transitions(sessions)  # (E,) each
-        shape = items, int(self.settings["factors"]) + 1  # the last column of Q is the bias, that of P is one
+        shape = items, int(self.settings["factors"]) + 1  # the last column of Q is the bias, the last column of P is 1
         P, Q = (random.normal(0, 0.1, shape).astype(np.float32) for _ in range(2))
         P[:, -1], Q[:, -1] = 1, 0
         squares = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -73,7 +73,7 @@ class FactorisedTransitions:
         self._before, self._after = P, Q
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """(N, I): score of the transition from the last click's item."""
+        """(N, I): score of the transition from the last clicked item to each item."""
         scores: NDArray[np.floating] = self._before[prefixes.last] @ self._after.T
         return scores
 
@@ -90,7 +90,7 @@ def _pass(
     rate: np.float32,
     regularisation: np.float32,
 ) -> None:
-    """One pass over the transitions of → to, with a negative `drawn` for each; (E,) each, tables (I, F+1)."""
+    """One pass over the transitions of → to, each with a negative item `drawn`; (E,) each, tables (I, F+1)."""
     bias = P.shape[1] - 1
     for event in range(len(of)):
         i, j, k = of[event], to[event], drawn[event]

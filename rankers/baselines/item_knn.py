@@ -1,4 +1,4 @@
-"""Item-KNN (Hidasi et al. 2016, section 4): items that are clicked in the same sessions as the last click's item."""
+"""Item-KNN (Hidasi et al. 2016, section 4): items clicked in the same sessions as the last clicked item."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ class ItemKNN:
 
         similarity(i, j) = cooc(i, j) / (sqrt(supp_i + λ) · sqrt(supp_j + λ)),   j ≠ i
 
-    cooc counts the sessions that have both, supp those that have one. λ keeps rare items from looking alike by chance.
-    An item is no neighbour of its own, as in the published figures: a click that repeats the last item is a miss, and
-    in the clicks of RecSys Challenge 2015 that is one in four.
+    cooc counts the sessions that have both items, supp the sessions that have one item. λ lowers the similarity of rare
+    items, which may share a session by chance. An item is not its own neighbour, as in the published figures: a click
+    that repeats the last item is a miss (one click in four in RecSys Challenge 2015).
 
     Args:
-        regularisation: λ; 20, as the paper's authors published it.
+        regularisation: λ; 20, the value that the paper's authors published.
     """
 
     def __init__(self, regularisation: float = 20.0) -> None:
@@ -33,7 +33,7 @@ class ItemKNN:
             (np.ones(len(session), dtype=np.float32), (session, sessions.items)), shape=(len(sessions), items)
         )
         clicked.sum_duplicates()
-        clicked.data[:] = 1  # an item clicked twice in a session is in it once
+        clicked.data[:] = 1  # two clicks on an item in a session count once
         cooccurrence = (clicked.T @ clicked).tocoo()  # (I, I)
         scale = 1 / np.sqrt(clicked.sum(axis=0) + self._regularisation)  # (I,)
         of, to = cooccurrence.coords
@@ -41,6 +41,6 @@ class ItemKNN:
         self._similarity = sparse.csr_array((values, (of, to)), shape=(items, items))
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """(N, I): similarity to the last click's item; zero for what never shared a session with it."""
+        """(N, I): similarity to the last clicked item; zero for items that never shared a session with it."""
         scores: NDArray[np.floating] = self._similarity[prefixes.last].toarray()
         return scores

@@ -1,4 +1,4 @@
-"""POP and S-POP (Hidasi et al. 2016, section 4): what is clicked most, everywhere or in this session."""
+"""POP and S-POP (Hidasi et al. 2016, section 4): the most clicked items, in training or in this session."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from clicklog.sessions import Sessions
 
 
 class Popularity:
-    """POP: the same for every session, the items by their clicks in training."""
+    """POP: items by their clicks in training, the same for every session."""
 
     def __init__(self) -> None:
         self.settings: dict[str, int | float] = {}
@@ -23,10 +23,10 @@ class Popularity:
 
 
 class SessionPopularity(Popularity):
-    """S-POP: the items by their clicks in the session so far; equal ones by their clicks in training."""
+    """S-POP: items by their clicks in the session so far; ties by their clicks in training."""
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """(N, I), float64: clicks in the session, plus those in training scaled to less than one."""
+        """(N, I), float64: clicks in the session, plus the clicks in training scaled to less than 1."""
         scores = np.tile(self._clicks / (self._clicks.max() + 1), (len(prefixes), 1))  # (N, I)
         np.add.at(scores, (prefixes.event, prefixes.items), 1)
         return scores

@@ -1,4 +1,4 @@
-"""GRU4Rec as a family of models: its bundle files, and how a network is made ready or grown to other items."""
+"""GRU4Rec as a family of models: its bundle files, and how a network is loaded, served and extended to other items."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -34,11 +34,11 @@ class GRU4RecFamily:
         return asdict(model.config)
 
     def untrained(self, config: Mapping[str, Any]) -> GRU4Rec:
-        """A network of that shape."""
+        """A network with that shape and random weights."""
         return GRU4Rec(NetworkConfig(**config))
 
     def save(self, model: GRU4Rec) -> dict[str, bytes]:
-        """The network's tensors, one file."""
+        """One file with the network's tensors."""
         return {
             WEIGHTS: save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
         }
@@ -55,12 +55,12 @@ class GRU4RecFamily:
         return GRU4RecRanker(model, items, device, scoring)
 
     def grown(self, model: GRU4Rec, before: NDArray[np.int64], seed: int) -> GRU4Rec:
-        """Rows of known items and all layers are the parent's; new rows are drawn as in a fresh network."""
+        """Copies the parent's layers and its rows of the items in both; new rows are random as in a new network."""
         shape = model.config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = GRU4Rec(replace(shape, items=len(before)))
-        now = torch.from_numpy(np.flatnonzero(before >= 0))  # (K,) rows of items that both know
+        now = torch.from_numpy(np.flatnonzero(before >= 0))  # (K,) rows of the items that the parent has too
         fresh = network.state_dict()
         with torch.no_grad():
             for name, tensor in model.state_dict().items():

@@ -1,7 +1,7 @@
-"""GRU4Rec by its equations: one gated recurrent unit per layer, one score per item.
+"""The equations of GRU4Rec: one gated recurrent unit per layer, one score per item.
 
 Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016), with the shared embedding
-and the cuDNN form of the candidate state as in Hidasi & Karatzoglou (CIKM 2018).
+and the candidate state in cuDNN's form as in Hidasi & Karatzoglou (CIKM 2018).
 
     r = σ(W_r x + U_r h + b_r)                      reset gate
     z = σ(W_z x + U_z h + b_z)                      update gate
@@ -24,12 +24,12 @@ from rankers.recurrent import NetworkConfig, RecurrentNetwork, Reset, gate_block
 
 
 class Layer(nn.Module):
-    """One GRU layer. Gate blocks lie side by side in every matrix, in the order reset, update, candidate.
+    """One GRU layer. Every matrix holds the gate blocks side by side: reset, update, candidate.
 
     Args:
-        width: size d of the input; None where the input arrives as gate values (B, 3h) already (one-hot input).
+        width: size d of the input; None where the input is already the gate values (B, 3h) (one-hot input).
         hidden: size h of the state.
-        reset: where the reset gate acts, see the module's equations.
+        reset: whether the reset gate acts before or after the recurrent product, see the equations above.
     """
 
     def __init__(self, width: int | None, hidden: int, reset: Reset) -> None:
@@ -60,8 +60,11 @@ class Layer(nn.Module):
 
 
 class GRU4Rec(RecurrentNetwork):
-    """The network. The input of a clicked item is its output row (shared), its row of a separate embedding (I, h), or
-    its column of W gathered from a table (I, 3h), which is what a one-hot input comes to.
+    """The network. `input` of the config says what a clicked item's input is:
+
+        shared      its row of the output weights (I, h)
+        embedding   its row of a separate embedding (I, h)
+        one-hot     its column of W, kept as a row of a table (I, 3h): the product of W with a one-hot vector
 
     Example:
         >>> network = GRU4Rec(NetworkConfig(items=1000))

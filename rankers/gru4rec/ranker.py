@@ -1,6 +1,6 @@
-"""A GRU4Rec network made ready to serve: hidden states stepped in rounds, one matrix product for all scores.
+"""A GRU4Rec network for serving: hidden states advance in rounds, one matrix product gives all scores.
 
-The memory of a session is its hidden state (L, h), laid flat. Sizes: B sessions, L layers, h hidden units, I items.
+The memory of a session is its hidden state (L, h), flattened. Sizes: B sessions, L layers, h hidden units, I items.
 """
 
 from dataclasses import replace
@@ -23,19 +23,20 @@ from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, Scorer, exact
 from schemas.recommendation import TOP
 
 TABLE_BYTES = 256 << 20
-"""Most memory for the input products of all items: 220,000 items of 100 hidden units."""
+"""Limit for the table of input products of all items; reached at 220,000 items with 100 hidden units."""
 
 ROWS = 32
-"""On a CPU a step's rows are padded to a multiple of this, so that a session's result does not depend on its batch: the
-rest of a vector register goes through another sigmoid, and below 4 rows MKL takes another product."""
+"""On a CPU the rows of a step are padded to a multiple of this, so a session's result does not depend on its batch.
+Without padding, elements that do not fill a vector register use another sigmoid implementation, and MKL uses another
+product kernel below 4 rows."""
 
 
 class GRU4RecRanker:
     """See `rankers.contract.Ranker`. Queries are the last layer's states, (Q, h) on the device.
 
     Args:
-        network: left as it is.
-        items: of its rows.
+        network: is not changed.
+        items: the item of each of its rows.
         device: cpu or cuda.
         scoring: `exact`, or `int8` with float32 re-ranking (on a CPU).
     """
@@ -59,7 +60,7 @@ class GRU4RecRanker:
         return exact_scorer(self._weight, self._bias)
 
     def rebuild(self, histories: Prefixes) -> Memory:
-        """The k-th items of all sessions in one step, those of the longest sessions last."""
+        """One step per position: the k-th items of all sessions that are long enough."""
         hidden = self._hidden_states(Memory.empty(len(histories), self.needs))  # (S, L, h)
         lengths = np.diff(histories.offsets)  # (S,)
         for place in range(int(lengths.max(initial=0))):
@@ -70,7 +71,7 @@ class GRU4RecRanker:
         return Memory(self._to_host(hidden), lengths > 0)
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
-        """One forward step per round, for all its sessions."""
+        """One forward step per round, for all sessions of the round."""
         hidden = self._hidden_states(memory)  # (S, L, h)
         ranked = clicks.follow_seen(memory.seen)
         outputs = hidden.new_empty(len(clicks), self._hidden)  # (N, h)
@@ -87,7 +88,7 @@ class GRU4RecRanker:
         return Advanced(outputs if ranked.all() else outputs[self._to_device(ranked)], ranked, memory)
 
     def best(self, queries: Tensor, k: int, allowed: Mask | None = None) -> Top:
-        """By the scorer of the device; with a mask, from all scores."""
+        """Without a mask by the device's scorer; with a mask from the scores of all items."""
         if allowed is not None:
             return best_allowed(self.scores(queries), k, allowed)
         if self._searches is not None and k == min(TOP, len(self.items)):
@@ -110,7 +111,7 @@ class GRU4RecRanker:
     def step(self, items: Tensor, state: Tensor) -> Tensor:
         """One click for each session: items (B,) int64 and state (B, L, h) to the new state (B, L, h).
 
-        On a GPU the result is overwritten by the next step: use it before.
+        On a GPU the next step overwrites the result: use it before.
         """
         if self._steps is not None:
             return self._steps(items, state)[0]
@@ -121,7 +122,7 @@ class GRU4RecRanker:
         ]
 
     def warm_up(self, largest_batch: int) -> None:
-        """On a GPU, record graphs first."""
+        """On a GPU this records CUDA graphs first."""
         if isinstance(self._scorer, DeviceScorer) and self._device.type == "cuda":
             self._record(self._scorer, largest_batch)
         for size in (1, largest_batch):
@@ -133,7 +134,7 @@ class GRU4RecRanker:
 
     @torch.inference_mode()
     def _record(self, scorer: DeviceScorer, largest_batch: int) -> None:
-        """A step and a search for batches of up to so many sessions: powers of two from ROWS on, and the largest."""
+        """Record a step and a search for batch sizes ROWS, 2 · ROWS, 4 · ROWS, … and `largest_batch`."""
         sizes = [size for size in (ROWS << power for power in range(16)) if size < largest_batch] + [largest_batch]
         network, top = self._network, min(TOP, len(self.items))
         state = network.initial_state(1)
@@ -143,10 +144,10 @@ class GRU4RecRanker:
 
     def _hidden_states(self, memory: Memory) -> Tensor:
         values = memory.values.reshape(-1, self._layers, self._hidden)
-        return self._to_device(values).to(self._weight.dtype)  # another one than float32 in tests alone
+        return self._to_device(values).to(self._weight.dtype)  # not float32 only in tests
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:
-        """An array as a tensor on the device; to a GPU by pinned memory, so that nothing waits for the copy."""
+        """An array as a tensor on the device. Pinned memory makes the copy to a GPU asynchronous."""
         tensor = torch.from_numpy(array)
         return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
 
@@ -161,10 +162,10 @@ def needs_of(network: GRU4Rec) -> Needs:
 
 
 def with_input_products(network: GRU4Rec) -> GRU4Rec:
-    """The same network with the first layer's input product W x computed once for every item.
+    """The same network with the first layer's input product W x precomputed for every item.
 
-    That is the form of a network with one-hot input: a step looks the product up, (I, 3h) float32. Networks whose table
-    would be larger than TABLE_BYTES are left as they are.
+    The result has the form of a network with one-hot input: a step reads the product from a table (I, 3h) float32. A
+    network whose table would be larger than TABLE_BYTES is returned unchanged.
     """
     weight = network.layers[0].input_weight
     if not isinstance(weight, Tensor) or network.config.items * weight.shape[1] * 4 > TABLE_BYTES:

@@ -1,1 +1,1 @@
-"""Neighbourhood methods: items of the training sessions that are most like a session so far."""
+"""Neighbourhood methods: they recommend items of the training sessions most similar to the current session."""

@@ -1,7 +1,7 @@
-"""Items of the training sessions that are most like a session so far: VS-kNN and STAN but for their weights.
+"""Scores from the training sessions most similar to a session so far; VS-kNN and STAN differ only in their weights.
 
 Inverted index (item → the newest sessions that have it) → candidates → the k most similar → their items. Compiled by
-numba: there are no matrix products in this, only short lists.
+numba, because the work is on short lists and not on matrices.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class SessionIndex:
     """Training sessions by item, and their items.
 
     Attributes:
-        sessions: (L,) int64, for each item the newest sessions that have it, the newest first.
-        of_item: (I+1,) int64; those of item i are `sessions[of_item[i]:of_item[i+1]]`.
+        sessions: (L,) int64, for each item the newest sessions that have it, newest first.
+        of_item: (I+1,) int64; the sessions of item i are `sessions[of_item[i]:of_item[i+1]]`.
         items: (M,) int64, the distinct items of each session.
-        positions: (M,) int64, where the session clicked them last, from 0.
-        of_session: (S+1,) int64; those of session s are `items[of_session[s]:of_session[s+1]]`.
-        support: (I,) int64, sessions that have each item, those that the index leaves out too.
+        positions: (M,) int64, position of the session's last click on each, from 0.
+        of_session: (S+1,) int64; the items of session s are `items[of_session[s]:of_session[s+1]]`.
+        support: (I,) int64, number of sessions that have each item, including sessions that the index leaves out.
     """
 
     sessions: NDArray[np.int64]
@@ -39,9 +39,9 @@ def index_sessions(sessions: Sessions, items: int, newest: int) -> SessionIndex:
     """Build the index.
 
     Args:
-        sessions: in the order of their first click, so that a higher number is a newer session.
-        items: I.
-        newest: how many sessions are kept for an item.
+        sessions: in the order of their first click: a higher number is a newer session.
+        items: I, the number of items.
+        newest: the number of sessions kept for each item.
     """
     lengths = np.diff(sessions.offsets)  # (S,)
     session = np.repeat(np.arange(len(sessions)), lengths)  # (N,)
@@ -65,19 +65,20 @@ def index_sessions(sessions: Sessions, items: int, newest: int) -> SessionIndex:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a method makes of its neighbours.
+    """The weights of a method's similarities and scores.
 
         similarity(s, n) = Σ over shared items i of clicks[i's last click in s] · sessions[n]
         score(j) = Σ over the k most similar n with j of similarity(s, n) · back[b] · distance[d] · items[j]
 
-    b is how many clicks ago s clicked i*, the newest item that both share; d is how far j is from i* in n.
+    b: how many clicks ago s clicked i*, the most recently clicked item that s and n share.
+    d: distance in clicks between i* and j in n.
 
     Attributes:
-        clicks: (P,) of the clicks so far.
-        sessions: (S,) of the training sessions.
-        items: (I,) of what is scored.
-        back: (B,) its last one is that of all b from there on.
-        distance: (D,) its last one is that of all d from there on.
+        clicks: (P,) for each click of the prefixes.
+        sessions: (S,) for each training session.
+        items: (I,) for each item to score.
+        back: (B,) for b = 0, 1, …; the last weight also holds for larger b.
+        distance: (D,) for d = 0, 1, …; the last weight also holds for larger d.
     """
 
     clicks: NDArray[np.float64]
@@ -90,14 +91,14 @@ class Weights:
 def score_by_neighbours(
     index: SessionIndex, prefixes: Prefixes, weights: Weights, k: int, newest: int
 ) -> NDArray[np.float32]:
-    """Score all items after each prefix, (N, I): zero for what no neighbour has.
+    """Score all items after each prefix, (N, I); zero for items that no neighbour has.
 
     Args:
         index: of the training sessions.
         prefixes: N of them.
         weights: of the method.
-        k: neighbours.
-        newest: candidates: the newest training sessions that share an item.
+        k: number of neighbours.
+        newest: number of candidates: the newest training sessions that share an item with the prefix.
     """
     scores = np.zeros((len(prefixes), len(index.support)), dtype=np.float32)
     _score(
@@ -138,7 +139,7 @@ def _score(
     newest: int,
     scores: NDArray[np.float32],
 ) -> None:
-    """Fill `scores` (N, I), zero before, for the N prefixes."""
+    """Write `scores` (N, I) for the N prefixes; they must be zero before."""
     similarity = np.empty(len(session_weights))  # (S,)
     shared = np.full(len(session_weights), -1)  # (S,)
     for event in range(len(offsets) - 1):
@@ -158,7 +159,7 @@ def _score(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _position(item: int, items: NDArray[np.int64], positions: NDArray[np.int64]) -> int:
-    """Where a session clicked an item that it has."""
+    """The position of an item in a session that has it."""
     place = 0
     while items[place] != item:
         place += 1
@@ -167,7 +168,7 @@ def _position(item: int, items: NDArray[np.int64], positions: NDArray[np.int64])
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _distinct_newest_first(clicks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How far back from the last click each distinct item was clicked last, ascending: 0 is the last click, (D,)."""
+    """For each distinct item, how many clicks before the last one its last click was: (D,), ascending from 0."""
     back = np.empty(len(clicks), dtype=np.int64)
     found = 0
     for distance in range(len(clicks)):
@@ -191,19 +192,19 @@ def _share_items(
     similarity: NDArray[np.float64],
     shared: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The newest sessions that share an item with the clicks; the sum of the shared items' weights.
+    """Find the newest sessions that share an item with the clicks, and sum the weights of the shared items.
 
     Args:
         clicks: (P,) the session so far.
-        weights: (P,) of the clicks; a shared item weighs what the last click on it does.
+        weights: (P,) of the clicks; a shared item has the weight of the last click on it.
         sessions: of the index.
         of_item: of the index.
-        newest: how many sessions at most.
-        similarity: (S,), written where a session is found.
-        shared: (S,), -1 throughout; written where a session is found: how far back the newest shared click is.
+        newest: the largest number of sessions.
+        similarity: (S,), written for the found sessions.
+        shared: (S,), all -1; written for the found sessions: how far back the newest shared click is.
 
     Returns:
-        (C,) sessions, ascending. Sets their `shared`; the caller sets it to -1 again.
+        (C,) sessions, ascending. The caller must set their `shared` to -1 again.
     """
     back = _distinct_newest_first(clicks)  # (D,)
     size = 0
@@ -229,7 +230,7 @@ def _share_items(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _most_similar(found: NDArray[np.int64], similarity: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """The k sessions of `found` (C,), ascending, that are most similar; of equally similar ones the newest."""
+    """The k most similar sessions of `found` (C,), which is ascending; at equal similarity the newer session."""
     if len(found) <= k:
         return found
     return found[np.argsort(similarity[found], kind="mergesort")[len(found) - k :]]

@@ -14,13 +14,13 @@ class VSKNN:
         similarity(s, n) = Σ over shared items i of position(i, s) / |s|
         score(j) = Σ over the k most similar n with j of similarity(s, n) · max(0, 1 − back(s, n)/10) · log(S / supp_j)
 
-    position(i, s) is where the session clicked i last, from 1; back(s, n) is how many clicks ago the newest click
-    was that s and n share; supp_j counts the training sessions with j. Candidates are the `newest` training sessions
+    position(i, s) is the position of the last click on i in s, from 1; back(s, n) is how many clicks ago s clicked the
+    newest item that n shares; supp_j counts the training sessions with j. Candidates are the `newest` training sessions
     that share an item.
 
     Args:
-        k: neighbours.
-        newest: candidates.
+        k: number of neighbours.
+        newest: number of candidates.
     """
 
     def __init__(self, k: int = 500, newest: int = 2500) -> None:
@@ -34,7 +34,7 @@ class VSKNN:
         self._rarity = np.log(len(sessions) / np.maximum(self._index.support, 1))  # (I,)
 
     def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """(N, I): zero for what no neighbour has."""
+        """(N, I): zero for items that no neighbour has."""
         length = np.diff(prefixes.offsets)[prefixes.event]  # (P,)
         weights = Weights(
             clicks=(length - prefixes.back) / length,

@@ -1,1 +1,1 @@
-"""Exact top-k: the scores of all items for some sessions, and the best of them."""
+"""Exact top-k: score all items for some sessions and return the best ones."""

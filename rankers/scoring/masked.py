@@ -24,6 +24,6 @@ def best_allowed(scores: NDArray[np.floating], k: int, allowed: Mask) -> Top:
         else np.tile(np.arange(masked.shape[1]), (len(masked), 1))
     )
     values = np.take_along_axis(masked, found, axis=1)  # (Q, k)
-    order = np.lexsort((found, -values), axis=1)  # the lower row first at equal scores
+    order = np.lexsort((found, -values), axis=1)  # at equal scores the lower row comes first
     rows, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
     return Top(np.where(np.isneginf(values), -1, rows), values.astype(np.float32, copy=False))

@@ -1,6 +1,6 @@
-"""Scorers: the last layer's output of some sessions in, their best items out.
+"""Scorers: find the best items of some sessions from the output of the network's last layer.
 
-Every scorer keeps one contract, `Scorer`, and passes one shared test. `exact_scorer` chooses by device.
+Every scorer implements `Scorer` and passes one shared test. `exact_scorer` chooses one by device.
 """
 
 from abc import abstractmethod
@@ -24,16 +24,16 @@ from rankers.scoring.topk import (
 )
 
 PANEL = 1024
-"""Items scored at a time on the CPU: a panel of weights and its scores of ROWS sessions stay in a cache of 1 MB."""
+"""Items scored at a time on the CPU: a panel of weights and its scores for ROWS sessions fit into a cache of 1 MB."""
 
 ROWS = 128
-"""Sessions scored at a time on the CPU, for the same reason; 64 with panels of 2048 measured a tenth slower."""
+"""Sessions scored at a time on the CPU, for the same reason; 64 with panels of 2048 were a tenth slower."""
 
 ROUNDING = 2.0**-22
-"""How far two float32 sums of h products may differ, as a share of h times both lengths; twice what theory allows."""
+"""Bound of the difference of two float32 sums of h products, relative to h · |x| · |w|; twice the theoretical bound."""
 
 OUTPUT_LEVELS, WEIGHT_LEVELS = 127, 63
-"""Largest int8 values. Without VNNI a CPU adds two products in 16 bits, which 2 · 255 · 64 just fits."""
+"""Largest int8 values. Without VNNI a CPU adds two products in 16 bits; 2 · 255 · 64 just fits."""
 
 T = TypeVar("T", bound=np.generic)
 
@@ -46,7 +46,7 @@ class Scorer(Protocol):
 
         Args:
             output: (B, h) float32 on the scorer's device.
-            k: how many, at most I.
+            k: number of items, at most I.
 
         Returns:
             rows of the network (B, k) and their scores (B, k).
@@ -63,13 +63,13 @@ def exact_scorer(weight: Tensor, bias: Tensor) -> Scorer:
     """
     if weight.device.type != "cpu":
         return DeviceScorer(weight, bias)
-    if torch.backends.cpu.get_cpu_capability() == "AVX512":  # with AVX2, int8 products are slower than float32 ones
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":  # with AVX2, int8 products are slower than float32 products
         return QuantisedScorer(weight, bias)
     return PanelScorer(weight, bias)
 
 
 class DeviceScorer:
-    """Exact, on any device: one product, then the top k by block maxima."""
+    """Exact, for any device: one product, then the top k by block maxima."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         padding = -len(bias) % BLOCK
@@ -83,17 +83,17 @@ class DeviceScorer:
 
     @torch.inference_mode()
     def search(self, output: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The same, left on the device: rows of the network (B, k) and their scores (B, k)."""
+        """`best` with results on the device: rows of the network (B, k) and their scores (B, k)."""
         scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
         values, columns = block_top_k(scores, k)  # (B, k) each
         return columns, values
 
 
 class BlockScorer:
-    """On the CPU: bounds of what the blocks of items score at most, then the scores of the few blocks that matter.
+    """On the CPU: upper bounds of the scores in each block of items, then the scores of the few blocks that can matter.
 
-    Panels of items are bounded while their scores are in the cache. The last step gives the scores, always by the same
-    sum, and the order; so an answer depends neither on the other rows nor on the kernel that the product goes through.
+    The bounds of a panel are computed while its scores are in the cache. The last step computes the final scores,
+    always by the same sum, and the order. So an answer does not depend on the other rows or on the product's kernel.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -113,11 +113,11 @@ class BlockScorer:
 
     @abstractmethod
     def _bound(self, output: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
-        """Write for outputs (B, h) what no item of a block scores above, (B, blocks)."""
+        """Write upper bounds of the scores in each block, (B, blocks), for outputs (B, h)."""
 
 
 class PanelScorer(BlockScorer):
-    """Exact: float32 products. The bias is a column of the product: outputs get a 1 behind them."""
+    """Exact: float32 products. The bias is the last column of the weights; outputs get a 1 appended."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__(weight, bias)
@@ -135,14 +135,14 @@ class PanelScorer(BlockScorer):
 
 
 class QuantisedScorer(BlockScorer):
-    """int8 products, then float32 scores: exact, as the bounds allow for all that rounding to int8 can do.
+    """int8 products, then float32 scores. Exact, because the bounds include the largest possible rounding error.
 
-    Outputs x and each item's weights w are scaled to whole numbers by their own largest value; x = x̂ + δ, w = ŵ + ε. By
-    Cauchy and Schwarz |x·w − x̂·ŵ| ≤ |x||ε| + |δ||w| + |δ||ε|.
+    Outputs x and each item's weights w are scaled to integers by their own largest value; x = x̂ + δ, w = ŵ + ε. By the
+    Cauchy-Schwarz inequality |x·w − x̂·ŵ| ≤ |x||ε| + |δ||w| + |δ||ε|.
 
     Args:
-        exact: whether that whole bound is allowed for. Errors fall on both sides, so hardly any goes beyond 3/√h of it:
-            allowing for that much is a little faster, and nearly always as exact.
+        exact: whether the whole error bound is added. Rounding errors have both signs and partly cancel: the total is
+            rarely above 3/√h of the bound. Adding only that much is a little faster and nearly always exact.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, exact: bool = True) -> None:
@@ -171,7 +171,7 @@ class QuantisedScorer(BlockScorer):
 
 
 def _panels(table: NDArray[T]) -> list[NDArray[T]]:
-    """Rows of a table (I', …) in panels; in each, the first item of every block, then the second ones, …"""
+    """The rows of a table (I', …) in panels; in each, the first item of every block, then the second ones, …"""
     parts = [table[at : at + PANEL] for at in range(0, len(table), PANEL)]
     return [np.concatenate([part[place::ITEMS] for place in range(ITEMS)]) for part in parts]
 
@@ -180,7 +180,7 @@ def _panels(table: NDArray[T]) -> list[NDArray[T]]:
 def _quantise(
     rows: NDArray[np.float32], levels: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Whole numbers (n, h), each row's scale (n,), its length (n,) and the length of its rounding errors (n,)."""
+    """Integers (n, h), each row's scale (n,), its norm (n,) and the norm of its rounding errors (n,)."""
     quantised = np.empty(rows.shape, dtype=np.int8)
     scales = np.empty(len(rows), dtype=np.float32)
     lengths, errors = np.empty_like(scales), np.empty_like(scales)

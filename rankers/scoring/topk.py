@@ -1,11 +1,11 @@
-"""The best k of many scores, without sorting what cannot be among them.
+"""The best k of many scores, found by searching only the blocks that can hold them.
 
 A plain top-k over all items costs more than the matrix product that made the scores. Taking the maximum of each block
-of items first is one pass over memory; the k best items lie in the k blocks with the highest maxima, so only those
-blocks are searched. Exact.
+of items first is one pass over memory. The k best items are in the k blocks with the highest maxima, so only those
+blocks are searched. The result is exact.
 
-The columns of a block lie far apart: with N/BLOCK blocks, block i is made of the columns i, i + N/BLOCK, …, so that
-the maxima of neighbouring blocks are taken side by side in vector registers.
+The columns of a block are not adjacent: with N/BLOCK blocks, block i has the columns i, i + N/BLOCK, …, so that the
+maxima of neighbouring blocks are computed together in vector registers.
 """
 
 import numpy as np
@@ -16,21 +16,21 @@ from torch import Tensor
 from rankers.compiled import compiled_for_numbers
 
 BLOCK = 16
-"""Columns in a block of `block_top_k`: 16 and 32 measured alike, 8 and 64 slower (`benchmarks/topk.py`)."""
+"""Columns in a block of `block_top_k`: 16 and 32 were equally fast, 8 and 64 slower (`benchmarks/topk.py`)."""
 
 ITEMS = 8
-"""Items in a block of the CPU's functions: 4 measured alike, 16 slower: all items of a promising block are scored."""
+"""Items in a block of the CPU's functions. 4 was equally fast; 16 was slower: all items of a block are scored."""
 
 NOTHING = np.float32(-3.0e38)
-"""Below every score: where less than k were found."""
+"""Below every score; marks a place without an item."""
 
 
 def block_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row, best first; for any device.
+    """The k best of each row, best first, on any device.
 
     Args:
-        scores: (B, N) float, N a multiple of BLOCK; fill up with -inf.
-        k: how many, at most N.
+        scores: (B, N) float, N a multiple of BLOCK; pad with -inf.
+        k: number of columns, at most N.
 
     Returns:
         values (B, k) and columns (B, k) int64.
@@ -52,13 +52,13 @@ def block_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def block_maxima(
     scores: NDArray[np.float32], slack: NDArray[np.float32], first: int, bounds: NDArray[np.float32]
 ) -> None:
-    """What no item of a block scores above, from its scores.
+    """Upper bounds of the scores in each block, from approximate scores.
 
     Args:
         scores: (B, n) float32, n a multiple of ITEMS.
-        slack: (B,), what to add: how far off the scores may be.
+        slack: (B,), largest error of the scores; it is added.
         first: number of the first of these blocks.
-        bounds: (B, blocks) float32, of all items; n / ITEMS of each row are written.
+        bounds: (B, blocks) float32, for all items; n / ITEMS columns from `first` on are written.
     """
     blocks = scores.shape[1] // ITEMS
     for row in range(scores.shape[0]):
@@ -80,16 +80,16 @@ def quantised_block_maxima(
     first: int,
     bounds: NDArray[np.float32],
 ) -> None:
-    """`block_maxima` for scores (product · scale + slack) · item scale + bias of integer products.
+    """`block_maxima` for integer products: a bound is (product · scale + slack) · item scale + bias.
 
     Args:
         products: (B, n) int32, n a multiple of ITEMS.
         scales: (B,).
-        slack: (B,), how far off product · scale may be.
+        slack: (B,), largest error of product · scale.
         item_scales: (n,).
         biases: (n,).
         first: number of the first of these blocks.
-        bounds: (B, blocks) float32, of all items; n / ITEMS of each row are written.
+        bounds: (B, blocks) float32, for all items; n / ITEMS columns from `first` on are written.
     """
     blocks = products.shape[1] // ITEMS
     for row in range(products.shape[0]):
@@ -112,12 +112,12 @@ def best_of_blocks(
     values: NDArray[np.float32],
     items: NDArray[np.int64],
 ) -> None:
-    """The k best items of each session, from the scores of those blocks alone whose bound reaches the k-th best.
+    """The k best items of each session. Only blocks whose bound reaches the k-th best score so far are scored.
 
-    Equal scores go by item number, so the answer does not depend on how tight the bounds are, nor on the other rows.
+    Equal scores are ordered by item number, so the answer does not depend on the bounds or on the other rows.
 
     Args:
-        bounds: (B, blocks), above every score in a block; block i holds the items from ITEMS · i on. Overwritten.
+        bounds: (B, blocks), upper bounds of the scores in a block; block i begins with item ITEMS · i. Overwritten.
         output: (B, h) float32.
         weight: (I, h) float32.
         bias: (I,) float32.
@@ -136,7 +136,7 @@ def best_of_blocks(
         for block in range(mine.shape[0]):
             if mine[block] > highest[k - 1]:
                 _insert(mine[block], block, highest, promising)
-        for place in range(k):  # the most promising first: hardly any other reaches the k-th best then
+        for place in range(k):  # highest bounds first: then few other blocks reach the k-th best score
             block = promising[place]
             if block >= 0 and highest[place] >= best[k - 1]:
                 _search(block, state, weight, bias, best, numbers)

@@ -1,1 +1,1 @@
-"""Retraining as a service: one run reads, holds out, fits, judges and releases; a schedule repeats it."""
+"""Retraining as a service: one run reads, holds out, fits, judges and releases; a schedule starts the runs."""

@@ -1,4 +1,4 @@
-"""A candidate: the bundle that the newest clicks make, warm from the serving one or in full."""
+"""A candidate: the bundle trained on the newest clicks, as a warm start from the serving bundle or in full."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Candidate:
     Attributes:
         bundle: the candidate.
         memory: the optimiser's state at the end, for the next warm start.
-        kind: `warm` from the serving bundle, or in `full`.
+        kind: `warm` for a warm start from the serving bundle, or `full`.
         index: its items.
-        sessions: all of the clicks, for the methods that it is compared with.
+        sessions: all training sessions, to fit the baselines.
     """
 
     bundle: Bundle
@@ -44,19 +44,19 @@ def train_candidate(
     checkpoint: Path,
     progress: Callable[[Progress], None] | None = None,
 ) -> Candidate:
-    """Train on clicks; a training that was killed goes on from its checkpoint where the clicks are the same.
+    """Train on clicks. A killed training continues from its checkpoint if the clicks are the same.
 
     Args:
-        clicks: sessions already cut, the judged ones left out.
-        config: of the training; a warm start takes its network's shape from the parent.
-        warm: None for a full training.
-        lineage: kept in the bundle's settings.
-        checkpoint: directory.
-        progress: as `trainer.fit` calls it.
+        clicks: already cut into sessions, without the judged sessions.
+        config: of the training; a warm start takes the network's shape from the parent.
+        warm: the parent and its settings; None for a full training.
+        lineage: stored in the bundle's settings.
+        checkpoint: directory of the checkpoint.
+        progress: called as in `trainer.fit`.
 
     Raises:
-        SettingsError: the device is not there.
-        TrainingError: nothing is left after filtering, or the loss is no longer a number.
+        SettingsError: the device does not exist.
+        TrainingError: nothing is left after filtering, or the loss is not finite.
     """
     trained = train(
         clicks,

@@ -1,4 +1,4 @@
-"""The stage of a retraining that trains the candidate, warm from the serving model or in full."""
+"""The stage of a retraining that trains the candidate: a warm start from the serving model, or a full training."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -25,15 +25,15 @@ def fit_candidate(
     say: Callable[[str], None],
     progress: Callable[[Progress], None] | None,
 ) -> Candidate:
-    """Keep the resume point, and train on the clicks that are not held out.
+    """Save the resume point, and train on the clicks that are not held out.
 
     Args:
         reading: with the serving model.
         holdout: with the clicks to train on.
         settings: of the deployment.
-        draft: is told of the candidate.
+        draft: gets the candidate.
         say: called with a line for people.
-        progress: as `trainer.fit` calls it.
+        progress: called as in `trainer.fit`.
 
     Raises:
         BundleError: the optimiser's state of the serving model is damaged.
@@ -63,7 +63,7 @@ def fit_candidate(
 
 
 def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]) -> WarmStart | None:
-    """What a warm start begins with; None for a full training."""
+    """The start of a warm start; None for a full training."""
     parent = reading.parent
     if parent is None or settings.retrain_mode != "warm":
         return None

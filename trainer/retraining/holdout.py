@@ -1,4 +1,4 @@
-"""Which sessions a retraining trains on, and which it is judged by."""
+"""The sessions that a retraining trains on, and the sessions that its candidate is judged by."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from schemas.errors import TrainingError
 from trainer.retraining.outcome import Refused
 
 FEWEST = 20
-"""Sessions to judge by: below this no interval means anything."""
+"""Fewest sessions to judge by; with fewer the interval is meaningless."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Holdout:
 
 
 def hold_out(frame: pl.DataFrame, serving: str | None, seen: int | None, judged: int) -> Holdout | Refused:
-    """As `split_holdout`; refused where a model serves, and too few sessions are newer than its training.
+    """`split_holdout`, refused if a model serves and too few sessions are newer than its training.
 
     Args:
-        frame: session_id, item_id, timestamp; sessions already cut, a session's clicks lie together.
-        serving: version of the model that serves; None where none does.
-        seen: it was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown.
-        judged: this many sessions are judged by, see `split_holdout`.
+        frame: session_id, item_id, timestamp; cut into sessions, a session's clicks in adjacent rows.
+        serving: version of the serving model; None if none serves.
+        seen: time of the last click that the serving model was trained on, ms since 1970 UTC; None if unknown.
+        judged: number of sessions to judge by, see `split_holdout`.
 
     Raises:
-        TrainingError: there are too few sessions for a first model.
+        TrainingError: no model serves, and there are too few sessions for a first one.
     """
     holdout = split_holdout(frame, seen, judged)
     if holdout.judged.filter(pl.len().over("session_id") >= 2)["session_id"].n_unique() >= FEWEST:
@@ -56,10 +56,11 @@ def split_holdout(frame: pl.DataFrame, seen: int | None, judged: int) -> Holdout
     """Separate the newest sessions from the others, by their first click.
 
     Args:
-        frame: sessions already cut; a session's clicks lie together.
-        seen: the serving model was trained on clicks up to this time; None where none serves.
-        judged: this many sessions of two clicks or more are judged by, or fewer: at most half of those that the
-            serving model has not seen, so that there is something left to learn from; a fifth of all where none serves.
+        frame: cut into sessions; a session's clicks in adjacent rows.
+        seen: time of the last click that the serving model was trained on, ms since 1970 UTC; None if none serves or
+            the time is unknown.
+        judged: number of sessions of two clicks or more to judge by. It is limited to half of the sessions that the
+            serving model has not seen, so that new sessions are left to train on; to a fifth of all if `seen` is None.
     """
     starts = frame.group_by("session_id").agg(pl.col("timestamp").min().alias("start"), pl.len().alias("clicks"))
     usable = starts.filter(pl.col("clicks") >= 2)
@@ -68,7 +69,7 @@ def split_holdout(frame: pl.DataFrame, seen: int | None, judged: int) -> Holdout
     newest = unseen.sort("start", "session_id").tail(count)["session_id"] if count else unseen["session_id"].clear()
     inside = pl.col("session_id").is_in(newest.implode())
     if count:
-        # Clicks of other sessions that came later are no part of either: the candidate must not know them.
+        # Later clicks of other sessions are in neither part: the candidate must not train on them.
         begins = int(unseen.filter(pl.col("session_id").is_in(newest.implode()))["start"].min())  # type: ignore[arg-type]
         train = frame.filter(~inside & (pl.col("timestamp") < begins))
     else:

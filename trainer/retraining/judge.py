@@ -1,8 +1,8 @@
 """Judging a candidate: methods rank the same next clicks, paired by session, and a rule accepts or refuses it.
 
-Every click but a session's first is an event, for every method: an item that a method does not know counts as a miss,
-so a model that knows the newest items is given credit for them. Before the first item that a model knows in a session
-it recommends the popular items, as the worker does.
+For every method each click except a session's first is an event. An item that the method does not have counts as a
+miss, so a model that has the newest items gains by them. Until a session has had an item of the model, the model
+recommends the popular items, as the worker does.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Ranked:
     """Ranks of the events of some sessions by one method.
 
     Attributes:
-        rank: (E,) float64, from 1; infinity for an item that the method does not know.
+        rank: (E,) float64, from 1; infinity for an item that the method does not have.
         session: (E,) int64, number of the event's session.
     """
 
@@ -51,11 +51,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Events:
-    """The newest sessions, their clicks one after another.
+    """The newest sessions, with their clicks concatenated.
 
     Attributes:
         items: the clicked items.
-        session: (N,) int64, each click's session, from 0 and rising.
+        session: (N,) int64, number of each click's session, from 0 and ascending.
     """
 
     items: pl.Series
@@ -63,10 +63,10 @@ class Events:
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "Events":
-        """From clicks session by session; sessions of one click have no event and are left out.
+        """Events of clicks; sessions of one click have no event and are left out.
 
         Args:
-            frame: session_id and item_id; a session's clicks lie together.
+            frame: session_id and item_id; a session's clicks in adjacent rows.
         """
         kept = frame.filter(pl.len().over("session_id") >= 2)
         return cls(kept["item_id"], (kept["session_id"].rle_id()).to_numpy().astype(np.int64))
@@ -76,7 +76,7 @@ class Events:
 
     @property
     def sessions(self) -> int:
-        """How many sessions there are."""
+        """The number of sessions."""
         return int(self.session[-1]) + 1 if len(self.session) else 0
 
 
@@ -88,18 +88,19 @@ def judge(
     draft: DecisionDraft,
     say: Callable[[str], None],
 ) -> Accepted | Refused:
-    """Rank the held out clicks by the candidate and what it is compared with, and apply the rule.
+    """Rank the held out clicks by the candidate and the other methods, and apply the rule.
 
-    The candidate is accepted to serve if the lower end of the interval of its Recall@20 less the serving model's is
-    above NEXTCLICK_RETRAIN_MARGIN, and the lower end over popularity is above 0. With NEXTCLICK_RETRAIN_RELEASE=shadow
-    it is accepted as a shadow if it is not surely worse than the serving model.
+    The difference is the candidate's Recall@20 minus that of another method, with a 95 % interval. The candidate is
+    accepted to serve if the lower end of the difference to the serving model is above NEXTCLICK_RETRAIN_MARGIN, and the
+    lower end of the difference to popularity is above 0. With NEXTCLICK_RETRAIN_RELEASE=shadow it is accepted as a
+    shadow if the upper end of the difference to the serving model is above NEXTCLICK_RETRAIN_MARGIN.
 
     Args:
         candidate: with the sessions that the baselines are fitted to.
         reading: with the serving model.
         holdout: with the sessions to judge by.
         settings: NEXTCLICK_RETRAIN_MARGIN and …_RELEASE.
-        draft: is told of the judgement.
+        draft: gets the judgement.
         say: called with a line for people.
     """
     judgement = _judgement(candidate, reading.parent, holdout, settings.retrain_margin)
@@ -124,7 +125,7 @@ def judge(
 
 
 def _judgement(candidate: Candidate, parent: Bundle | None, holdout: Holdout, margin: float) -> Judgement:
-    """The figures of all methods, and how far the candidate is above each of the others."""
+    """The figures of all methods, and the candidate's difference to each of the others."""
     events = Events.of(holdout.judged)
     ranked = {"candidate": rank_by_bundle(candidate.bundle, events)}
     if parent is not None:
@@ -146,7 +147,7 @@ def _judgement(candidate: Candidate, parent: Bundle | None, holdout: Holdout, ma
 
 
 def _refusal(judgement: Judgement, serving: str | None) -> Refused | None:
-    """The refusal to have the candidate serve; None where the rule allows it."""
+    """The refusal if the candidate may not serve; None if it may."""
     checks = [("popularity", "popularity", 0.0)]
     if serving is not None:
         checks.insert(0, ("serving", serving, judgement.margin))
@@ -172,9 +173,9 @@ def rank_by_baseline(baseline: Baseline, index: ItemIndex, events: Events) -> Ra
 
 
 def difference(candidate: Ranked, other: Ranked, draws: int = DRAWS, seed: int = 0) -> Difference:
-    """Recall@20 of the candidate less the other's, with a 95 % interval by the bootstrap over sessions.
+    """Recall@20 of the candidate minus the other's, with a 95 % interval from a bootstrap over sessions.
 
-    Both methods have the same sessions in each draw, so what makes a session easy or hard for both cancels out.
+    Each draw has the same sessions for both methods, so the differences between easy and hard sessions cancel out.
     """
     session = candidate.session
     gain = (candidate.rank <= TOP).astype(np.float64) - (other.rank <= TOP)
@@ -192,13 +193,13 @@ def _rank(index: ItemIndex, events: Events, rank_sessions: Callable[[Sessions], 
     is_event = np.zeros(len(row), dtype=bool)
     is_event[1:] = session[1:] == session[:-1]
     known = row >= 0
-    so_far = _known_before(known, session)  # (N,) clicks on known items before this one in its session
+    so_far = _known_before(known, session)  # (N,) earlier clicks on known items in the session
     rank = np.full(len(row), np.inf)
     by_popularity = is_event & known & (so_far == 0)
     place = np.empty(len(index))
     place[index.popular] = np.arange(1, len(index) + 1)
     rank[by_popularity] = place[row[by_popularity]]
-    # What is left are the next clicks of the sessions' known clicks, in the same order.
+    # The remaining events are the next clicks after a known click, in the same order.
     by_method = is_event & known & (so_far > 0)
     if by_method.any():
         length = np.bincount(session[known], minlength=events.sessions)

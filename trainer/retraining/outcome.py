@@ -1,4 +1,4 @@
-"""How a retraining ends: its candidate is accepted or refused, and the decision is recorded either way."""
+"""The results of a retraining: the candidate is accepted or refused; the decision is recorded in both cases."""
 
 import importlib.metadata
 import secrets
@@ -15,12 +15,12 @@ from trainer.retraining.candidate import Candidate
 
 @dataclass(frozen=True)
 class Accepted:
-    """The candidate is to be announced.
+    """The candidate passed the rule and will be announced.
 
     Attributes:
         candidate: with its bundle and the optimiser's state.
-        serving: the announcement of the model that the candidate was compared with; None where none serves.
-        release: `serve` replaces that model; `shadow` is scored beside it.
+        serving: the announcement of the model that the candidate was compared with; None if none serves.
+        release: `serve` replaces that model; `shadow` is scored next to it.
         judgement: of the candidate.
         reason: why, in one line.
     """
@@ -34,7 +34,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Refused:
-    """The serving model is left, because there is no candidate or because it is not good enough.
+    """The serving model stays, because there is no candidate or it is not good enough.
 
     Attributes:
         reason: why, in one line.
@@ -45,12 +45,12 @@ class Refused:
 
 @dataclass
 class DecisionDraft:
-    """What is known of a retraining so far, so that a failure is recorded with all of it.
+    """The facts of a retraining so far, so that a failure is recorded with them.
 
     Attributes:
         name: of the model.
-        began_at, cpu_began: when the retraining began, and the CPU seconds of this process then.
-        serving: version that serves; None where none does.
+        began_at, cpu_began: when the retraining began, and this process's CPU seconds at that time.
+        serving: the serving version; None if none serves.
         missing: parts of the click log that a retention has deleted.
         candidate: once it is trained.
         judgement: of the candidate, once it is judged.
@@ -65,7 +65,7 @@ class DecisionDraft:
     judgement: Judgement | None = None
 
     def decision(self, outcome: Literal["published", "shadowed", "kept", "failed"], reason: str) -> Decision:
-        """The record of a retraining that ends now."""
+        """Make the record of a retraining that ends now."""
         now = datetime.now(UTC)
         candidate = self.candidate
         bundle: Bundle | None = candidate.bundle if candidate else None

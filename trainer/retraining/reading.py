@@ -1,4 +1,4 @@
-"""The first stage of a retraining: what serves, with which settings to train, and the clicks of the window.
+"""The first stage of a retraining: get the serving model, the training settings and the clicks of the window.
 
 Everything that can be checked before the training is checked here.
 """
@@ -29,17 +29,17 @@ from trainer.settings_file import read_train_config
 
 @dataclass(frozen=True)
 class Reading:
-    """What a retraining works with.
+    """The inputs of a retraining.
 
     Attributes:
         config: of the training.
-        serving: the announcement of the model that serves; None where none does.
-        parent: its bundle.
-        seen: it was trained on clicks up to this time, ms since 1970 UTC; None where that is unknown.
-        clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks lie together.
-        source: of the clicks, in words.
-        offsets: partition → first offset that was looked at and the one after the last.
-        resume_point: lets the same retraining go on if it is killed.
+        serving: the announcement of the serving model; None if none serves.
+        parent: the bundle of the serving model.
+        seen: time of the last click that the parent was trained on, ms since 1970 UTC; None if unknown.
+        clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks in adjacent rows.
+        source: description of where the clicks were read.
+        offsets: partition → first offset covered and the offset after the last.
+        resume_point: lets a killed retraining continue.
     """
 
     config: TrainConfig
@@ -60,18 +60,18 @@ def read(
     Args:
         connection: to the models topic.
         settings: of the deployment.
-        draft: is told what serves and what is missing of the log.
+        draft: gets the serving version and the missing parts of the log.
         say: called with a line for people.
-        now: of this machine's clock, ms since 1970 UTC.
+        now: the time by this machine's clock, ms since 1970 UTC.
 
     Raises:
-        NextclickError: something is not there, or the clicks are not usable.
+        NextclickError: a device, store, topic or bundle is missing, or the clicks are not usable.
     """
     store = BundleStore(settings.models_uri)
     store.check_writable()
     config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
     config = replace(config, device=settings.device)
-    choose_device(config.device)  # now, and not after the log was read
+    choose_device(config.device)  # fails now, not after the log was read
     torch.set_num_threads(settings.torch_threads)
     state = connection.run(connection.topic.read())
     serving, shadow = state.serving, state.shadow
@@ -99,7 +99,7 @@ def read(
 
 
 def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:
-    """What decides the training: a resume point of other settings does not hold."""
+    """The settings that determine the training: a resume point with other settings is not used."""
     return {
         "config": asdict(config),
         "mode": settings.retrain_mode,
@@ -118,7 +118,7 @@ def _fetch_parent(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
 
 
 def _frame_up_to(log: ClickLog, point: ResumePoint | None) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
-    """The clicks of the log and its offsets; where a retraining is resumed, up to where it had read."""
+    """The clicks of the log and its offsets; a resumed retraining ends at the offsets of its resume point."""
     frame = log.frame()
     if point is None:
         return frame, log.offsets

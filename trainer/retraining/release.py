@@ -1,4 +1,4 @@
-"""The last stage of a retraining: an accepted candidate is announced, and the decision is recorded."""
+"""The last stage of a retraining: announce an accepted candidate and record the decision."""
 
 import tempfile
 from collections.abc import Callable
@@ -23,11 +23,11 @@ def release(
     settings: Settings,
     say: Callable[[str], None],
 ) -> Decision:
-    """Announce an accepted candidate, unless another model was announced meanwhile; record the decision.
+    """Announce an accepted candidate, unless another model was announced in the meantime; record the decision.
 
     Raises:
-        BrokerError: the workers cannot be told.
-        BundleError: the store takes no files.
+        BrokerError: the announcement cannot be sent.
+        BundleError: the store is not writable.
         TrainingError: the lease was lost.
     """
     if isinstance(result, Accepted):
@@ -42,12 +42,12 @@ def release(
 def record_failure(
     error: NextclickError, draft: DecisionDraft, connection: LeasedTopic, say: Callable[[str], None]
 ) -> None:
-    """Record that a retraining failed; its resume point is kept."""
+    """Record that a retraining failed; its resume point stays."""
     _record(draft.decision("failed", one_line(error)), connection, say)
 
 
 def _announce(accepted: Accepted, draft: DecisionDraft, connection: LeasedTopic, settings: Settings) -> Decision:
-    """A model that is replaced becomes the shadow of the new one, so that it can come back."""
+    """Announce the candidate. A replaced model becomes its shadow, so that live evidence can roll it back."""
     connection.run(connection.lease.check())
     before, now = accepted.serving, connection.run(connection.topic.read()).serving
     against = before.version if before else "popularity"
@@ -64,7 +64,7 @@ def _announce(accepted: Accepted, draft: DecisionDraft, connection: LeasedTopic,
 
 
 def _publish(accepted: Accepted, connection: LeasedTopic, settings: Settings) -> None:
-    """Put the candidate, its figures and the optimiser's state at the models URI, and announce it."""
+    """Store the candidate with its figures and the optimiser's state at the models URI, and announce it."""
     candidate, figures = accepted.candidate, accepted.judgement.figures["candidate"]
     metrics = candidate.bundle.metrics | {"recall@20": figures.recall, "mrr@20": figures.mrr}
     bundle = replace(candidate.bundle, metrics=metrics)

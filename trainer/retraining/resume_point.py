@@ -1,4 +1,4 @@
-"""The resume point of a retraining: one that was killed goes on with the same clicks, from its checkpoint."""
+"""The resume point of a retraining: after a kill it continues with the same clicks from its checkpoint."""
 
 import json
 import shutil
@@ -17,14 +17,14 @@ LONGEST_MS = 86_400_000
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What a retraining was about when its training began.
+    """The inputs of a retraining when its training began.
 
     Attributes:
-        since: clicks from then on, ms since 1970 UTC.
-        now: when the retraining began, by this machine's clock.
-        ends: partition → the offset to read up to.
-        serving: version that served.
-        settings: what decides the training, by name; values that JSON can hold.
+        since: only clicks from this time on, ms since 1970 UTC.
+        now: when the retraining began, by this machine's clock, ms since 1970 UTC.
+        ends: partition → the offset to read up to (exclusive).
+        serving: the version that served; None if none did.
+        settings: the settings that determine the training, by name; JSON values.
     """
 
     since: int
@@ -35,19 +35,19 @@ class ResumePoint:
 
 
 def resume_directory(settings: Settings) -> Path:
-    """Where a retraining keeps its resume point and the checkpoint of its training."""
+    """The directory of a retraining's resume point and checkpoint."""
     return settings.data_dir / "retraining" / settings.model_name
 
 
 def load_resume_point(
     directory: Path, serving: str | None, settings: Mapping[str, Any], now: int
 ) -> ResumePoint | None:
-    """The resume point of a retraining that was killed; None where there is none, or it no longer holds.
+    """The resume point of a killed retraining; None if there is none, or it is no longer valid.
 
     Args:
         directory: of the retraining.
-        serving, settings: must be the same as then.
-        now: the resume point is at most `LONGEST_MS` older, ms since 1970 UTC.
+        serving, settings: must equal those of the resume point.
+        now: the present time, ms since 1970 UTC; the resume point must be less than `LONGEST_MS` older.
     """
     try:
         kept = json.loads((directory / FILE).read_text())
@@ -59,7 +59,7 @@ def load_resume_point(
 
 
 def save_resume_point(directory: Path, point: ResumePoint) -> None:
-    """Keep a resume point, whole or not at all.
+    """Write a resume point atomically.
 
     Raises:
         TrainingError: the directory cannot be written.
@@ -74,5 +74,5 @@ def save_resume_point(directory: Path, point: ResumePoint) -> None:
 
 
 def forget_resume_point(directory: Path) -> None:
-    """Delete resume point and checkpoint: the retraining was decided."""
+    """Delete resume point and checkpoint, after the decision was made."""
     shutil.rmtree(directory, ignore_errors=True)

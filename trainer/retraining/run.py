@@ -1,7 +1,7 @@
 """One retraining, from the log to the decision: read → hold out → fit → judge → release.
 
-Whatever fails leaves the serving model alone. The decision is recorded on the models topic in every case in which a
-broker can be reached.
+A failure does not change the serving model. The decision is recorded on the models topic whenever a broker can be
+reached.
 """
 
 import time
@@ -31,11 +31,11 @@ def retrain(
     Args:
         settings: of the deployment.
         say: called with a line for people.
-        progress: as `trainer.fit` calls it.
-        now: of this machine's clock, ms since 1970 UTC, if not the clock's own.
+        progress: called as in `trainer.fit`.
+        now: the present time, ms since 1970 UTC; None: this machine's clock.
 
     Raises:
-        NextclickError: it could not be decided; the failure is recorded too, and the serving model is left alone.
+        NextclickError: the retraining failed; the failure is recorded, and the serving model is not changed.
     """
     draft = DecisionDraft(settings.model_name)
     with lease_topic(settings) as connection:
@@ -55,7 +55,7 @@ def _judged(
     progress: Callable[[Progress], None] | None,
     now: int,
 ) -> Accepted | Refused:
-    """The stages before the release; the first that refuses is the last."""
+    """The stages before the release; a stage that refuses ends them."""
     reading = read(connection, settings, draft, say, now)
     if isinstance(reading, Refused):
         return reading

@@ -1,6 +1,6 @@
-"""Retraining by a cron expression, for people without a CronJob, and deciding by live evidence in between.
+"""Retraining by a cron expression, for deployments without a CronJob, and deciding by live evidence in between.
 
-Each retraining is a process of its own: what it leaks or breaks ends with it.
+Each retraining runs in a separate process: memory leaks and crashes end with it.
 """
 
 import subprocess
@@ -19,17 +19,17 @@ from trainer.retraining.shadow_trial import decide
 STOP_SECONDS = 20.0
 
 LOOK_SECONDS = 60.0
-"""Between two looks at the live evidence."""
+"""Time between two checks of the live evidence."""
 
 
 def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None]:
-    """A function that looks at the live evidence and says what was decided or what failed; it never raises, since the
-    next look may succeed."""
+    """A function that checks the live evidence once and says what was decided or what failed. It never raises, because
+    the next check may succeed."""
 
     def look() -> None:
         try:
             decision = decide(settings)
-        except Exception as error:  # stores have exceptions of their own
+        except Exception as error:  # stores have their own exceptions
             say(f"live evidence was not decided by: {one_line(error)}")
         else:
             if decision is not None:
@@ -41,18 +41,18 @@ def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None
 def run_on_schedule(
     cron: str, stop: threading.Event, say: Callable[[str], None], look: Callable[[], None] = lambda: None
 ) -> None:
-    """Run `nextclick retrain` whenever the expression (UTC) says so, until `stop` is set.
+    """Run `nextclick retrain` at the times of the cron expression (UTC), until `stop` is set.
 
-    A run that is due while another is still under way is left out.
+    A run that is due while another is still running is skipped.
 
     Args:
-        cron: five fields.
-        stop: ends it.
+        cron: expression with five fields.
+        stop: ends the schedule, and a running retraining.
         say: called with a line for people.
         look: called every `LOOK_SECONDS`, between and during retrainings.
 
     Raises:
-        SettingsError: it is no cron expression.
+        SettingsError: `cron` is not a cron expression.
     """
     if not croniter.is_valid(cron):
         raise SettingsError(
@@ -63,13 +63,13 @@ def run_on_schedule(
         say(f"next retraining at {due:%Y-%m-%d %H:%M} UTC")
         while (left := (due - datetime.now(UTC)).total_seconds()) > 0:
             look()
-            if stop.wait(min(left, LOOK_SECONDS)):  # in pieces, for clocks are set
+            if stop.wait(min(left, LOOK_SECONDS)):  # in short waits, because the clock may be set
                 return
         say(f"retraining ended: {_meaning(_run(stop, look))}")
 
 
 def next_run(cron: str, after: datetime) -> datetime:
-    """When the expression is due next."""
+    """The next time of the expression after `after`."""
     return croniter(cron, after).get_next(datetime)  # type: ignore[no-any-return]
 
 

@@ -1,9 +1,8 @@
-"""Deciding by live evidence: a shadow is promoted or dropped, and a new model that does worse than the one before is
-rolled back.
+"""Deciding by live evidence: promote or drop a shadow, or roll back to the former model if the new one does worse.
 
-Workers score the shadow beside the model that serves, on the same clicks, and put their counts of both on the models
-topic (`schemas.evidence`). After a promotion the model that served before becomes the shadow: so the new model is
-watched by the same means, and the one before it can return by one announcement.
+Workers score the shadow and the serving model on the same clicks, and put their counts of both on the models topic
+(`schemas.evidence`). After a promotion the former model becomes the shadow. So the new model is watched in the same
+way, and a rollback needs only one announcement.
 """
 
 import asyncio
@@ -26,22 +25,22 @@ from schemas.evidence import LiveEvidence
 from schemas.settings import Settings
 
 DEVIATIONS = 3.0
-"""Standard errors to either side of a live difference. It is looked at again and again: two would err too often."""
+"""Standard errors on each side of a live difference. The difference is checked repeatedly, so 2 would err too often."""
 
 LARGEST_SHARE = 0.2
-"""Of all clicks, the most that one of the groups of sessions may have; an even one has a 64th."""
+"""Largest share of all clicks that one of the 64 groups of sessions may have; the average share is 1/64."""
 
 Outcome = Literal["promoted", "dropped", "rolled-back", "confirmed"]
 
 
 @dataclass(frozen=True)
 class LiveResult:
-    """What champion and shadow came to, on the same clicks.
+    """The results of champion and shadow on the same clicks.
 
     Attributes:
-        events: clicks that followed answers of both.
-        champion, shadow: their figures.
-        difference: Recall@20 of the shadow less the champion's, `DEVIATIONS` standard errors to either side.
+        events: clicks that followed answers of both models.
+        champion, shadow: the figures of each.
+        difference: Recall@20 of the shadow minus the champion's, with `DEVIATIONS` standard errors on each side.
     """
 
     events: int
@@ -51,10 +50,11 @@ class LiveResult:
 
 
 def sum_up(evidence: Sequence[LiveEvidence]) -> LiveResult | None:
-    """Add up what all workers saw.
+    """Add up the counts of all workers; None if there are no events.
 
-    The standard error is that of a ratio over groups of sessions (the clicks of one session are not independent), by
-    linearisation: r_g = d_g − D n_g, variance G/(G−1) Σ r_g² / (Σ n_g)².
+    The standard error is that of a ratio over G groups of sessions, because the clicks of one session are not
+    independent, by linearisation: r_g = d_g − D n_g, variance G/(G−1) Σ r_g² / (Σ n_g)². d_g: difference of the hits in
+    group g, n_g: its events, D: difference of the Recall@20.
     """
     if not evidence:
         return None
@@ -70,7 +70,7 @@ def sum_up(evidence: Sequence[LiveEvidence]) -> LiveResult | None:
     residuals = its - mine - value * events
     reach = DEVIATIONS * math.sqrt(groups / (groups - 1) * float((residuals**2).sum())) / total
     if np.count_nonzero(events) < groups // 2 or events.max() > total * LARGEST_SHARE:
-        reach = 1.0  # few sessions, or a robot among them: of them alone nothing is sure
+        reach = 1.0  # few sessions, or one robot dominates: no conclusion
     return LiveResult(
         int(total),
         Figures(recall=mine.sum() / total, mrr=sum(one.champion_reciprocal_ranks for one in evidence) / total),
@@ -82,12 +82,12 @@ def sum_up(evidence: Sequence[LiveEvidence]) -> LiveResult | None:
 def verdict(
     role: Literal["challenger", "former"], result: LiveResult | None, age_seconds: float, settings: Settings
 ) -> tuple[Outcome, str] | None:
-    """What becomes of a shadow, and why; None while nothing can be said yet.
+    """The outcome for a shadow, and the reason; None while it is too early to decide.
 
     Args:
         role: of the shadow.
-        result: what is known, None where nothing is.
-        age_seconds: for how long it has been a shadow.
+        result: the live result so far; None if there is none.
+        age_seconds: time since it became a shadow.
         settings: NEXTCLICK_LIVE_FEWEST, …_MOST, …_LONGEST and NEXTCLICK_RETRAIN_MARGIN.
     """
     over_time = age_seconds > settings.live_longest.total_seconds()
@@ -117,12 +117,15 @@ def verdict(
 
 
 def decide(settings: Settings) -> Decision | None:
-    """Look at the live evidence once; promote, drop, roll back or confirm if it suffices, and record that.
+    """Check the live evidence once. If it is sufficient, promote, drop, roll back or confirm, and record the decision.
+
+    Returns:
+        The new decision; None if there is none.
 
     Raises:
-        BrokerError, TopicError: Kafka cannot be asked.
-        BundleError: the model that is to serve is gone from the models URI; nothing is changed.
-        TrainingError: another process is deciding at this moment.
+        BrokerError, TopicError: the models topic cannot be read or written.
+        BundleError: the model to promote is no longer at the models URI or damaged; nothing is changed.
+        TrainingError: another process is deciding at this moment, or the lease was lost.
     """
     return asyncio.run(_decide(settings))
 
@@ -145,7 +148,7 @@ async def _decide(settings: Settings) -> Decision | None:
 
 @dataclass(frozen=True)
 class _Decided:
-    """A decision that was not carried out yet."""
+    """A decision that has not been carried out yet."""
 
     decision: Decision
     serving: ModelAnnouncement
@@ -154,17 +157,17 @@ class _Decided:
 
 @dataclass(frozen=True)
 class _UnfinishedPromotion:
-    """The shadow serves already: it was promoted by hand, or the process that promoted it was killed.
+    """The shadow already serves: it was promoted by hand, or the process that promoted it was killed.
 
     Attributes:
-        former: what is to be the shadow from now on; None where the shadow is to end.
+        former: the next shadow; None to end the shadow.
     """
 
     former: ModelAnnouncement | None
 
 
 def _next_step(state: ModelsState, settings: Settings) -> _Decided | _UnfinishedPromotion | None:
-    """What is to be done; None while there is no shadow, or too little is known of it."""
+    """The next action; None if there is no shadow, or too little evidence."""
     serving, shadow = state.serving, state.shadow
     if serving is None or shadow is None:
         return None
@@ -198,10 +201,10 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
 
 
 async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> None:
-    """Check what is to serve, record the decision, and carry it out, in this order.
+    """Check the bundle to serve, record the decision, and carry it out, in this order.
 
-    The record has an idempotent key. Killed before the announcement: the next look decides the same again. Killed after
-    it: `_finish_promotion` completes it.
+    The record has an idempotent key. Killed before the announcement: the next check decides the same again. Killed
+    after it: `_finish_promotion` completes it.
     """
     outcome = step.decision.outcome
     announcement = None

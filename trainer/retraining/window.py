@@ -1,4 +1,4 @@
-"""Which clicks of the window are usable, and the sessions that they make."""
+"""The usable clicks of the window, cut into sessions."""
 
 from collections.abc import Callable
 
@@ -15,21 +15,21 @@ from schemas.settings import Settings
 def usable_clicks(
     frame: pl.DataFrame, source: str, since: int, now: int, settings: Settings, say: Callable[[str], None]
 ) -> pl.DataFrame:
-    """The clicks cut into sessions, without repetitions and without those of the future.
+    """The clicks cut into sessions, without repetitions and without clicks of the future.
 
     Args:
         frame: session_id, item_id, timestamp; partition by partition, each by offset.
-        source: of the clicks, in words.
-        since: the window begins then, ms since 1970 UTC.
-        now: of this machine's clock, ms since 1970 UTC.
+        source: description of where the clicks were read.
+        since: begin of the window, ms since 1970 UTC.
+        now: the time by this machine's clock, ms since 1970 UTC.
         settings: NEXTCLICK_CLOCK_TOLERANCE, …_RETRAIN_MAX_AGE and …_SESSION_GAP.
         say: called with a line for people.
 
     Returns:
-        session_id, item_id, timestamp; a session's clicks lie together.
+        session_id, item_id, timestamp; a session's clicks in adjacent rows.
 
     Raises:
-        ClicksError: all clicks are of the future, or the newest one is too old.
+        ClicksError: all clicks are in the future, or the newest click is too old.
         TrainingError: there is no click.
     """
     if frame.is_empty():
@@ -44,7 +44,7 @@ def usable_clicks(
 
 
 def _without_the_future(frame: pl.DataFrame, now: int, tolerance_ms: int) -> tuple[pl.DataFrame, int]:
-    """Leave out clicks that are stamped further ahead than the tolerance; also returns how many these are."""
+    """The clicks that are not ahead of now by more than the tolerance, and the number of the others."""
     kept = frame.filter(pl.col("timestamp") <= now + tolerance_ms)
     if kept.is_empty() and len(frame):
         ahead = (int(frame["timestamp"].min()) - now) / 3_600_000  # type: ignore[arg-type]
