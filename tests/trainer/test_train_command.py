@@ -55,7 +55,7 @@ def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Pa
     assert list(figures["recall"]) == list(figures["mrr"]) == ["1", "5", "10", "20"]
     assert figures["recall"]["5"] > 0.8
     assert f"{figures['recall']['20']:.4f}" in evaluated.stdout
-    assert nextclick(*arguments, "--cutoffs", "2,3").code == 0
+    assert nextclick(*arguments, "--cutoffs", "3,2,3").code == 0
     assert list(json.loads((tmp_path / "figures.json").read_text())["recall"]) == ["2", "3"]
     refused = nextclick(*arguments, "--cutoffs", "2,x")
     assert refused.code == 2

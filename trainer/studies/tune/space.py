@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
+from trainer.options import option_values
 from trainer.settings_file import train_options, with_options
 
 if TYPE_CHECKING:
@@ -134,6 +135,4 @@ def _number(text: str) -> int | float | str:
 
 def _option(name: str, value: int | float | str, config: TrainConfig) -> Any:
     """The value converted to the option's type: 0 to 0.0 for a share."""
-    changed = with_options(config, {name: value})
-    field = name.replace("-", "_")
-    return getattr(changed.fit, field, None) if hasattr(changed.fit, field) else getattr(changed, field)
+    return option_values(with_options(config, {name: value}))[name.replace("-", "_")]
