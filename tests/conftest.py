@@ -27,7 +27,7 @@ CACHE = ROOT / ".pytest_cache"
 LOCKS = CACHE / "locks"
 
 if sys.dont_write_bytecode and not Path(str(pytest.__spec__.cached)).exists():
-    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes, and
+    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes:
     # each of them would compile torch's sources again, which doubles the CPU time of the import. It is written to this
     # folder; those of the sources stay free of it.
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
