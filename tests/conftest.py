@@ -30,9 +30,9 @@ CACHE = ROOT / ".pytest_cache"
 LOCKS = CACHE / "locks"
 
 if sys.dont_write_bytecode and not Path(str(pytest.__spec__.cached)).exists():
-    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes,
-    # and each of them would compile torch's sources again, which doubles the CPU time of the import. It is written to
-    # this folder; those of the sources stay free of it.
+    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes:
+    # each of them would compile torch's sources again, which doubles the CPU time of the import. It is written to this
+    # folder; those of the sources stay free of it.
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
     sys.dont_write_bytecode = False
     del os.environ["PYTHONDONTWRITEBYTECODE"]
