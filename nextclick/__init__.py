@@ -1,1 +1,1 @@
-"""The command line, and the local stack for people without one: broker, demo, synthetic clicks."""
+"""The command line, and a local stack to try it without an installed Kafka: broker, demo, synthetic clicks."""

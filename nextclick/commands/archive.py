@@ -1,4 +1,4 @@
-"""`nextclick archive`: the clicks topic into Parquet files."""
+"""`nextclick archive`: copies the clicks topic into Parquet files."""
 
 from typing import TYPE_CHECKING, Annotated
 

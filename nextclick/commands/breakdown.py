@@ -1,4 +1,4 @@
-"""`nextclick breakdown`: where a bundle's Recall and MRR come from, and how sure they are."""
+"""`nextclick breakdown`: a bundle's Recall and MRR by groups of events, with confidence intervals."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BundleDelivery:
-    """What is done with a bundle once it is trained.
+    """What to do with a trained bundle.
 
     Attributes:
         out: its directory; None: a new version below the models URI if that is local.
-        publish: put it at the models URI and announce it.
-        checkpoint: directory of the training's checkpoint, which is not needed afterwards.
+        publish: copy it to the models URI and announce it.
+        checkpoint: directory of the training's checkpoint, deleted after delivery; None without one.
     """
 
     out: Path | None
@@ -29,10 +29,10 @@ class BundleDelivery:
     checkpoint: Path | None
 
     def check(self, settings: "Settings") -> None:
-        """Make sure that the bundle can go where it is to go: now, and not after hours of training.
+        """Check the destination before the training, not after hours of it.
 
         Raises:
-            BundleError: --out is something else than a bundle.
+            BundleError: --out exists and is not a bundle.
             TopicError: the models topic is missing or differs from its settings.
         """
         if self.publish:
@@ -45,7 +45,7 @@ class BundleDelivery:
             check_free(self.out)
 
     def deliver(self, bundle: "Bundle", result: "FitResult", settings: "Settings") -> None:
-        """Write the bundle, forget the checkpoint, and publish where asked to."""
+        """Write the bundle, delete the checkpoint, and publish if `publish` is set."""
         from rankers.bundle import write_bundle
         from trainer.checkpoint import Checkpoint
 
@@ -70,17 +70,17 @@ class BundleDelivery:
 
 
 def check_free(out: Path) -> None:
-    """Refuse a directory that a bundle cannot go to.
+    """Refuse a directory that holds something other than a bundle.
 
     Raises:
-        BundleError: there is something else than a bundle.
+        BundleError: it exists and is neither an empty directory nor a bundle.
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "bundle.json").exists())):
         raise BundleError(f"--out {out} exists and is no model bundle: give an empty or a new directory")
 
 
 def default_directory(settings: "Settings") -> Path:
-    """Where new versions go: below the models URI, or below the data directory where that URI is another machine's."""
+    """Where new versions go: below the models URI, or below the data directory if that URI is remote."""
     scheme, separator, rest = settings.models_uri.partition("://")
     if not separator:
         return Path(settings.models_uri)

@@ -1,4 +1,4 @@
-"""Clicks by their source, as `--clicks` names it: a file, `kafka` (the clicks topic) or `log` (its archive and it)."""
+"""Reads clicks from what `--clicks` names: a file, `kafka` (the clicks topic) or `log` (archive and topic)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +22,13 @@ LOG = "log"
 
 @dataclass(frozen=True)
 class ClickSource:
-    """Which clicks.
+    """Where clicks come from, and which of them are read.
 
     Attributes:
         clicks: a file, `kafka` or `log`.
-        splits: of the file.
-        since: age of the oldest click of topic or log.
-        until: age of the newest.
+        splits: splits of the file to read.
+        since: age of the oldest click to read from topic or log.
+        until: age of the newest click to read.
         gap: the silence that ends a session.
     """
 
@@ -43,8 +43,8 @@ class ClickSource:
         """Read --clicks, --split, --since, --until and --session-gap.
 
         Raises:
-            BadParameter: a text is no duration.
-            ClicksError: there is no time between --since and --until.
+            BadParameter: a text is not a duration.
+            ClicksError: --until leaves out everything that --since takes.
         """
         return cls(clicks, read_names(split), *_read_span(since, until), read_gap(gap))
 
@@ -85,7 +85,7 @@ class ClickSource:
 
 
 def read_file(path: Path, splits: "Sequence[str]", gap: "timedelta | None" = None) -> "Clicks":
-    """A file's clicks; with a gap its sessions end after such a silence, too.
+    """A file's clicks; with `gap`, a session also ends after a silence that is longer than it.
 
     Raises:
         ClicksError: see `read_click_file`.
@@ -116,10 +116,10 @@ def _read_span(since: str | None, until: str | None) -> "tuple[timedelta | None,
 
 
 def _read_log(settings: "Settings", since: int | None, until: int | None) -> "Clicks":
-    """The clicks of the archive, and of the topic from where it ends; says what neither has any more.
+    """The clicks of the archive, then of the topic; prints which clicks are in neither any more.
 
     Raises:
-        ClicksError: there is no archive, or no click of that time.
+        ClicksError: there is no archive, or no click in that time.
     """
     from clicklog.archive.files import Archive
     from clicklog.log import open_log

@@ -1,4 +1,4 @@
-"""`nextclick compare`: the paper's table on clicks of your own."""
+"""`nextclick compare`: the paper's table on your own clicks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.studies.compare.table import Row
 
 WIDTH = 132
-"""Columns of the printed table: narrower terminals wrap its lines, which keeps the figures whole."""
+"""Width of the printed table in characters; narrower terminals wrap its lines instead of cutting figures off."""
 
 ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec"
 
@@ -86,7 +86,7 @@ def make_folder(out: Path) -> None:
     """Make the folder of --out where it is missing.
 
     Raises:
-        ClicksError: there is a file, or the folder cannot be made.
+        ClicksError: a file of that name exists, or the folder cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def make_folder(out: Path) -> None:
 def run_all(
     comparison: "Comparison", chosen: "Sequence[Method]", seeds: int, data: "Mapping[str, object]", results: "Results"
 ) -> "dict[str, list[Outcome]]":
-    """Make every run that `results` does not have yet, showing the progress on standard error."""
+    """Do every run that `results` lacks; progress goes to standard error."""
     from trainer.studies.compare.results import run_key
 
     runs = [(method, seed) for method in chosen for seed in range(1, (seeds if method.seeded else 1) + 1)]
@@ -147,7 +147,7 @@ def show(rows: "Sequence[Row]", title: str) -> None:
 def _progress(
     runs: int,
 ) -> "Iterator[tuple[Callable[[int, str], None], Callable[[str, float], None], Callable[[str], None]]]":
-    """A bar over the runs and one over what runs now, on a terminal; lines for what is done, always."""
+    """Two bars on a terminal (all runs, and the current run); a line for each finished run everywhere."""
     with terminal_bar() as bar:
         whole = bar.add_task("runs", total=runs)
         now = bar.add_task("", total=1)

@@ -1,4 +1,4 @@
-"""`nextclick demo`: all of it on one machine, with nothing else installed."""
+"""`nextclick demo`: the whole system on one machine, with nothing else installed."""
 
 import signal
 from types import FrameType
@@ -35,4 +35,4 @@ def demo(
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    signal.raise_signal(signal.SIGINT)  # whatever is in charge of ctrl-C now
+    signal.raise_signal(signal.SIGINT)  # the current handler of ctrl-C

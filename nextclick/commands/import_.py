@@ -1,4 +1,4 @@
-"""`nextclick import`: the well-known public click logs, and any delimited file, to a file of clicks."""
+"""`nextclick import`: the well-known public click logs, and any delimited file, converted to a file of clicks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

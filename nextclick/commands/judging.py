@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is judged, on what and where.
+    """The model to judge, the clicks to judge it on, and the device.
 
     Attributes:
         bundle: the model.
-        clicks: those of the chosen splits.
+        clicks: the clicks of the chosen splits.
         device: a name for `choose_device`.
-        device_source: the option or setting that it comes from.
+        device_source: the option or setting that names the device.
         title: version, file and splits, for the first line of the output.
     """
 

@@ -1,4 +1,4 @@
-"""`nextclick models story` and `nextclick models gc`: what was decided, and which versions may be deleted."""
+"""`nextclick models story` and `nextclick models gc`: past decisions, and deleting old versions."""
 
 from typing import TYPE_CHECKING, Annotated
 

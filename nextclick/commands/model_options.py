@@ -12,11 +12,11 @@ from trainer.options import OPTIONS, Option
 
 
 def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Put one parameter for each of `OPTIONS` in place of a command's last one, `**options`.
+    """Replace the last parameter of a command, `**options`, by one parameter for each of `OPTIONS`.
 
-    Typer builds the command line from the function's signature, so this writes the signature that one would write out
-    by hand. The command gets the values by the names of the fields. Where `Option.used_with` says that an option goes
-    with some values of another only, the parameter's default is None: so it shows whether it was given.
+    Typer builds the command line from the function's signature, so this generates the signature instead of writing it
+    by hand. The command gets the values under the names of the fields. If `Option.used_with` restricts an option to
+    some values of another one, the parameter's default is None: this shows whether the option was given.
     """
     *own, others = inspect.signature(command).parameters.values()
     assert others.kind is inspect.Parameter.VAR_KEYWORD
@@ -35,7 +35,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without those that were not given, once none of them would be ignored.
+    """The options that were given; refuses an option that the others would make ineffective.
 
     Raises:
         TrainingError: names an option that was given and what it belongs to.
@@ -56,7 +56,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take the options of a TOML file as defaults; the command line wins.
 
     Raises:
-        SettingsError: the file cannot be read, or names something that is no option.
+        SettingsError: the file cannot be read, or has a name that is not an option.
     """
     if path is None or context.resilient_parsing:
         return path

@@ -1,4 +1,4 @@
-"""`nextclick models`: what is there, what serves, and how it does; publish, promote, roll back."""
+"""`nextclick models`: list versions and their live figures; publish, promote, roll back."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -96,7 +96,7 @@ def rollback() -> None:
 def _choose(
     settings: "Settings", announce: "Callable[[ModelsTopic], Awaitable[ModelAnnouncement]]", *, ends_shadow: bool = True
 ) -> None:
-    """Announce what somebody chose, by one connection, and end the shadow: it is not to overrule that choice."""
+    """Announce the version that a user chose and end the shadow, which must not overrule that choice."""
     import asyncio
 
     from modelregistry.models_topic import ModelsTopic

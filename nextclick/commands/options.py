@@ -1,4 +1,4 @@
-"""Options that several commands take: types, help, and how their texts are read."""
+"""Options that several commands take: types, help, and parsing."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ CUTOFFS = "1,5,10,20"
 
 
 def read_names(text: str | None) -> list[str]:
-    """`train,valid` as a list; empty without a text."""
+    """`train,valid` as a list; an empty list for None."""
     return [name.strip() for name in text.split(",")] if text else []
 
 
@@ -33,7 +33,7 @@ def read_cutoffs(text: str) -> list[int]:
     """`1,5,20` in ascending order.
 
     Raises:
-        BadParameter: not whole numbers from 1.
+        BadParameter: the text is not a list of whole numbers from 1.
     """
     try:
         cutoffs = sorted({int(part) for part in text.split(",")})
@@ -48,7 +48,7 @@ def read_duration(text: str, option: str) -> timedelta:
     """`7d` as a duration.
 
     Raises:
-        BadParameter: the text is no duration.
+        BadParameter: the text is not a duration.
     """
     from schemas.durations import parse_duration
 
@@ -59,7 +59,7 @@ def read_duration(text: str, option: str) -> timedelta:
 
 
 def write_json(figures: dict[str, Any], path: Path) -> None:
-    """Write what --json asks for.
+    """Write figures to the file of --json.
 
     Raises:
         ClicksError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""`nextclick produce`: a file of clicks onto the clicks topic."""
+"""`nextclick produce`: sends a file of clicks to the clicks topic."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

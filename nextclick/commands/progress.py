@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar where that is a terminal, and lines always."""
+"""Progress on standard error: a bar on a terminal, and lines everywhere."""
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def terminal_bar(*columns: "ProgressColumn") -> "Iterator[Progress]":
-    """A bar that is drawn on a terminal only; `.console.print` writes lines there and elsewhere.
+    """A bar, drawn on a terminal only; `.console.print` writes lines with or without a terminal.
 
     Args:
-        columns: description, bar, percentage and time left by default.
+        columns: by default description, bar, percentage and time left.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -28,7 +28,7 @@ def terminal_bar(*columns: "ProgressColumn") -> "Iterator[Progress]":
 
 @contextlib.contextmanager
 def training_bar() -> "Iterator[Callable[[FitProgress], None]]":
-    """A bar with the loss, events/s and the time left, and a line an epoch."""
+    """A bar with the loss, events/s and the time left, and a line for each epoch."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -51,7 +51,7 @@ def training_bar() -> "Iterator[Callable[[FitProgress], None]]":
 
 @contextlib.contextmanager
 def evaluation_bar() -> "Iterator[Callable[[int, int], None]]":
-    """A bar of the events judged so far, of all."""
+    """A bar of the share of events judged so far."""
     with terminal_bar() as bar:
         task = bar.add_task("evaluating")
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -29,7 +29,7 @@ def recommendations(
     with contextlib.suppress(KeyboardInterrupt):
         try:
             asyncio.run(_print(session, from_beginning, json))
-        except BrokenPipeError:  # the reader of a pipe has seen enough
+        except BrokenPipeError:  # the reader of the pipe has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -3,7 +3,7 @@
 import typer
 
 KEPT = 3
-"""Exit code of a run that left the serving model, for the candidate was not better."""
+"""Exit code of a run that kept the serving model because the candidate was not better."""
 
 
 def retrain() -> None:

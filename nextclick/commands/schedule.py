@@ -1,4 +1,4 @@
-"""`nextclick schedule`: retraining by a cron expression."""
+"""`nextclick schedule`: runs retrainings by a cron expression."""
 
 from typing import Annotated
 

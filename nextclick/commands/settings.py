@@ -1,4 +1,4 @@
-"""`nextclick settings`: every setting, its value now and what it means."""
+"""`nextclick settings`: every setting, its present value and its meaning."""
 
 from rich.console import Console
 from rich.table import Table

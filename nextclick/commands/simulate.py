@@ -1,4 +1,4 @@
-"""`nextclick simulate`: clicks of a synthetic shop, and how well anyone could predict them."""
+"""`nextclick simulate`: clicks of a synthetic shop, and the best reachable figures on them."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`nextclick split`: train, valid and test by time, filtered as the published comparisons are."""
+"""`nextclick split`: split into train, valid and test by time, filtered as in the published comparisons."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

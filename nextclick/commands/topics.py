@@ -1,4 +1,4 @@
-"""`nextclick topics`: the topics as the settings say."""
+"""`nextclick topics`: creates and checks the topics of the settings."""
 
 
 def topics() -> None:

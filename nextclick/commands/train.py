@@ -1,4 +1,4 @@
-"""`nextclick train`: clicks to a model bundle."""
+"""`nextclick train`: trains a model bundle on clicks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +76,7 @@ def train(
 
 
 def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, settings: "Settings") -> None:
-    """Read, train, write and publish; everything but the options. Where torchrun started several, all train."""
+    """Read, train, write and publish. If torchrun started several processes, all of them train."""
     from trainer.distributed import process_group
     from trainer.options import option_values
 
@@ -85,10 +85,10 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
         return source.read(settings)
 
     with process_group() as process:
-        # One for all: what another read of the topic would find, or another machine was told, could differ.
+        # Rank zero reads for all: other processes could read other clicks of the topic or have other options.
         clicks, config = process.on_rank_zero(lambda: (read(), config))
 
-        import torch  # only now: whoever misspelt a file need not wait for it
+        import torch  # imported late: a misspelt file name is reported without the wait for torch
 
         from trainer.train import train as train_bundle
 

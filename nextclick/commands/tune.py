@@ -1,4 +1,4 @@
-"""`nextclick tune`: searches for the settings of a network."""
+"""`nextclick tune`: searches for good settings of a network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +77,7 @@ def tune(
     source = f"{clicks.name}{f' ({split})' if split else ''}"
     options = train_options(found.config)
     if options["input"] == TrainConfig().input:
-        del options["input"]  # the usual one needs no line
+        del options["input"]  # the default input needs no line
     write_train_config(
         options,
         out,
@@ -92,7 +92,7 @@ def tune(
 
 @contextmanager
 def _progress(trials: int, metric: str) -> "Iterator[tuple[Callable[[int, Progress], None], Callable[[Trial], None]]]":
-    """A bar of the running trial on a terminal, and a line for each that has ended; on standard error."""
+    """On standard error: a bar of the running trial (on a terminal), and a line for each finished trial."""
     with terminal_bar() as bar:
         task = bar.add_task("")
 

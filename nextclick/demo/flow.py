@@ -1,4 +1,4 @@
-"""The second day's clicks as they flow: at a rate, as far as they may, then at a trickle, until stopped."""
+"""Sends the second day's clicks at a rate up to an allowed count, then slowly, until stopped."""
 
 import asyncio
 
@@ -9,15 +9,15 @@ from schemas.settings import Settings
 
 TRICKLE_SECONDS = 0.5
 TRICKLE = 10
-"""Clicks in that time beyond what is allowed: enough to see that a model serves, and for minutes of waiting."""
+"""Clicks per TRICKLE_SECONDS beyond the allowed count: enough to see that a model serves, and to last for minutes."""
 
 
 class ClickFlow:
-    """Sends clicks at a rate; some are held back for what comes later.
+    """Sends clicks at a rate; some are held back for later steps of the demo.
 
     Attributes:
         sent: clicks that Kafka has acknowledged.
-        allowed: after so many clicks the flow is a trickle; raise it to let it go on.
+        allowed: number of clicks to send at the full rate; beyond it, `TRICKLE` clicks per `TRICKLE_SECONDS`.
     """
 
     def __init__(self, settings: Settings, clicks: pl.DataFrame, rate: float, allowed: float) -> None:
@@ -29,11 +29,11 @@ class ClickFlow:
         self.allow(allowed)
 
     def allow(self, share: float) -> None:
-        """Let the flow go on up to this share of the clicks."""
+        """Allow this share of all clicks at the full rate."""
         self.allowed = round(share * len(self._clicks))
 
     def stop(self) -> None:
-        """Send no further click; those on their way are still acknowledged."""
+        """Send no further click; clicks already sent are still acknowledged."""
         self._stop.set()
 
     async def run(self) -> None:

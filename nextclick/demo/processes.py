@@ -1,4 +1,4 @@
-"""The demo's child processes: each with a log of its own, none of them outliving the demo."""
+"""The demo's child processes: each has its own log and ends with the demo."""
 
 import contextlib
 import os
@@ -15,16 +15,16 @@ STOP_SECONDS = 15.0
 
 
 class DemoError(NextclickError):
-    """A process of the demo ended early, or did not do its part in time."""
+    """A process of the demo ended early, or did not finish its step in time."""
 
 
 class Child:
     """One running child process.
 
     Args:
-        name: for messages, and of the log file.
-        arguments: of this Python.
-        settings: handed over as environment variables; those of the demo's own surroundings are not.
+        name: used in messages and as the name of the log file.
+        arguments: arguments of the Python interpreter.
+        settings: passed as environment variables; settings in the demo's own environment are not passed on.
         directory: where it runs and where its log is written.
     """
 
@@ -37,7 +37,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Its exit code; None while it runs."""
         return self._process.poll()
 
     @property
@@ -47,20 +47,20 @@ class Child:
         return lines[-1].strip() if lines else "it wrote no log"
 
     def lower_priority(self) -> None:
-        """Leave the processor to the other processes where they want it."""
+        """Run at a lower CPU priority than the other processes."""
         os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
 
     def check(self) -> None:
-        """Complain where it has failed.
+        """Raise if it has failed.
 
         Raises:
-            DemoError: with the last line of its log.
+            DemoError: it ended with an exit code other than 0; the message has the last line of its log.
         """
         if self.exit_code:
             raise DemoError(f"the {self.name} ended with exit code {self.exit_code}: {self.last_line}")
 
     def stop(self, at_once: bool) -> None:
-        """End it: in order, or as a crash would."""
+        """End it: cleanly, or as a crash would."""
         if at_once:
             kill_child(self._process)
         else:
@@ -69,7 +69,7 @@ class Child:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """A few seconds of tidying up that another ctrl-C does not break off."""
+    """Ignore ctrl-C during a clean-up of a few seconds."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {name: signal.signal(name, signal.SIG_IGN) for name in names}
     try:
@@ -82,4 +82,4 @@ def undisturbed() -> Iterator[None]:
 def _environment(settings: Settings, directory: Path) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
     given = {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
-    return {**ours, **given, "TMPDIR": str(directory)}  # torch leaves a directory there
+    return {**ours, **given, "TMPDIR": str(directory)}  # torch creates a directory there

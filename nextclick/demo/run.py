@@ -1,4 +1,4 @@
-"""The demo from an empty directory to none: everything that is started here ends here."""
+"""Runs the demo in a new directory, stops every process that it started, and removes the directory."""
 
 import asyncio
 import logging
@@ -19,16 +19,16 @@ from schemas.settings import Settings
 
 
 def run_demo(plan: DemoPlan, keep: bool, console: Console) -> None:
-    """Play the demo and print what came of it.
+    """Run the demo and print its results.
 
     Args:
-        plan: how large.
-        keep: leave the directory with Kafka's data, logs, states and models.
-        console: where to show it.
+        plan: sizes of the run.
+        keep: do not delete the directory with Kafka's data, logs, states and models.
+        console: where to print.
 
     Raises:
         BrokerError: Kafka cannot be fetched or does not start.
-        DemoError: a process ended early, or clicks stayed without an answer.
+        DemoError: a process ended early, or clicks were not answered.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     directory = Path(tempfile.mkdtemp(prefix="nextclick-demo-"))
@@ -79,13 +79,13 @@ def _open_shop(plan: DemoPlan, screen: Screen) -> Traffic:
 
 
 def _settings(plan: DemoPlan, broker: LocalBroker, directory: Path) -> Settings:
-    """Of every process of the demo; nothing is taken from the environment or a .env file."""
+    """The settings of every process of the demo; the environment and .env files are not read."""
     return Settings.model_construct(
         broker=broker.address,
         partitions=plan.partitions,
         data_dir=directory / "worker",
         models_uri=str(directory / "models"),
-        device="cpu",  # a model of this size is fast anywhere; a GPU would only take longer to start
+        device="cpu",  # a model of this size is fast on a CPU; a GPU only takes longer to start
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens in the demo, from the first topic to the last answer."""
+"""The steps of the demo, from the first topic to the last answer."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from schemas.settings import Settings
 
 TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
-"""How long nothing may happen where something should; a worker on a busy machine starts within ten."""
+"""How long a step may make no progress; a worker on a busy machine starts within 10 s."""
 
 TRAINING_SECONDS = 900.0
 
@@ -33,16 +33,16 @@ class Scenario:
     """One run of the demo on a broker that is up.
 
     Args:
-        plan: sizes.
-        settings: those of the demo's own processes too.
-        traffic: the clicks.
-        screen: told of every step.
+        plan: sizes of the run.
+        settings: also passed to the child processes.
+        traffic: the clicks to send.
+        screen: shows every step.
         directory: where the child processes run.
-        children: every child process is added; whoever made the list ends them.
+        children: every started child process is appended; the caller ends them.
 
     Attributes:
-        figures: what came of it.
-        flow: of the second day's clicks.
+        figures: the results so far.
+        flow: sends the second day's clicks.
         sent: clicks that Kafka has acknowledged.
     """
 
@@ -74,10 +74,10 @@ class Scenario:
         return len(self._traffic.first_day) + self.flow.sent
 
     async def play(self) -> None:
-        """All of it.
+        """Run all steps.
 
         Raises:
-            DemoError: a process ended early, or nothing happens any more.
+            DemoError: a process ended early, or a step makes no progress.
         """
         try:
             await self._first_day()
@@ -133,7 +133,7 @@ class Scenario:
         )
 
     async def _serve(self, number: int, allowed: float) -> None:
-        """Let a model answer enough clicks to be judged."""
+        """Wait until a model has answered enough clicks to be judged."""
         announcement, flow = self._announced[number - 1], self.flow
         self._screen.step(
             f"{model_name(number, announcement.version).capitalize()} serves",
@@ -162,7 +162,7 @@ class Scenario:
         self._screen.done(f"{self._scoreboard.answered:,} of {self.sent:,} clicks answered")
 
     def swap_ms(self, number: int) -> int:
-        """From a model's announcement to the first recommendation that it made."""
+        """Time from a model's announcement to its first recommendation."""
         announcement = self._announced[number - 1]
         first = self._scoreboard.score(announcement.version).first_answer_at
         assert first is not None
@@ -177,7 +177,7 @@ class Scenario:
             await asyncio.sleep(TICK_SECONDS)
 
     def _look(self) -> None:
-        """Print figures where it is time, and complain where something has failed."""
+        """Print figures when they are due, and raise if a process has failed."""
         self._screen.tick()
         for child in self._children:
             child.check()

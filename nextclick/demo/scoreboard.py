@@ -1,4 +1,4 @@
-"""What the clicks and recommendations topics say: every click is the label of the recommendation before it.
+"""Live metrics from the clicks and recommendations topics: a click is the label of the recommendation before it.
 
 Clicks and recommendations are read from two topics, so a label may come before its recommendation or after it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from schemas.click import ItemId
 
 LATEST = 4_000
-"""Answers that the latency on the screen is taken from: the last five seconds."""
+"""Number of latest answers for the latency on the screen: about the last five seconds."""
 
 
 @dataclass
@@ -41,13 +41,13 @@ class Hits:
 
 @dataclass
 class VersionScore:
-    """The answers of one model version to live clicks; of the worker's popular items where there was no model yet.
+    """The answers of one model version to live clicks; before the first model, those of the worker's popular items.
 
     Attributes:
-        answers: live clicks that it answered.
+        answers: number of live clicks that it answered.
         first_answer_at: record time of its first one, ms since 1970 UTC.
-        own: how its recommendations did.
-        popularity: how the first day's most popular items do on the same labels.
+        own: score of its recommendations.
+        popularity: score of the first day's most popular items on the same labels.
     """
 
     answers: int = 0
@@ -69,15 +69,15 @@ class _Event:
 
 
 class Scoreboard:
-    """Figures of the run so far.
+    """Counts and metrics of the run so far.
 
     Args:
         popular: the first day's most popular items, best first.
-        first_live_session: sessions from this number on are live; the answers before them are counted, not judged.
+        first_live_session: sessions from this number on are live; answers to earlier sessions are counted, not judged.
 
     Attributes:
-        clicks: on the clicks topic.
-        answered: clicks with a recommendation.
+        clicks: number of clicks on the clicks topic.
+        answered: number of clicks with a recommendation.
         duplicates: recommendations beyond the first of a click.
         latencies: of live clicks, record time of the click to record time of its answer, ms.
     """
@@ -99,7 +99,7 @@ class Scoreboard:
 
         Args:
             place: `partition-offset`.
-            session: its session; the clicks of one come in the order of their offsets.
+            session: its session; the clicks of a session must come in the order of their offsets.
             item: the clicked item.
             at: record time, ms since 1970 UTC.
         """
@@ -134,15 +134,15 @@ class Scoreboard:
 
     @property
     def waiting(self) -> int:
-        """Clicks without an answer."""
+        """Number of clicks without an answer."""
         return self.clicks - self.answered
 
     def score(self, version: str | None) -> VersionScore:
-        """How a version did; all zero where it has not answered yet."""
+        """The score of a version; all zero if it has not answered yet."""
         return self._scores.get(version) or VersionScore()
 
     def latency(self, share: float, latest: bool = False) -> int | None:
-        """A quantile of the live latencies, ms; of the `latest` few thousand where asked for."""
+        """A quantile of the live latencies, ms; with `latest`, of the latest few thousand only."""
         values = sorted(self._latest if latest else self.latencies)
         return values[min(int(share * len(values)), len(values) - 1)] if values else None
 

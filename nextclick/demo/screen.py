@@ -17,11 +17,11 @@ from schemas.announcement import ModelAnnouncement
 
 FRAMES_PER_SECOND = 4
 PLAIN_SECONDS = 5.0
-"""Between two lines of figures where there is no terminal."""
+"""Seconds between two lines of figures without a terminal."""
 
 RATE_SECONDS = 3.0
 BAR = 24
-"""Characters of a bar that reaches the best possible Recall."""
+"""Length, in characters, of the bar of the best possible Recall."""
 
 
 @dataclass
@@ -34,12 +34,12 @@ class _Step:
 
 @dataclass
 class Figures:
-    """What is shown of a run while clicks flow.
+    """The figures that are shown while clicks are sent.
 
     Attributes:
         scoreboard: counts and metrics.
-        announced: the models so far, oldest first.
-        best_recall: what no recommender can exceed on these clicks, but for chance.
+        announced: the models announced so far, oldest first.
+        best_recall: the best expected Recall@20 of any recommender on these clicks.
         best_mrr: the same for MRR@20.
     """
 
@@ -49,7 +49,7 @@ class Figures:
     best_mrr: float
 
     def rows(self) -> list[tuple[str, VersionScore]]:
-        """Name and score of whatever has answered live clicks, the popular items first."""
+        """Name and score of every model that has answered live clicks; popular items come first."""
         named: list[tuple[str, str | None]] = [("popular items", None)]
         named += [(model_name(number, made.version), made.version) for number, made in enumerate(self.announced, 1)]
         scores = [(name, self.scoreboard.score(version)) for name, version in named]
@@ -57,15 +57,15 @@ class Figures:
 
 
 def model_name(number: int, version: str) -> str:
-    """`model 1 (8f571d)`: the last part of a version tells it from others."""
+    """`model 1 (8f571d)`: number and last part of the version."""
     return f"model {number} ({version.rpartition('-')[2]})"
 
 
 class Screen:
-    """Steps, and figures once there are some; a context manager.
+    """Shows the steps, and figures once there are some; a context manager.
 
     Args:
-        console: a live screen is drawn where it is a terminal.
+        console: on a terminal, a live screen is drawn.
     """
 
     def __init__(self, console: Console) -> None:
@@ -83,18 +83,18 @@ class Screen:
 
     @property
     def seconds(self) -> float:
-        """Since the demo began."""
+        """Seconds since the demo began."""
         return time.monotonic() - self._begin
 
     def step(self, title: str, detail: str = "") -> None:
-        """Begin the next step; the one before it is done."""
+        """Begin the next step and end the previous one."""
         self.done()
         self._steps.append(_Step(title, detail, self.seconds))
         if self._live is None:
             self._line(f"{title}{f' ({detail})' if detail else ''}")
 
     def detail(self, text: str) -> None:
-        """Say how the present step stands."""
+        """Set the detail text of the present step."""
         self._steps[-1].detail = text
 
     def done(self, detail: str | None = None) -> None:
@@ -108,7 +108,7 @@ class Screen:
             self._line(f"  {detail}")
 
     def tick(self) -> None:
-        """Where there is no terminal, print the figures now and then."""
+        """Without a terminal, print the figures every PLAIN_SECONDS."""
         now = time.monotonic()
         if self._live is None and now - self._printed >= PLAIN_SECONDS:
             self._printed = now
@@ -162,7 +162,7 @@ class Screen:
 
 
 def score_table(figures: Figures) -> Table:
-    """Live Recall@20 and MRR@20 of whatever answers, against the first day's popularity and the best possible."""
+    """Live Recall@20 and MRR@20 of each model, with those of the first day's popular items and the best possible."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("answered by", no_wrap=True)
     for heading in ("clicks", "Recall@20", "MRR@20"):

@@ -1,4 +1,4 @@
-"""The clicks of the demo: two days of the synthetic shop that end now, and what can be known about the second one."""
+"""The clicks of the demo: two days of the synthetic shop that end now, and the best possible ranking on the second."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from schemas.recommendation import TOP
 
 DAYS = 2
 SAMPLE = 3_000
-"""Sessions that the best reachable figures are estimated on before the start: half a second, ± 0.008."""
+"""Sessions used to estimate the best reachable figures before the start: takes half a second, ± 0.008."""
 
 HOUR = 3_600_000
 
@@ -39,7 +39,7 @@ class Traffic:
 
     @property
     def first_live_session(self) -> int:
-        """Sessions are numbered by their first click: from this one on they are the second day's."""
+        """The first session of the second day; sessions are numbered in order of their first click."""
         return int(self.second_day.session_id.min())
 
     def live(self) -> pl.DataFrame:
@@ -47,12 +47,12 @@ class Traffic:
         return click_table(self.second_day)
 
     def best(self, clicks: int | None = None, sessions: int | None = None) -> Ranking:
-        """The best ranking that is possible for the second day's first so many clicks, or sessions."""
+        """The best possible ranking on the first `clicks` clicks, or `sessions` sessions, of the second day."""
         return best_ranking(self.shop, _rows(self.second_day, slice(clicks)), sessions)
 
 
 def simulate(plan: DemoPlan) -> Traffic:
-    """Clicks of two days, the second of which ended an hour ago: the worker refuses clicks from the future."""
+    """Clicks of two days. The second ended an hour ago, because the worker refuses clicks from the future."""
     start = time.time_ns() // 1_000_000 - DAYS * DAY - HOUR
     shop = open_shop(replace(plan.shop, start=start), DAYS, plan.seed)
     clicks = visit(shop, plan.sessions * DAYS, plan.seed)

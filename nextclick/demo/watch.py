@@ -1,4 +1,4 @@
-"""Reads the clicks, recommendations and models topics into the scoreboard, as any other program could."""
+"""Reads the clicks, recommendations and models topics into the scoreboard."""
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,7 +20,7 @@ async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[Mode
 
     Args:
         settings: broker and topics.
-        scoreboard: told of every click and every recommendation.
+        scoreboard: gets every click and every recommendation.
         announced: every announcement is appended.
 
     Raises:

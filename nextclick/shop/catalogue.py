@@ -1,8 +1,8 @@
 """The shop's catalogue: items with a popularity and attributes, launched and retired over the days.
 
 Every item has one value of each attribute: a category, a brand and a style. A visitor's *intention* is one such value
-("shoes", or "brand 7"); its items are the live items that share the value. Intentions are numbered through: value v of
-attribute a is `a * values + v`.
+("shoes", or "brand 7"); its items are the items on sale that share the value. Value v of attribute a has the intention
+number `a * values + v`.
 """
 
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 _WEIGHT_OF_THE_MOST_POPULAR = 10**7
-"""Popularities are whole numbers, so that draws by them are exact; this one keeps the ranks of a catalogue apart."""
+"""Popularities are whole numbers, so that sampling is exact; this maximum is large enough to tell all ranks apart."""
 
 
 @dataclass(frozen=True)
 class ShopConfig:
-    """What the shop and its visitors are like; the defaults make a demo of a minute show what a session model gains."""
+    """Parameters of the shop and its visitors; the defaults show the gain of a session model in a demo of a minute."""
 
-    items: int = 1_000  # live on any day: each is clicked about 100 times by 20,000 sessions, enough to learn it
+    items: int = 1_000  # on sale on any day: 20,000 sessions click each about 100 times, enough to learn it
     attributes: int = 3  # category, brand, style: one click leaves three intentions possible, two clicks mostly one
-    values: int = 25  # of each attribute: 40 items share a value, so that a list of 20 cannot hold all of them
+    values: int = 25  # per attribute: 40 items share a value, more than a list of 20 can hold
     zipf: float = 0.6  # popularity ∝ rank^-zipf: the 20 most popular items draw some 15 % of the clicks
     launched: float = 0.03  # share of the catalogue that is new each day, from midnight
     retired: float = 0.03  # share that leaves at the same midnight: the catalogue keeps its size
-    stray: float = 0.05  # share of clicks on anything by popularity: one odd click must not overturn the intention
-    change: float = 0.05  # chance after a click to follow another attribute of it: what came last must count for more
-    shortest: int = 2  # clicks: a session of one has nothing to predict
+    stray: float = 0.05  # share of clicks on any item by popularity: one such click must not change the intention
+    change: float = 0.05  # chance after a click to follow an attribute of it: newer clicks must count for more
+    shortest: int = 2  # clicks per session: a session of one has nothing to predict
     mean_length: float = 5.5  # clicks per session; beyond the shortest the length is geometric
-    longest: int = 50  # clicks: cuts a tail of about one session in 100,000
+    longest: int = 50  # clicks per session: cuts off about one session in 100,000
     gap_seconds: float = 35.0  # median time between two clicks; log-normal
     gap_spread: float = 1.0  # standard deviation of its logarithm: a tenth of the gaps is above two minutes
     longest_gap_seconds: float = 1_200.0  # well below the 30 minutes of silence that end a session
@@ -39,10 +39,10 @@ class ShopConfig:
     start: int = 1_767_571_200_000  # midnight of Monday 2026-01-05 UTC, ms since 1970: fixed, so that files repeat
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
+        """Refuse values that make no sense.
 
         Raises:
-            ValueError: naming the field and its value.
+            ValueError: names the field and its value.
         """
         if self.items < 2 or self.attributes < 1 or not 1 <= self.values <= self.items:
             raise ValueError(
@@ -59,14 +59,14 @@ class ShopConfig:
 
     @property
     def intentions(self) -> int:
-        """Number of different intentions, all attributes together."""
+        """Number of intentions over all attributes."""
         return self.attributes * self.values
 
     @property
     def survival(self) -> NDArray[np.float64]:
         """`survival[t]`: the chance that a session has more than t clicks, (longest + 1,) float64."""
         clicks = np.arange(self.longest + 1)
-        chance = 1 / (1 + self.mean_length - self.shortest)  # of ending at each click from the shortest on
+        chance = 1 / (1 + self.mean_length - self.shortest)  # of ending at each click, from click `shortest` on
         survival = np.where(clicks < self.shortest, 1.0, (1 - chance) ** (clicks - self.shortest + 1.0))
         survival[-1] = 0.0
         return survival
@@ -77,10 +77,10 @@ class Catalogue:
     """Every item that is ever on sale, by index: `item_id - 1`.
 
     Attributes:
-        popularity: (n,) int64, a whole number ∝ the chance to be clicked; by rank a Zipf law.
-        intention_of: (n, attributes) int64, the intentions that the item serves.
+        popularity: (n,) int64, a whole number ∝ the chance of a click; Zipf's law by rank.
+        intention_of: (n, attributes) int64, the intentions that the item belongs to.
         launch_day: (n,) int64, first day on sale, counted from 0.
-        retirement_day: (n,) int64, first day no longer on sale; `days` where the item stays.
+        retirement_day: (n,) int64, first day no longer on sale; `days` if it stays on sale.
     """
 
     config: ShopConfig
@@ -115,12 +115,12 @@ def open_shop(config: ShopConfig, days: int, seed: int) -> Catalogue:
     retirement_day = np.full(n, days, np.int64)
     for day in range(1, days):
         candidates = np.flatnonzero((launch_day < day) & (retirement_day == days))
-        # as many as leave, but a shop that only shrinks keeps two items
+        # always keep two items, even if no items are launched
         leaving = min(retired, max(len(candidates) - 2, 0))
         retirement_day[rng.choice(candidates, leaving, replace=False)] = day
     rank = rng.permutation(n) + 1
     popularity = np.ceil(_WEIGHT_OF_THE_MOST_POPULAR * rank.astype(np.float64) ** -config.zipf).astype(np.int64)
-    # balanced: each value of an attribute is shared by equally many items, in an order of its own for each attribute
+    # balanced: equally many items share each value of an attribute; shuffled separately for each attribute
     values = np.stack([rng.permutation(n) % config.values for _ in range(config.attributes)], axis=1)
     intention_of = values + config.values * np.arange(config.attributes)
     return Catalogue(config, days, popularity, intention_of, launch_day, retirement_day)

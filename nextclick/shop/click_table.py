@@ -15,8 +15,8 @@ def with_split(clicks: Clicks, *, split_last_day: bool) -> pl.DataFrame:
     """`click_table` with a column split (text): `test` for the last day's sessions, else `train`.
 
     Args:
-        clicks: in the order of the rows.
-        split_last_day: without it every click is `train`.
+        clicks: one per row, in this order.
+        split_last_day: if False, every click is `train`.
     """
     split = np.where(clicks.last_day & split_last_day, "test", "train")
     return click_table(clicks).with_columns(pl.Series("split", split))

@@ -1,12 +1,12 @@
 """The best that any recommender can reach on the shop's last day, computed from the process that made the clicks.
 
-What is known of a visitor after some clicks is a *belief*: a probability for each intention. Bayes' rule advances it by
-one click, exactly (it is the forward filter of a hidden Markov model), and items ranked by the probability that the
-belief gives them are the best possible ranking: no predictor has a higher Recall@k or MRR@k, but for chance in the
-sample. The best predictor that sees the last click only has the belief of all visitors who just clicked that item.
+The clicks of a visitor so far give a *belief*: a probability for each intention. Bayes' rule updates it exactly with
+each click (the forward filter of a hidden Markov model). Ranking the items by their probability under the belief is
+optimal: no predictor has a higher expected Recall@k or MRR@k. The best predictor that sees only the last click uses the
+mean belief over all visitors who just clicked that item.
 
-Every next click counts, also on an item launched that day. A model trained before cannot rank such an item; where they
-are left out, as `nextclick evaluate` does, the bound of Recall@20 is about 0.01 higher in the default shop.
+Every next click counts, also on an item launched that day. A model trained before that day cannot rank such an item.
+`nextclick evaluate` leaves these clicks out, and then the bound of Recall@20 is about 0.01 higher in the default shop.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from nextclick.shop.visitors import Clicks
 Floats = NDArray[np.float64]
 
 _EVENTS_AT_ONCE = 2_048
-"""Events ranked together: their scores of 1,000 items take 8 MB."""
+"""Events ranked in one block: their scores of 1,000 items take 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Ranking:
     """How a predictor ranked the next clicks of the last day's sessions.
 
     Attributes:
-        rank: (events,) int64, place of the item that was clicked next, 1 the best; in order of place in the session.
+        rank: (events,) int64, rank of the item that was clicked next, 1 is best; ordered by position in the session.
     """
 
     rank: Ints
 
     def recall(self, top: int = 20) -> float:
-        """Share of next clicks within the `top` first."""
+        """Share of next clicks ranked within the first `top`."""
         return float((self.rank <= top).mean())
 
     def mrr(self, top: int = 20) -> float:
-        """Mean of 1/rank, 0 beyond `top`."""
+        """Mean of 1/rank; ranks beyond `top` count 0."""
         return float(np.where(self.rank <= top, 1 / self.rank, 0.0).mean())
 
 
@@ -48,8 +48,8 @@ def best_ranking(shop: Catalogue, clicks: Clicks, sessions: int | None = None) -
 
     Args:
         shop: the catalogue that the clicks were made with.
-        clicks: of `visit`.
-        sessions: only the first so many sessions of the last day.
+        clicks: from `visit`.
+        sessions: use only this many sessions of the last day; None for all.
     """
     last_day = _LastDay(shop)
     belief = np.empty((0, shop.config.intentions))
@@ -65,7 +65,7 @@ def best_ranking(shop: Catalogue, clicks: Clicks, sessions: int | None = None) -
 
 
 def last_click_ranking(shop: Catalogue, clicks: Clicks, sessions: int | None = None) -> Ranking:
-    """The best ranking given the last click only; arguments as of `best_ranking`."""
+    """The best ranking given the last click only; arguments as in `best_ranking`."""
     last_day = _LastDay(shop)
     belief_after = last_day.belief_after_item()
     ranks = [
@@ -76,7 +76,7 @@ def last_click_ranking(shop: Catalogue, clicks: Clicks, sessions: int | None = N
 
 
 def _steps(clicks: Clicks, sessions: int | None) -> Iterator[tuple[Ints, Ints]]:
-    """For each place in a session: the items there, and the next items of the sessions that go on (a prefix)."""
+    """For each position in a session: the items there, and the next items of the sessions that continue (a prefix)."""
     chosen = np.flatnonzero(clicks.last_day)
     ids = np.unique(clicks.session_id[chosen])[:sessions]
     chosen = chosen[np.isin(clicks.session_id[chosen], ids)]
@@ -104,18 +104,18 @@ class _LastDay:
         np.put_along_axis(self.serves, self.intention_of, 1, axis=1)
 
     def after_first(self, item: Ints) -> Floats:
-        """Belief after a session's first click, (e, z): its attributes, equally likely."""
+        """Belief after a session's first click, (e, z): the item's attributes are equally likely."""
         return self.serves[item].astype(np.float64) / self.config.attributes
 
     def advance(self, belief: Floats, last: Ints, clicked: Ints) -> Floats:
-        """Belief for the click after `clicked`, (e, z), from that for `clicked`."""
+        """Belief for the click after `clicked`, (e, z), from the belief for `clicked`."""
         within, anywhere = self._rates(last)
         joint = belief * (within * self.serves[clicked] + anywhere)  # up to the factor of the item's popularity
         joint /= joint.sum(axis=1, keepdims=True)
         return (1 - self.config.change) * joint + self.config.change * self.after_first(clicked)
 
     def rank(self, belief: Floats, last: Ints, following: Ints) -> Ints:
-        """Place of the items that followed, (e,) int64, among all on sale but the last; ties count against them."""
+        """Ranks of the next items, (e,) int64, among all items on sale but the last; ties count against them."""
         ranks = np.empty(len(following), np.int64)
         for begin in range(0, len(following), _EVENTS_AT_ONCE):
             part = slice(begin, begin + _EVENTS_AT_ONCE)
@@ -124,16 +124,16 @@ class _LastDay:
             by_chance = (belief[part] * anywhere).sum(axis=1, keepdims=True).astype(np.float32)  # (e, 1)
             scores = (by_intention @ self.serves.T + by_chance) * self.weight.astype(np.float32)  # (e, n)
             row = np.arange(len(scores))
-            scores[row, last[part]] = 0  # never the same item twice running
+            scores[row, last[part]] = 0  # the same item is never clicked twice in a row
             own = scores[row, following[part]][:, None]
             ranks[part] = (scores >= own).sum(axis=1)
         return ranks
 
     def belief_after_item(self) -> Floats:
-        """Belief for the next click when only the last click is known, (n, z): over all places in a session.
+        """Belief for the next click given the last click only, (n, z), averaged over all positions in a session.
 
-        The joint chance of (intention for the next click, item clicked) is carried forward from place to place, and
-        each place counts as often as sessions go on from it.
+        The joint probability of (intention for the next click, item clicked) is computed position by position. Each
+        position is weighted by the share of sessions that continue after it.
         """
         config, n = self.config, len(self.weight)
         every_item = np.arange(n)
@@ -143,7 +143,7 @@ class _LastDay:
         for goes_on in config.survival[1:]:
             seen += goes_on * joint
             by_intention, by_chance = joint * within, joint * anywhere
-            # the sum over the items clicked before, less the item itself: it cannot follow itself
+            # sum over the previous items, without the item itself: it cannot follow itself
             clicked = self.serves * (by_intention.sum(axis=0) - by_intention) + by_chance.sum(axis=0) - by_chance
             clicked *= self.weight[:, None]
             moved = self.after_first(every_item) * clicked.sum(axis=1, keepdims=True)
@@ -152,7 +152,7 @@ class _LastDay:
         return belief
 
     def _rates(self, last: Ints) -> tuple[Floats, Floats]:
-        """Chance per unit of popularity, (e, z) each, of an item of the intention as such, and of any as a stray."""
+        """Probability per unit of popularity, (e, z) each: as an item of the intention, and as a stray click."""
         left = self.total - self.serves[last] * self.weight[last, None]
         none_left = left <= 0
         within = np.where(none_left, 0.0, (1 - self.config.stray) / np.where(none_left, 1.0, left))

@@ -1,15 +1,15 @@
-"""The visitors: a known random process, so that the best possible guess of the next click can be computed.
+"""The visitors: a known random process, so that the best possible prediction of the next click can be computed.
 
-A session's first click is on any item on sale, by popularity; the visitor's intention is one of that item's attributes,
-each equally likely. Every later click is, by popularity,
+A session's first click is on any item on sale, drawn by popularity. The visitor's intention is one of that item's
+attributes, each equally likely. Every later click is drawn by popularity
 
-- with chance `stray` on any item on sale,
-- else on an item of the intention,
+- with probability `stray` from all items on sale,
+- else from the items of the intention.
 
-never on the item just clicked. (An intention without another item on sale makes the click a stray one.) After each
-click but the first the intention moves with chance `change` to one of the attributes of the item just clicked, each
-equally likely. So one click never tells the intention; the clicks before it do. The length of a session and the times
-of its clicks tell nothing about the items.
+The item just clicked is never drawn again at once. (If the intention has no other item on sale, the click is a stray
+one.) After each click but the first, with probability `change`, the intention becomes one of the attributes of the item
+just clicked, each equally likely. So one click alone does not determine the intention; the clicks before it are needed.
+The length of a session and the times of its clicks are independent of the items.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ _QUIETEST_HOUR = 5
 
 @dataclass(frozen=True)
 class Clicks:
-    """Clicks in order of time (of equal times, by session); the columns of a clicks file.
+    """Clicks in order of time, then of session; the columns of a clicks file.
 
     Attributes:
-        session_id: (clicks,) int64, from 1 in order of the sessions' first clicks.
+        session_id: (clicks,) int64, numbered from 1 in order of the sessions' first clicks.
         item_id: (clicks,) int64, from 1.
         timestamp: (clicks,) int64, ms since 1970 UTC.
-        last_day: (clicks,) bool, the click's session began on the last day.
+        last_day: (clicks,) bool, whether the click's session began on the last day.
     """
 
     session_id: Ints
@@ -43,9 +43,9 @@ class Clicks:
 
 
 def visit(shop: Catalogue, sessions: int, seed: int) -> Clicks:
-    """Clicks of `sessions` sessions, spread evenly over the shop's days and by the hour within a day.
+    """Clicks of `sessions` sessions: equally many a day, and by the hour of the day within it.
 
-    A session that runs past midnight meets the catalogue of the new day; past the last midnight, that of the last day.
+    After midnight a session sees the catalogue of the new day; after the last day, still that of the last day.
     """
     rng = np.random.default_rng([seed, 1])
     config = shop.config
@@ -53,7 +53,7 @@ def visit(shop: Catalogue, sessions: int, seed: int) -> Clicks:
     length = np.minimum(
         config.shortest - 1 + rng.geometric(1 / (1 + config.mean_length - config.shortest), sessions), config.longest
     )
-    session = np.argsort(-length, kind="stable")  # the longest first: those with a t-th click are then a prefix
+    session = np.argsort(-length, kind="stable")  # longest first: sessions with a t-th click are a prefix
     alive = np.searchsorted(-length[session], -np.arange(1, length.max() + 1), side="right")  # (longest session,)
     time = starts[session]
     draw = _Drawer(shop, rng)
@@ -84,7 +84,7 @@ def visit(shop: Catalogue, sessions: int, seed: int) -> Clicks:
 
 
 def _starts(rng: np.random.Generator, config: ShopConfig, sessions: int, days: int) -> Ints:
-    """First click of each session, ascending (sessions,) int64 ms: evenly many a day, few at night."""
+    """First click of each session, ascending (sessions,) int64 ms: equally many a day, few at night."""
     minute = np.arange(1441)
     wave = 1 - np.cos(2 * np.pi * (minute - _QUIETEST_HOUR * 60) / 1440)  # 0 at the quietest hour, 2 twelve hours later
     busy = np.cumsum(config.night + (1 - config.night) * wave / 2)
@@ -105,9 +105,9 @@ def _day(time: Ints, shop: Catalogue) -> Ints:
 
 
 class _Drawer:
-    """Draws items by popularity among those of an intention on a day, exactly, by one running sum of whole numbers.
+    """Draws items of an intention on a day, exactly by popularity, from one cumulative sum of whole numbers.
 
-    The sum runs over days × (attributes, and once more for the whole shop) × items in order of their value.
+    The sum runs over days × (attributes + 1 row for the whole shop) × items in order of their value.
     """
 
     def __init__(self, shop: Catalogue, rng: np.random.Generator) -> None:
@@ -123,22 +123,22 @@ class _Drawer:
         self.item_at = np.broadcast_to(order, weights.shape).reshape(-1)
         running: Ints = np.cumsum(weights.reshape(-1))
         before = running.reshape(weights.shape) - weights
-        self.before = np.empty_like(before)  # of an item rather than a place: the sum up to it in each row
+        self.before = np.empty_like(before)  # indexed by item, not by position: the sum before it in each row
         np.put_along_axis(self.before, np.broadcast_to(order, weights.shape), before, axis=2)
         self.running = running
         self.weight = shop.on_sale
         self.total = np.stack([shop.totals(day) for day in range(shop.days)])  # (days, intentions + 1)
         counts = np.bincount(shop.intention_of.ravel(), minlength=config.intentions).reshape(config.attributes, -1)
-        first = np.concatenate([(np.cumsum(counts, axis=1) - counts).ravel(), [0]])  # place of an intention in its row
+        first = np.concatenate([(np.cumsum(counts, axis=1) - counts).ravel(), [0]])  # start of an intention in its row
         self.begin = before[:, self.attribute_of, np.minimum(first, n - 1)]  # (days, intentions + 1)
 
     def first(self, day: Ints) -> Ints:
-        """Items of the whole shop, (n,) int64."""
+        """Draw items from the whole shop, (n,) int64."""
         drawn = self.rng.integers(0, self.total[day, self.whole_shop])
         return self._at(self.begin[day, self.whole_shop] + drawn)
 
     def another(self, day: Ints, intention: Ints, last: Ints) -> Ints:
-        """Items of the intentions other than the item clicked last, (n,) int64."""
+        """Draw items of the intentions, never the item clicked last, (n,) int64."""
         left, excluded = self._left(day, intention, last)
         nothing = left == 0
         if nothing.any():
@@ -149,7 +149,7 @@ class _Drawer:
         return self._at(drawn + np.where(beyond, excluded, 0))
 
     def _left(self, day: Ints, intention: Ints, last: Ints) -> tuple[Ints, Ints]:
-        """What may be drawn, and what of the last item is excluded from it."""
+        """Popularity that may be drawn from, and the popularity of the last item that is excluded; (n,) int64 each."""
         serves = (self.intention_of[last] == intention[:, None]).any(axis=1) | (intention == self.whole_shop)
         excluded = np.where(serves, self.weight[day, last], 0)
         return self.total[day, intention] - excluded, excluded
