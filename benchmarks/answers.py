@@ -1,4 +1,4 @@
-"""Waiting for a contestant's answers, seen from outside: by the end of its recommendations topic."""
+"""Waits for a contestant's answers by reading the end offsets of its recommendations topic."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from schemas.settings import Settings
 
 
 def partitions_of(topic: str, settings: Settings) -> list[TopicPartition]:
-    """All partitions of clicks or recommendations."""
+    """All partitions of the clicks or recommendations topic."""
     return [TopicPartition(topic, number) for number in range(settings.partitions)]
 
 
@@ -22,10 +22,10 @@ async def wait_for_answers(
     seconds: float,
     poll_seconds: float,
 ) -> int:
-    """Wait until there are so many recommendations; how many there are then.
+    """Wait until the topic has the wanted number of recommendations; returns the number it then has.
 
     Raises:
-        SystemExit: the contestant has ended, or they did not come within `seconds`.
+        SystemExit: the contestant has ended, or did not answer within `seconds`.
     """
     partitions = partitions_of(settings.recommendations_topic, settings)
     deadline = time.monotonic() + seconds

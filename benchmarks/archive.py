@@ -1,11 +1,11 @@
 """How fast clicks go into the archive, and how fast a log becomes sessions to train on.
 
     python -m benchmarks.archive rate --clicks 1000000        archiver beside a bare consumer that discards
-    python -m benchmarks.archive sessions --clicks 10000000   sessions to train on, with the memory that they take
+    python -m benchmarks.archive sessions --clicks 10000000   sessions to train on, and the peak memory
 
-`rate` runs the two in turn over the same topic on a broker of its own, each from the first message to the last, and
-gives the median of the runs. `sessions` writes an archive of synthetic clicks first (not timed), and reads it in a
-process of its own, whose peak memory is the figure.
+`rate` starts a broker, runs the two in turn over the same topic, each from the first message to the last, and prints
+the median of the runs. `sessions` first writes an archive of synthetic clicks (not timed), and then reads it in a
+separate process, whose peak memory is printed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FILE_CLICKS = 250_000
 
 
 def rate(clicks: int, runs: int) -> dict[str, float]:
-    """Clicks per second of the archiver and of a consumer that throws everything away."""
+    """Clicks per second of the archiver and of a consumer that discards every message."""
     from benchmarks.stage import Stage
     from clicklog.topic_writer import send_clicks
 
@@ -67,7 +67,7 @@ def rate(clicks: int, runs: int) -> dict[str, float]:
 
 
 async def discard(settings: Settings) -> float:
-    """Seconds to read all of the topic and do nothing with it."""
+    """Seconds to read the whole topic and discard it."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.brokers, enable_auto_commit=False, max_partition_fetch_bytes=4 << 20
     )
@@ -90,7 +90,7 @@ def synthetic(clicks: int, seed: int = 0, sessions: int = 0, step_ms: int = 10) 
     rng = np.random.default_rng(seed)
     visits = sessions or max(clicks // 7, 1)
     place = np.arange(clicks)
-    near = np.clip(place / 6.7 + rng.exponential(60, clicks), 0, visits - 1)  # a session's clicks lie near one another
+    near = np.clip(place / 6.7 + rng.exponential(60, clicks), 0, visits - 1)  # a session's clicks are close together
     return pl.DataFrame(
         {
             "session_id": near.astype(np.int64) + seed * 10,
@@ -118,7 +118,7 @@ def write_archive(uri: str, clicks: int) -> None:
 
 
 def sessions_of_archive(uri: str) -> dict[str, float]:
-    """Sessions of an archive, ready to train on, as a full retraining makes them; run in a process of its own."""
+    """Sessions of an archive, ready to train on, as a full retraining makes them; run in a separate process."""
     from clicklog.filters import filter_clicks
     from clicklog.items import ItemIndex
     from clicklog.log import ClickLog

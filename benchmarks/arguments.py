@@ -1,11 +1,11 @@
-"""Command lines of the benchmarks: what several of them take."""
+"""Command-line options that several benchmarks share."""
 
 import argparse
 from pathlib import Path
 
 
 def parser_for(doc: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is a module's docstring as it stands."""
+    """A parser whose help is a module's docstring, unchanged."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 

@@ -1,4 +1,4 @@
-"""Clicks to send: the sessions of a file, again and again under new ids, hundreds of them open at the same time."""
+"""Clicks to send: the sessions of a file, repeated under new ids, hundreds of them open at the same time."""
 
 import random
 import time
@@ -10,14 +10,14 @@ OPEN_SESSIONS = 500
 
 
 def interleaved(frame: pl.DataFrame, clicks: int, open_sessions: int = OPEN_SESSIONS) -> pl.DataFrame:
-    """A table of `clicks` clicks in which every session keeps its order and the next click is of any open one.
+    """A table of `clicks` clicks: each click is of a random open session, and every session keeps its order.
 
     Timestamps are a millisecond apart and end now, so that each click has its own.
 
     Args:
         frame: columns session_id, item_id and timestamp, as `clicklog.clicks` reads them.
         clicks: how many rows to make.
-        open_sessions: once a session is over, the next one takes its place.
+        open_sessions: number of sessions open at a time; when one ends, the next one begins.
     """
     grouped = frame.sort("timestamp", maintain_order=True).group_by("session_id", maintain_order=True)
     sessions = grouped.agg("item_id")["item_id"].to_list()

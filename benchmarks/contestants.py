@@ -1,6 +1,6 @@
-"""The processes that are measured, each started and ended by the benchmark, and what they use of the machine.
+"""The processes that are measured: start, end, CPU time and memory.
 
-worker        our worker, as a user runs it
+worker        nextclick's worker, as a user runs it
 plain-faust   the plain Faust idiom with the same traffic and no model (`benchmarks.plain_faust`)
 raw-kafka     an aiokafka loop that answers and keeps no state (`benchmarks.raw_kafka`): the upper limit
 """
@@ -37,12 +37,12 @@ class Contestant:
     log: Path
 
     def check(self) -> None:
-        """Raise, with the end of its log, where the process has ended."""
+        """Raise, with the end of its log, if the process has ended."""
         if self.process.poll() is not None:
             raise self.failure(f"ended with code {self.process.returncode}")
 
     def failure(self, what: str) -> SystemExit:
-        """What happened, with the end of the log."""
+        """An error text with the end of the log."""
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
         return SystemExit(f"{self.name}: {what}\n{tail}")
 
@@ -55,7 +55,7 @@ class Contestant:
 
 @contextlib.contextmanager
 def running(name: str, options: Mapping[str, str], directory: Path) -> Iterator[Contestant]:
-    """Start a contestant in a directory of its own, with these settings and no others; end it afterwards."""
+    """Start a contestant in its own directory, with these settings and no others; end it afterwards."""
     directory.mkdir(parents=True)
     log = directory / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXTCLICK_")}
@@ -70,13 +70,13 @@ def running(name: str, options: Mapping[str, str], directory: Path) -> Iterator[
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process so far, in steps of 10 ms."""
+    """User and system time of all threads of a process so far; the resolution is 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes that were resident at most."""
+    """Peak resident memory in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -84,7 +84,7 @@ def peak_memory(pid: int) -> int:
 
 
 def machine() -> str:
-    """Processor, cores and load, for the heading of a table."""
+    """Processor, cores and load, for a table heading."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
     return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores {model}, load before {os.getloadavg()[0]:.1f}"

@@ -2,8 +2,8 @@
 
     uv run python -m benchmarks.decode
 
-The last row is there where orjson is installed; nextclick does not need it. All three check types, lengths and ranges,
-and that the key is the session id.
+The last row needs orjson and is left out without it; nextclick does not use orjson. All three check types, lengths and
+ranges, and that the key is the session id.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ def ways() -> dict[str, Decode]:
 
 
 def samples() -> list[tuple[bytes, bytes]]:
-    """Keys and values as a shop sends them: numbers as ids, texts as ids, times as ISO 8601, a further field."""
+    """Keys and values as a shop sends them: number ids, text ids, ISO 8601 times, an additional field."""
     clicks: list[tuple[bytes, bytes]] = []
     for number in range(CLICKS // 4):
         forms: list[dict[str, int | str]] = [

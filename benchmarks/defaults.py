@@ -1,10 +1,10 @@
-"""Why the defaults of `nextclick train` are what they are: settings side by side on validation parts of all data sets.
+"""The basis of the defaults of `nextclick train`: settings compared on validation parts of all data sets.
 
     python -m benchmarks.defaults --data DIRECTORY [--json FILE] [--only TEXT]
 
-DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. The newest tenth of the training
-sessions is what is judged on; the test split has no part. One seed, 10 epochs, all of whose results are looked at, as
-the number of epochs is a setting as well: printed is the best one of Recall@20, its MRR@20 and its epoch.
+DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. Models are
+judged on the newest tenth of the training sessions; the test split is not used. One seed, 10 epochs. The number of
+epochs is a setting too: the best Recall@20 of all epochs is printed, with its MRR@20 and its epoch.
 """
 
 import json
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[float, float]]:
-    """Recall@20 and MRR@20 on the newest sessions after each epoch of training on the others."""
+    """Recall@20 and MRR@20 on the newest sessions after each epoch of training on the other sessions."""
     older, newer = newest_share(read_click_file(clicks, splits).frame, SHARE)
     older = filter_clicks(older, config.min_support, config.min_length)
     index = ItemIndex.of(older)

@@ -1,4 +1,4 @@
-"""Full-ranking evaluation beside scoring and sorting plainly, in the same run: events per CPU-second of one thread.
+"""Full-ranking evaluation against plain scoring and sorting, in the same run: events per CPU-second of one thread.
 
 python benchmarks/evaluation_speed.py [--items 43000] [--sessions 1500]
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def score_and_sort(network: GRU4Rec, sessions: Sessions) -> list[int]:
-    """Step 128 sessions at a time, sort the scores, look up where the next item stands."""
+    """Step 128 sessions at a time, sort the scores, and find the rank of the next item."""
     schedule = session_parallel(sessions, LANES)
     state = network.initial_state(LANES)
     ranks: list[int] = []

@@ -1,14 +1,14 @@
-"""What freshness is worth: the simulated shop with daily launches, and three ways to keep a model.
+"""The value of fresh models: the simulated shop with daily launches, and three retraining rhythms.
 
     python -m benchmarks.freshness --days 10 --sessions 4000 --plot freshness.png
 
     never    trained once on the first days
     daily    trained in full every midnight on the last days
-    hourly   warm from the model before, every hour
+    hourly   warm from the previous model, every hour
 
-Every session is ranked by the model that served when it began, on all of its next clicks: an item that the model does
-not know is a miss. No gate holds a model back. Of each launched item it is told how long after its launch it was in
-somebody's 20 recommendations for the first time, and how long until a click on it was (it is found then).
+The model that served when a session began ranks all its next clicks; an item that the model does not know is a miss.
+Every trained model is released. For each launched item two times are measured from its launch: until it was first among
+a visitor's 20 recommendations, and until the first click on it while it was among them (the item is found).
 """
 
 import dataclasses
@@ -45,22 +45,22 @@ CONFIG = TrainConfig(
     device="cpu",
 )
 HOURLY_EPOCHS, HOURLY_REPLAY = 2, 0.1
-"""An hour is little beside the window: the share that is gone over again decides the cost."""
+"""An hour is short compared with the window, so the share of older clicks that is replayed decides the cost."""
 
 
 @dataclasses.dataclass
 class Kept:
-    """What became of one way to keep a model."""
+    """The results of one retraining rhythm."""
 
     hits: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # by day
     events: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
     shown: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
-    found: dict[int, int] = dataclasses.field(default_factory=dict)  # the same
+    found: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     cpu: float = 0.0
     trainings: int = 0
 
     def figures(self, last_day: int, launched: int) -> dict[str, float | str | None]:
-        """What is printed, for so many launched items."""
+        """The figures to print, out of `launched` launched items."""
         shown, found = ([ms / 60_000 for ms in times.values()] for times in (self.shown, self.found))
         return {
             "Recall@20": round(sum(self.hits.values()) / sum(self.events.values()), 4),

@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks.latency --clicks FILE [--model BUNDLE | --items N] [--out docs]
 
-Both processes run all the time. At every rate they get the load in turns, in short slices, so that what else happens on
-the machine hits both alike and neither takes the other's cores. The rates go up until the worker no longer keeps up.
-Then clicks flow at one rate while another model version is announced, a few times. Writes latency.json and latency.png.
+Both processes run all the time. At every rate they get the load in turns, in short slices: other activity on the
+machine affects both alike, and neither takes the other's cores. The rates rise until the worker no longer keeps up.
+Then another model version is announced a few times under a constant rate. Writes latency.json and latency.png.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from schemas.settings import Settings
 
 RATES = (100, 300, 1000, 2000, 5000, 10_000, 20_000)
 SATURATED_MS = 1000.0
-"""A median beyond this is a queue that grows."""
+"""A median above this means that the queue grows."""
 
 SWAP_LOAD_SECONDS = 40
 SWAP_AT_SECONDS = 20
@@ -41,7 +41,7 @@ WINDOW_SECONDS = 10
 
 @dataclass(frozen=True)
 class Point:
-    """One contestant at one rate. Latencies in ms from when a click was due; lateness is the load's own."""
+    """One contestant at one rate. Latencies in ms from when a click was due; lateness is the delay in sending."""
 
     contestant: str
     rate: float
@@ -60,7 +60,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Swap:
-    """p99 in the 10 s around the first answer of another model version, and in the 10 s before these; ms.
+    """p99 in the 10 s around the first answer of another model version, and in the 10 s before them; ms.
 
     Attributes:
         took: ms from the announcement to that first answer.
@@ -75,13 +75,13 @@ class Swap:
 
 @dataclass
 class Runner:
-    """A contestant with its load."""
+    """A contestant and its load generator."""
 
     contestant: Contestant
     generator: LoadGenerator
     clicks: pl.DataFrame
     sent: int = 0
-    cpu_seconds: float = 0.0  # of the contestant, while it had this load
+    cpu_seconds: float = 0.0  # of the contestant, while it had the load
 
     async def run(self, rate: float, seconds: float) -> Load:
         self.contestant.check()
@@ -153,7 +153,7 @@ def load(clicks: Clicks, total: int) -> pl.DataFrame:
 
 
 async def climb(runners: list[Runner], rates: list[float], seconds: float, slices: int) -> list[Point]:
-    """Rate after rate, until the worker is saturated."""
+    """Measure at rising rates until the worker is saturated."""
     points: list[Point] = []
     for rate in rates:
         loads: dict[str, list[Load]] = {runner.contestant.name: [] for runner in runners}
@@ -196,7 +196,7 @@ async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
     """Announce another version while clicks flow."""
 
     async def announce() -> float:
-        """When it was announced, by the monotonic clock."""
+        """The time of the announcement, monotonic clock."""
         await asyncio.sleep(SWAP_AT_SECONDS)
         announcement = await asyncio.to_thread(lambda: asyncio.run(promoted(version, stage.settings())))
         return time.monotonic() - (time.time() - announcement.announced_at.timestamp())
@@ -219,7 +219,7 @@ async def promoted(version: str, settings: Settings) -> ModelAnnouncement:
 
 
 def percentiles(values: np.ndarray) -> tuple[float, float]:
-    """The 50th and the 99th, each a value that occurred."""
+    """The 50th and the 99th percentile, each a measured value."""
     p50, p99 = np.percentile(values, [50, 99], method="higher")
     return float(p50), float(p99)
 

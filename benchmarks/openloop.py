@@ -1,6 +1,6 @@
-"""Open-loop load: every click has a time at which it is due, and its latency counts from there to its answer's arrival.
+"""Open-loop load: every click has a due time, and its latency counts from there to the arrival of its answer.
 
-A contestant that falls behind is not given a rest, and neither is the load itself: being late with sending counts too.
+The load does not wait for a contestant that falls behind. A delay in sending counts as latency, too.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ TICK_SECONDS = 0.001
 """Clicks that fall due within one tick are sent together."""
 
 STRAGGLER_SECONDS = 20.0
-"""How long answers are waited for after the last click."""
+"""How long to wait for answers after the last click."""
 
 
 class _AnsweredClick(msgspec.Struct, gc=False):
-    """What of an answer names its click and its model; a raw echo's has no model."""
+    """The fields of an answer that name its click and its model; a raw echo has no model."""
 
     timestamp: int
     model_version: str | None = None
@@ -33,13 +33,13 @@ class _AnsweredClick(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one stretch of load, a place per click.
+    """The results of one run of load; one array element per click.
 
     Attributes:
         due: seconds, monotonic clock.
-        sent: when it was handed to the producer.
-        answered: when its answer arrived; not a number where none did.
-        versions: place of the first answer of each model version, in order.
+        sent: when the click was handed to the producer.
+        answered: when its answer arrived; NaN without an answer.
+        versions: index of the first click that each model version answered, in order.
     """
 
     due: np.ndarray
@@ -49,7 +49,7 @@ class Load:
 
     @property
     def latencies(self) -> np.ndarray:
-        """Milliseconds from due to answered; infinite where no answer came."""
+        """Milliseconds from due to answered; infinite without an answer."""
         latencies: np.ndarray = np.nan_to_num((self.answered - self.due) * 1000, nan=np.inf)
         return latencies
 
@@ -57,7 +57,7 @@ class Load:
 class LoadGenerator:
     """Sends clicks to one clicks topic at a rate and receives the answers from one recommendations topic.
 
-    Clicks are told apart by their timestamps: give each its own (`benchmarks.clickload.interleaved` does).
+    The timestamp identifies a click, so every click needs a different one (as from `benchmarks.clickload.interleaved`).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class LoadGenerator:
         await self._consumer.stop()
 
     async def run(self, clicks: pl.DataFrame, rate: float) -> Load:
-        """Send the clicks, `rate` a second, and wait for the answers."""
+        """Send `rate` clicks per second, and wait for the answers."""
         encoded, partitions = self._encode(clicks)
         first = int(clicks["timestamp"][0])
         due = time.monotonic() + 0.1 + np.arange(len(encoded)) / rate

@@ -1,4 +1,4 @@
-"""The plain Faust idiom, doing the traffic of our worker without its model.
+"""The plain Faust idiom, with the traffic of nextclick's worker but no model.
 
 Every click reads and writes a 600-byte state in a RocksDB table (with its changelog) and sends a 600-byte JSON answer.
 Run by `benchmarks.throughput` as `python -m benchmarks.plain_faust worker`.
@@ -21,7 +21,7 @@ app = faust.App(
     datadir=str(settings.data_dir),
     store="rocksdb://",
     topic_partitions=settings.partitions,
-    topic_allow_declare=False,  # the benchmark creates the topics, the changelog among them
+    topic_allow_declare=False,  # the benchmark creates the topics, including the changelog
     topic_disable_leader=True,
     consumer_auto_offset_reset="earliest",
     producer_linger=0.02,

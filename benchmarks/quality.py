@@ -1,12 +1,12 @@
-"""Quality and speed of `nextclick train` on public data, beside the reference implementation's published behaviour.
+"""Quality and speed of `nextclick train` on public data, against the reference implementation's published figures.
 
     python benchmarks/quality.py --data DIRECTORY [--seeds 3] [--only rsc15_100k]
 
 DIRECTORY holds rsc15_100k.parquet and rsc15_apr_2days.parquet, samples of RecSys Challenge 2015, and
 diginetica.parquet, CIKM Cup 2016; each with a column split. The reference was trained on all of diginetica's items,
-hence --min-support 1 there. A row that takes an hour for each seed is left out unless --only names it.
+hence --min-support 1 there. Rows that take an hour per seed run only if --only names them.
 Each row is `nextclick train` and then `nextclick evaluate` on the test split (full ranking, conservative ties), as a
-user would run them; the table has the mean over the seeds. Speed is one thread's, on this machine.
+user would run them; the table has the mean over the seeds. Speed is that of one thread on this machine.
 """
 
 import json
@@ -33,7 +33,7 @@ class Row:
 
 
 RSC15 = "--batch-size 32 --samples 2048 --learning-rate 0.2"
-"""What the reference's authors publish for RSC15."""
+"""The options that the reference's authors publish for RSC15."""
 
 ROWS = [
     Row(
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def run(row: Row, clicks: Path, seed: int) -> tuple[float, float, float]:
-    """Recall@20, MRR@20 and training events per second of one seed."""
+    """Recall@20, MRR@20 and training events per second, for one seed."""
     with tempfile.TemporaryDirectory() as scratch:
         bundle, figures = Path(scratch) / "bundle", Path(scratch) / "figures.json"
         trained = command(

@@ -1,9 +1,9 @@
-"""A consume-and-produce loop on aiokafka and nothing else: what Kafka and its Python client allow at most.
+"""A consume-and-produce loop on aiokafka alone: the upper limit of Kafka and its Python client.
 
-    python -m benchmarks.raw_kafka bytes    every click goes back as it came, filled up to the size of a recommendation
+    python -m benchmarks.raw_kafka bytes    every click is sent back unchanged, padded to the size of a recommendation
     python -m benchmarks.raw_kafka json     every click is decoded, and a recommendation of 20 items is encoded for it
 
-Records are fetched and produced in bulk; offsets are committed once a second, of what was acknowledged. There is no
+Records are fetched and produced in bulk. Once a second the offsets of acknowledged answers are committed. There is no
 state and no changelog. Run by `benchmarks.throughput` and `benchmarks.latency`, with settings from the environment.
 """
 
@@ -25,7 +25,7 @@ ANSWER_BYTES = 600
 BATCH_BYTES = 1 << 20
 COMMIT_SECONDS = 1.0
 FETCH_RECORDS = 4000
-"""At most; without a limit the first answers come when most of a backlog has been read, and nothing can be timed."""
+"""Upper limit. Without it, the first answers come after most of a backlog has been read, and nothing can be timed."""
 
 PADDING = b"x" * ANSWER_BYTES
 SCORES = [round(1 / place, 4) for place in range(1, 21)]
@@ -70,7 +70,7 @@ async def answer(settings: Settings, answer_to: Callable[[Any], bytes]) -> None:
                         sent.append(await producer.send_batch(batch, topic, partition=tp.partition))
                         batch = producer.create_batch()
                 sent.append(await producer.send_batch(batch, topic, partition=tp.partition))
-            await asyncio.gather(*before)  # those of the fetch before: one is under way while the next is read
+            await asyncio.gather(*before)  # of the previous fetch: they are sent while the next one is read
             if stored and monotonic() - committed > COMMIT_SECONDS:
                 await consumer.commit(stored)
                 committed = monotonic()

@@ -1,8 +1,8 @@
-"""How long a worker with an empty disk takes to its first answer, and how much memory it holds, by stored sessions.
+"""Time from the start of a worker with an empty disk to its first answer, and its memory, by stored sessions.
 
     uv run python -m benchmarks.recovery --sessions 1000000
 
-Fills the changelog with packed states, starts a worker that has none of them on its disk, and asks for one answer.
+Fills the changelog with packed states, starts a worker with an empty disk, and sends one click.
 """
 
 import argparse
@@ -59,7 +59,7 @@ async def first_answer(settings: Settings, worker: Contestant, seconds: float) -
 
 
 async def measure(sessions: int, seconds: float) -> None:
-    """Fill, start, ask, print."""
+    """Fill the changelog, start the worker, send a click, and print the figures."""
     with Stage() as stage:
         settings = stage.settings(app_id="recovery")
         await stage.create_topics(settings)

@@ -1,4 +1,4 @@
-"""Where contestants run: a fresh broker on a free port, topics, a model, a scratch directory; all gone at the end."""
+"""The environment of contestants: a new broker on a free port, topics, a model, a directory; removed at the end."""
 
 import dataclasses
 import shutil
@@ -30,11 +30,11 @@ from trainer.config import FitConfig, TrainConfig
 from trainer.train import train
 
 QUICK = FitConfig(epochs=1, batch_size=128, samples=512, learning_rate=0.05)
-"""The speed of serving does not depend on how good the model is."""
+"""Serving speed does not depend on the quality of the model."""
 
 
 class Stage:
-    """A broker and a scratch directory.
+    """A broker and a temporary directory.
 
     Example:
         >>> with Stage() as stage:
@@ -61,7 +61,7 @@ class Stage:
         self._stack.close()
 
     def settings(self, **options: str) -> Settings:
-        """Settings on this broker and models URI; `options` as they would stand in the environment."""
+        """Settings on this broker and models URI; `options` are written as in the environment."""
         return load_settings(**self._options(**options))
 
     def running(self, name: str, **options: str) -> AbstractContextManager[Contestant]:
@@ -73,7 +73,7 @@ class Stage:
         return cpu_seconds(self._broker.pid)
 
     async def create_topics(self, settings: Settings) -> None:
-        """Create what does not exist yet of the topics that the settings name."""
+        """Create those topics of the settings that do not exist yet."""
         async with admin(settings) as client:
             await create_topics(client, topic_contracts(settings))
 
@@ -87,7 +87,7 @@ class Stage:
         fixed = {
             "broker": self._broker.address,
             "models_uri": str(self._scratch / "models"),
-            "data_dir": "data",  # below the contestant's own directory
+            "data_dir": "data",  # below the contestant's directory
             "session_gap": "36500d",
             "device": "cpu",
         }
@@ -95,7 +95,7 @@ class Stage:
 
 
 def model_for(clicks: Clicks, bundle: Path | None, items: int | None) -> Bundle:
-    """The model to serve with: one from disk, one with random weights and so many items, or one quickly trained."""
+    """The model to serve with: one from disk, one with random weights and `items` items, or one quickly trained."""
     torch.set_num_threads(1)
     if bundle is not None:
         return read_bundle(bundle)
@@ -108,5 +108,5 @@ def model_for(clicks: Clicks, bundle: Path | None, items: int | None) -> Bundle:
 
 
 def renamed(bundle: Bundle) -> Bundle:
-    """The same model as another version."""
+    """The same model with another version name."""
     return dataclasses.replace(bundle, version=f"{new_version()}-again")

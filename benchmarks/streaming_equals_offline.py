@@ -1,10 +1,10 @@
-"""Recall@20 and MRR@20 computed from the topics alone, beside `nextclick evaluate` on the same clicks.
+"""Recall@20 and MRR@20 computed from the topics alone, compared with `nextclick evaluate` on the same clicks.
 
     uv run python -m benchmarks.streaming_equals_offline --clicks FILE --train train,valid --test test
 
-Trains a bundle (or takes --model), has a worker answer the test clicks on a real Kafka, and computes both metrics from
-the topics `clicks` and `recommendations`. With --session-gap the worker begins sessions anew after a silence, which the
-file does not: the clicks that are judged differently for that reason are counted.
+Trains a bundle (or takes --model), lets a worker answer the test clicks on a real Kafka, and computes both metrics from
+the topics `clicks` and `recommendations`. With --session-gap the worker starts a new session after a silence, while
+the file's sessions go on: clicks that come after such a silence are counted.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ def from_topics(clicks: list[Any], answers: list[Any], bundle: Bundle, gap_ms: i
             silences += last is not None and click["timestamp"] - last > gap_ms
             last = click["timestamp"]
             if click["item_id"] not in bundle.items.row_of:
-                continue  # evaluate leaves it out; the worker's answer to it is the one before
+                continue  # `evaluate` leaves it out; the worker repeats its previous answer
             if before is not None:
                 events += 1
                 if click["item_id"] in top[before]:

@@ -2,8 +2,8 @@
 
     uv run python -m benchmarks.threads --items 2500 37000
 
-A broker, the worker's event loop and whatever else runs on the machine take cores from time to time. Threads of one
-product wait for each other, so that one of them without a core holds up all.
+The broker, the worker's event loop and other processes take cores from time to time. The threads of one matrix product
+wait for each other, so one thread without a core delays all of them.
 """
 
 import argparse
@@ -40,7 +40,7 @@ print(statistics.median(times[5:]) * 1e3)
 
 
 def milliseconds(threads: int, items: int, busy: int) -> float:
-    """Median time of a forward step and its top-20 for 256 sessions, beside so many busy processes."""
+    """Median time of a forward step and its top-20 for 256 sessions, next to a number of busy processes."""
     burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
     try:
         time.sleep(0.5)

@@ -1,10 +1,10 @@
-"""Clicks per second and CPU time per click over a backlog: our worker, the plain Faust idiom, a raw Kafka loop.
+"""Clicks per second and CPU time per click over a backlog: nextclick's worker, the plain Faust idiom, a raw Kafka loop.
 
     uv run python -m benchmarks.throughput --clicks FILE [--model BUNDLE | --items N] [--runs 3] [--json FILE]
 
-They all read the same backlog from the same broker, one after the other, `--runs` times in turn; each is a process of
-its own and is measured from outside, between the first answer on its output topic and the last: start-up does not
-count. The broker, the contestant and this process share the machine's cores.
+All read the same backlog from the same broker, one after the other, `--runs` times in turn. Each is a separate process
+and is measured from outside, between the first answer on its output topic and the last, so start-up does not count.
+The broker, the contestant and this process share the machine's cores.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from schemas.settings import Settings
 POLL_SECONDS = 0.02
 FIRST_ANSWER_SECONDS = 90.0
 PLAIN_SHARE = 10
-"""The plain Faust idiom is stopped after a tenth of the backlog: it takes a hundred seconds for all."""
+"""The plain Faust idiom is stopped after a tenth of the backlog: all of it would take a hundred seconds."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One contestant's way through the backlog."""
+    """The figures of one contestant over the backlog."""
 
     contestant: str
     clicks_per_second: float
@@ -60,7 +60,7 @@ async def main() -> None:
         await stage.create_topics(stage.settings())
         await stage.publish(bundle)
         await send_clicks(stage.settings(), interleaved(clicks.frame, arguments.backlog, arguments.open_sessions))
-        await measure(stage, "raw-bytes", "warm-up", arguments.backlog)  # the broker's compiler is at work here
+        await measure(stage, "raw-bytes", "warm-up", arguments.backlog)  # warms up the broker's JIT compiler
         for run in range(1, arguments.runs + 1):
             for name in arguments.only:
                 wanted = arguments.backlog // (PLAIN_SHARE if name == "plain-faust" else 1)
@@ -75,7 +75,7 @@ async def main() -> None:
 
 
 async def measure(stage: Stage, name: str, run: str, wanted: int) -> Reading:
-    """Let a contestant answer `wanted` clicks from the beginning of the backlog, with topics of its own."""
+    """Let a contestant answer `wanted` clicks from the beginning of the backlog, with its own topics."""
     options = {"app_id": f"{name}-{run}", "recommendations_topic": f"recommendations-{name}-{run}"}
     settings = stage.settings(**options)
     await stage.create_topics(settings)
@@ -84,7 +84,7 @@ async def measure(stage: Stage, name: str, run: str, wanted: int) -> Reading:
 
 
 async def watch(stage: Stage, settings: Settings, contestant: Contestant, wanted: int) -> Reading:
-    """Read the clocks at the first answer and at the last."""
+    """Measure wall and CPU time between the first answer and the last."""
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
 
         async def answers(at_least: int, seconds: float) -> int:
@@ -100,7 +100,7 @@ async def watch(stage: Stage, settings: Settings, contestant: Contestant, wanted
 
 
 def clocks(stage: Stage, contestant: Contestant) -> tuple[float, float, float]:
-    """Now, and the CPU time so far of the contestant and of the broker, in seconds."""
+    """The time now, and the CPU time so far of the contestant and of the broker, in seconds."""
     return time.monotonic(), contestant.cpu_seconds(), stage.broker_cpu_seconds()
 
 
@@ -127,7 +127,7 @@ def table(readings: list[Reading]) -> str:
 
 
 def spread(values: list[float], digits: int = 0) -> str:
-    """Median, and in brackets the smallest and the largest."""
+    """The median, and in brackets the smallest and the largest value."""
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 

@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks.topk [--items 2500 37000] [--batch 64 256] [--hidden 100]
 
-Each figure is the median of rounds in which the ways take turns, product and selection together; CPU time, which
-other processes on the machine disturb less than wall time. `exact` is the scorer that a worker chooses on this CPU, and
-what the overlap of the int8 scorer is with; `panels` is the one that it chooses on a CPU without AVX-512.
+Each figure is a median over rounds in which the methods take turns, and covers matrix product and selection. It is CPU
+time, which other processes disturb less than wall time. `exact` is the scorer that a worker chooses on this CPU;
+the overlap of the int8 scorer is measured against it. `panels` is the worker's choice on a CPU without AVX-512.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def measure(ways: dict[str, Way], states: Tensor, rounds: int) -> dict[str, float]:
-    """Way → µs per row."""
+    """Method → µs per row."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     repeats = {name: max(1, round(ROUND_SECONDS / timed(way, states, 3) / len(ways))) for name, way in ways.items()}
     for _ in range(rounds):

@@ -62,7 +62,7 @@ def run(file: Path, seconds: float) -> None:
 
 
 def write_elsewhere(file: Path, clicks: int, items: int) -> None:
-    """In a process of its own, whose memory does not count."""
+    """Write the clicks in a separate process, whose memory is not measured."""
     import subprocess
     import sys
 

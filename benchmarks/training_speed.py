@@ -1,13 +1,12 @@
-"""Training events per second of one thread: the compiled kernel beside plain autograd, and with two threads.
+"""Training events per second of one thread: the compiled kernel against plain autograd, and with two threads.
 
     python benchmarks/training_speed.py --data DIRECTORY [--loss bpr-max] [--events 20000] [--recall SEEDS]
 
 DIRECTORY holds rsc15_apr_2days.parquet and diginetica.parquet, click files with a split `train`. 2,048 samples, 100
-hidden units, dropout .4. The contestants take turns, so that what else the machine does meets all alike; each row is
-the median over the turns. Rates are per CPU-second of the one thread, and per second of the clock where there are two:
-leave two cores idle for those. With --recall the first data set is also trained by both in full (B 128, lr .05, 512
-samples, 10 epochs), for each of so many seeds, and Recall@20 on the split `test` is printed: the two draw different
-dropouts.
+hidden units, dropout .4. The contestants take turns, so that other activity on the machine affects all alike; each row
+is the median over the turns. Rates are per CPU-second with one thread, and per wall-clock second with two: leave two cores
+idle for those. With --recall both also train fully on the first data set (B 128, lr .05, 512 samples, 10 epochs), once
+for each of SEEDS seeds, and Recall@20 on the split `test` is printed: the two draw different dropout masks.
 """
 
 import time
@@ -72,7 +71,7 @@ def compare(sessions: Sessions, index: ItemIndex, config: FitConfig, events: int
         with threadpool_limits(threads, "blas"):
             backend = choose_backend(GRU4Rec(NetworkConfig(len(index))), index.support, config, plain=plain)
         backend.begin_epoch()
-        backend.run(schedule, 0, 5)  # compile, and wake the caches
+        backend.run(schedule, 0, 5)  # compile, and warm the caches
         share = events // 5 if plain else events
         contestants.append(
             (backend, share // config.batch_size, time.thread_time if threads == 1 else time.perf_counter)
@@ -83,7 +82,7 @@ def compare(sessions: Sessions, index: ItemIndex, config: FitConfig, events: int
 
 
 def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
-    """Print Recall@20 of both ways for each seed, and the means."""
+    """Print Recall@20 of both backends for each seed, and the means."""
     sessions, index = read(clicks)
     test = sessions_of(read_click_file(clicks, ["test"]).frame, index)
     found: dict[bool, list[float]] = {True: [], False: []}
@@ -100,7 +99,7 @@ def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
 
 
 def rate(backend: TrainingBackend, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
-    """Events per second of a clock."""
+    """Events per second by the given clock."""
     steps = min(steps, len(schedule) - 5)
     begin = clock()
     backend.run(schedule, 5, 5 + steps)

@@ -1,10 +1,10 @@
-"""A warm start against a full retraining, on one more half day of data.
+"""A warm start against a full retraining, on another half day of data.
 
     python -m benchmarks.warm_start --clicks rsc15_apr_2days.parquet --seeds 3
 
 The file has the splits `train` (the first day) and `test` (the second). A model of the first day serves; then the first
-half of the second day's sessions arrive. `full` trains on everything from nothing, `warm` goes on from the serving
-model as `nextclick retrain` does; both are judged on the second half, by full ranking over the same items.
+half of the second day's sessions arrive. `full` trains on everything from random weights, `warm` continues from the
+serving model as `nextclick retrain` does; both are judged on the second half, by full ranking over the same items.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ EPOCHS, REPLAY = 2, 0.85
 
 
 def train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None) -> tuple[Candidate, float]:
-    """A candidate, and the CPU seconds it took."""
+    """A candidate, and the CPU seconds of its training."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
         candidate = train_candidate(Clicks(frame, "a file"), config, warm, {}, Path(scratch))
@@ -46,7 +46,7 @@ def judge(candidate: Candidate, frame: pl.DataFrame) -> Evaluation:
 def compare(
     before: pl.DataFrame, everything: pl.DataFrame, judged: pl.DataFrame, seed: int, epochs: int, replay: float
 ) -> dict[str, float]:
-    """Recall@20 of the ways to go on from the model of `before`, and the CPU seconds of the two."""
+    """Recall@20 of each way to update the model of `before`, and the CPU seconds of the two retrainings."""
     config = dataclasses.replace(CONFIG, fit=dataclasses.replace(CONFIG.fit, seed=seed))
     serving, _ = train(before, config, None)
     full, full_cpu = train(everything, config, None)
@@ -81,7 +81,7 @@ def main() -> None:
     early = pl.col("timestamp").min().over("session_id") < middle
     arrived, judged = after.filter(early), after.filter(~early)
     everything = pl.concat([before, arrived])
-    train(before.head(5000), CONFIG, None)  # the kernel is compiled now, and not on anybody's account
+    train(before.head(5000), CONFIG, None)  # compiles the kernel before the measurement
     rows = []
     for seed in range(options.seeds):
         row = compare(before, everything, judged, seed, options.epochs, options.replay)
