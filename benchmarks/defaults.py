@@ -2,9 +2,9 @@
 
     python -m benchmarks.defaults --data DIRECTORY [--json FILE] [--only TEXT]
 
-DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. Models are
-judged on the newest tenth of the training sessions; the test split is not used. One seed, 10 epochs. The number of
-epochs is a setting too: the best Recall@20 of all epochs is printed, with its MRR@20 and its epoch.
+DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. Models are judged on the newest
+tenth of the training sessions; the test split is not used. One seed, 10 epochs. The number of epochs is a setting too:
+the best Recall@20 of all epochs is printed, with its MRR@20 and its epoch.
 """
 
 import json

@@ -4,9 +4,9 @@
 
 DIRECTORY holds rsc15_apr_2days.parquet and diginetica.parquet, click files with a split `train`. 2,048 samples, 100
 hidden units, dropout .4. The contestants take turns, so that other activity on the machine affects all alike; each row
-is the median over the turns. Rates are per CPU-second with one thread, and per wall-clock second with two: leave two cores
-idle for those. With --recall both also train fully on the first data set (B 128, lr .05, 512 samples, 10 epochs), once
-for each of SEEDS seeds, and Recall@20 on the split `test` is printed: the two draw different dropout masks.
+is the median over the turns. Rates are per CPU-second with one thread, and per wall-clock second with two: leave two
+cores idle for those. With --recall both also train fully on the first data set (B 128, lr .05, 512 samples, 10 epochs),
+once for each of SEEDS seeds, and Recall@20 on the split `test` is printed: the two draw different dropout masks.
 """
 
 import time

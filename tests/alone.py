@@ -1,8 +1,9 @@
 """Tests that measure time run alone, although the suite runs in several processes.
 
-Every test holds a lock on a file while it runs: a shared one, or an exclusive one where it is marked `alone`. A second
-lock is the door: who waits for the exclusive lock keeps the door, so that no new test begins meanwhile. The locks end
-with the process that holds them. Two runs of the suite in one checkout share the locks.
+Every test holds a file lock while it runs (`room.lock`): a shared one, or an exclusive one if the test is marked
+`alone`. To take it, a test must hold a second lock (`door.lock`). A test that waits for the exclusive lock keeps the
+second one, so no other test starts meanwhile. The system releases the locks of a process when it ends. Two runs of the
+suite in one checkout share the locks.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ class AlonePlugin:
     """Takes the locks around each test, outside the time that pytest-timeout counts.
 
     Args:
-        directory: where the two lock files are; created when missing.
+        directory: where the two lock files are; created if missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -36,7 +37,7 @@ class AlonePlugin:
         try:
             return (yield)
         finally:
-            # Tests that are alone and follow one another share one wait for the others.
+            # Consecutive `alone` tests keep the lock: they wait for the other processes only once.
             self._alone = self._alone and nextitem is not None and _is_alone(nextitem)
             if not self._alone:
                 fcntl.flock(self._room, fcntl.LOCK_UN)

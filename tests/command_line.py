@@ -1,4 +1,4 @@
-"""`nextclick …` in this process (`nextclick`), or as a process of its own against a deployment (`command_line`)."""
+"""`nextclick …` in this process (`nextclick`), or as a separate process against a deployment (`command_line`)."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ Command = Callable[..., Done]
 
 @pytest.fixture
 def nextclick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line, run in this process and in a directory of the test's own."""
+    """Runs the command line in this process, in the test's own directory."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Done:
@@ -37,7 +37,7 @@ def nextclick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 class CommandLine:
-    """Runs commands in a directory of their own, with nothing but the given settings in the environment."""
+    """Runs commands in their own directory, with only the given settings in the environment."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -57,7 +57,7 @@ class CommandLine:
         return process
 
     def close(self) -> None:
-        """End what still runs, and close the pipes."""
+        """Kill processes that still run, and close the pipes."""
         for process in self._started:
             process.kill()
             with process:  # waits

@@ -30,9 +30,9 @@ CACHE = ROOT / ".pytest_cache"
 LOCKS = CACHE / "locks"
 
 if sys.dont_write_bytecode and not Path(str(pytest.__spec__.cached)).exists():
-    # Bytecode is not written, and the packages were installed without. The suite starts hundreds of Python processes:
-    # each of them would compile torch's sources again, which doubles the CPU time of the import. It is written to this
-    # folder; those of the sources stay free of it.
+    # Python writes no bytecode here, and the packages were installed without it. The suite starts hundreds of Python
+    # processes, and each would compile torch's sources again, which doubles the CPU time of the import. So bytecode is
+    # written, but to this folder and not next to the sources.
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(CACHE / "bytecode")
     sys.dont_write_bytecode = False
     del os.environ["PYTHONDONTWRITEBYTECODE"]
@@ -48,7 +48,7 @@ COMPILED = sorted(
 )
 STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba" / STATE))
-"""Numba would not see that a function changed which is compiled into another file's; tests must not run the old one."""
+"""Numba misses a change in a function inlined from another file: each state of the sources gets its own cache."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Processes of `-n auto`: one more than there are cores, as many tests wait; none for single files: that is quick.
+    """Processes of `-n auto`: cores + 1, because many tests wait; 0 for single files, which are quick.
 
-    More than four gain nothing: the longest group of tests takes as long then, and each process starts a Kafka.
+    At most four: the longest group of tests limits the time, and each process starts a Kafka.
     """
     files = all(Path(argument.split("::")[0]).is_file() for argument in config.args)
     return 0 if files else min((os.cpu_count() or 1) + 1, 4)
@@ -66,7 +66,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's selection by `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a Kafka as `kafka`; tests that start a broker of their own are marked where they stand."""
+    """Mark tests that use the fixture `kafka`; tests that start their own broker have the marker in their file."""
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.slow)
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """The address of a Kafka that lives as long as the test session; started by the first test that asks for it."""
+    """The address of a Kafka for the whole test session; the first test that needs it starts it."""
     given = os.environ.get("NEXTCLICK_TEST_BROKER")
     if given:
         yield given
@@ -92,7 +92,7 @@ def kafka() -> Iterator[str]:
 
 @pytest.fixture
 def bare_settings(kafka: str, tmp_path: Path) -> Settings:
-    """Settings with topic names of the test's own; the topics do not exist yet."""
+    """Settings with topic names for this test only; the topics do not exist yet."""
     mark = uuid.uuid4().hex[:8]
     return Settings(
         _env_file=None,
@@ -110,7 +110,7 @@ def bare_settings(kafka: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def kafka_settings(bare_settings: Settings) -> Settings:
-    """Settings with topic names of the test's own, and the topics created."""
+    """Settings with topic names for this test only; the topics exist."""
 
     async def create() -> None:
         async with admin(bare_settings) as client:
@@ -122,9 +122,9 @@ def kafka_settings(bare_settings: Settings) -> Settings:
 
 @pytest.fixture(scope="session")
 def compiled_kernel() -> None:
-    """The machine code of the training kernel is in numba's cache: to compile it takes up to minutes on a busy machine.
+    """Put the machine code of the training kernel into numba's cache: compiling can take minutes on a busy machine.
 
-    A test with a time limit asks for this. Only one process compiles: the others wait, and read the cache.
+    For tests with a time limit. Only one process compiles; the others wait, and then read the cache.
     """
     import numpy as np
 
@@ -147,7 +147,7 @@ def compiled_kernel() -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens, below those that the system gives to others meanwhile."""
+    """An unused port of 127.0.0.1, below the range from which the system assigns ports."""
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
         with socket.socket() as probe:
@@ -171,5 +171,5 @@ def _docker_answers() -> bool:
             return bool(client.ping())
         finally:
             client.close()
-    except Exception:  # whatever docker raises where no engine is: then there is none
+    except Exception:  # docker raises various errors if there is no engine
         return False

@@ -1,4 +1,4 @@
-"""An S3 API server on loopback."""
+"""An S3 API server on the loopback interface."""
 
 import uuid
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server; started by the first test that asks for it."""
+    """The address of an S3 server; the first test that needs it starts it."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -20,7 +20,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket of the test's own, `s3://…`; this process and those it starts find the server by their environment."""
+    """A bucket for this test only, `s3://…`; the environment of this process and its children names the server."""
     import s3fs
 
     for name, value in {

@@ -1,6 +1,6 @@
-"""What other packages do not document and we build on is as we know it: Faust, mode, aiokafka, numba, torch.
+"""Undocumented names of other packages that we depend on are unchanged: Faust, mode, aiokafka, numba, torch.
 
-No broker is needed. A check that fails says what the name is for and which file of ours uses it. Read the new version
+No broker is needed. A failing check says what the name is used for and in which of our files. Read the new version
 of the package, adapt that file if needed, then correct the row in `upstream_names.py`.
 """
 
@@ -91,13 +91,13 @@ def files_of(row: Row) -> list[str]:
     exact = {
         use.file
         for use in uses()
-        if not row.ours and covers(row, use) and not row.name.startswith(f"{use.name}.")  # more than its module
+        if not row.ours and covers(row, use) and not row.name.startswith(f"{use.name}.")  # not only its module
     }
     return sorted(exact) or [source.file for source in sources() if identifier in source.identifiers]
 
 
 def advice(row: Row) -> str:
-    """What somebody must know who has upgraded a package."""
+    """What a developer must know after upgrading a package."""
     package = DISTRIBUTIONS.get(row.name.partition(".")[0], row.name.partition(".")[0])
     return (
         f"{row.use} Look at {row.ours or row.name.rpartition('.')[2]} in {', '.join(files_of(row))}. "
@@ -106,7 +106,7 @@ def advice(row: Row) -> str:
 
 
 async def find(row: Row) -> Any:
-    """What a row names, of the class or else of an object of that class; MISSING where there is no such thing."""
+    """The object that a row names, on the class or else on an instance of it; MISSING if there is none."""
     owner, _, attribute = row.name.rpartition(".")
     value = look_up(row.name)
     if value is not None:
@@ -117,7 +117,7 @@ async def find(row: Row) -> Any:
 
 @contextlib.asynccontextmanager
 async def made(owner: str) -> AsyncIterator[object]:
-    """An object of a class, without a connection."""
+    """An instance of a class, without a connection."""
     match owner:
         case "faust.transport.drivers.aiokafka.Consumer":
             yield app().consumer
@@ -157,7 +157,7 @@ def app() -> Any:
 
 
 def described(value: Any) -> str:
-    """As in the rows: parameters without annotations, or else what it is."""
+    """In the notation of the rows: parameters without annotations, or else the kind of object."""
     kinds = {property: "property", type: "class"}
     for kind, name in kinds.items():
         if isinstance(value, kind):
@@ -179,7 +179,7 @@ def described(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """Eight digits that change with the source."""
+    """The first eight digits of the SHA-256 of the source."""
     code = value.fget if isinstance(value, property) else getattr(value, "fun", value)
     return hashlib.sha256(textwrap.dedent(inspect.getsource(inspect.unwrap(code))).encode()).hexdigest()[:8]
 

@@ -1,8 +1,8 @@
-"""Bundles and session states that nextclick 0.1 wrote are read, and their sessions go on as they would have there.
+"""Bundles and session states of nextclick 0.1 are read, and their sessions continue with the answers of 0.1.
 
 `written_by_0_1/` was made with commit 3f83ea3: two bundles of untrained networks, `champion` and `shadow`, and the
-state of a session that clicked items 1, 2, "x" and one that no model knows, as three recommenders stored it. The
-answers to its next click, on item 7, are what that version gave.
+state of a session that clicked items 1, 2, "x" and an unknown item, as three recommenders stored it. The answers to its
+next click, on item 7, are those of that version.
 """
 
 import json

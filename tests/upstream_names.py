@@ -1,14 +1,14 @@
-"""Every name of another package that its manual does not describe and that we build on.
+"""All undocumented names of other packages that we depend on.
 
 `test_upstream_contract` checks them. A row has
 
-- the name, from its package on;
+- the full name, beginning with its package;
 - what it must be: `(self, tp)` for a function with these parameters, `async (…)` for a coroutine function, `task async
   (…)` for a background task of mode, else `class`, `property` or the type of the value;
 - what we use it for;
-- where its code matters (ours is a changed copy of it, or relies on the order of its calls): the first digits of
-  the SHA-256 of its source. Where it changes, compare the new text with ours, then put the new digest here;
-- the name in our code that depends on it, where that is another one. The check shows the files that hold it.
+- the first digits of the SHA-256 of its source, if its code matters (ours is a modified copy of it, or relies on the
+  order of its calls). If it changes, compare the new source with ours, then put the new digest here;
+- the name in our code that depends on it, if it is a different one. The check shows the files that contain it.
 """
 
 from typing import NamedTuple
@@ -32,10 +32,10 @@ CHECKED_WITH = {
     "numba": "0.68.1",
     "torch": "2.15.0",
 }
-"""The versions in which the rows were read."""
+"""The versions that the rows were checked against."""
 
 DISTRIBUTIONS = {"faust": "faust-streaming", "mode": "mode-streaming"}
-"""Where a package is installed under another name than it is imported by."""
+"""Import name → distribution name, if they differ."""
 
 
 def _rows(prefix: str, *rows: tuple[str, ...]) -> list[Row]:

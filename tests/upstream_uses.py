@@ -1,10 +1,10 @@
-"""Where our source builds on names that a third-party package does not document: found by reading the syntax trees.
+"""Finds the undocumented names of third-party packages that our source uses, from the syntax trees.
 
 Three kinds of use are found:
 
 - a private module, function or class (`torch._int_mm`), and everything from an undocumented module of `DEEP`;
-- a private attribute of an object that is not ours (`producer._ensure_producer`): a name that no code of ours defines;
-- what a class of ours overrides or uses of its base: for bases from `DEEP` every name, for others the private ones.
+- a private attribute that our code does not define (`producer._ensure_producer`);
+- names of a base class that our class overrides or uses: every name for bases from `OVERRIDES`, else private ones.
 """
 
 import ast
@@ -34,13 +34,13 @@ DOCUMENTED = {
 """Modules that the packages' manuals describe."""
 
 OVERRIDES = {"faust", "mode", "aiokafka"}
-"""Packages whose classes are not made to be overridden as we do it: each name that we use of a base needs a row."""
+"""Packages whose classes are not designed for our overrides: each name of a base class that we use needs a row."""
 
 DOCUMENTED_CLASSES = {"App", "Service", "Table", "Worker"}
-"""Of those packages. Their public names may be used, but not overridden, without a row."""
+"""Classes of those packages whose public names may be used, but not overridden, without a row."""
 
 NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
-"""Documented in spite of the underscore."""
+"""Names that are documented in spite of the underscore."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Use:
     """One place in our source.
 
     Attributes:
-        name: dotted from its package on, or an attribute.
+        name: dotted name beginning with its package, or an attribute.
         where: file and line.
         owners: the classes that an attribute may belong to; None for any.
     """
@@ -59,12 +59,12 @@ class Use:
 
     @property
     def file(self) -> str:
-        """Without the line."""
+        """The file, without the line."""
         return self.where.rpartition(":")[0]
 
 
 class Source:
-    """One file of ours."""
+    """One of our source files."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.relative_to(ROOT).as_posix()
@@ -73,7 +73,7 @@ class Source:
 
     @cached_property
     def identifiers(self) -> set[str]:
-        """All names that occur."""
+        """All names that occur in the file."""
         found = set()
         for node in self.nodes:
             match node:
@@ -87,7 +87,7 @@ class Source:
 
     @cached_property
     def definitions(self) -> set[str]:
-        """Names that are defined here: functions, classes, variables, and attributes that a method sets on `self`."""
+        """Names that the file defines: functions, classes, variables, and attributes that a method sets on `self`."""
         found = set()
         for node in self.nodes:
             match node:
@@ -115,7 +115,7 @@ class Source:
         return found
 
     def dotted(self, node: ast.AST) -> str | None:
-        """`driver.Consumer` → `faust.transport.drivers.aiokafka.Consumer`; None where it begins with no import."""
+        """`driver.Consumer` → `faust.transport.drivers.aiokafka.Consumer`; None if it does not begin with an import."""
         match node:
             case ast.Name(id=name):
                 return self.imported.get(name)
@@ -156,7 +156,7 @@ def uses() -> list[Use]:
 
 
 def _imports(source: Source) -> Iterator[Use]:
-    """Private names, and all that comes from undocumented modules."""
+    """Private names, and all names from undocumented modules."""
     for node in source.nodes:
         match node:
             case ast.Import(names=names):
@@ -190,7 +190,7 @@ def _is_undocumented_module(name: str) -> bool:
 
 
 def _foreign_attributes(source: Source) -> Iterator[Use]:
-    """Private attributes that no code of ours defines."""
+    """Private attributes that our code does not define."""
     for node in source.nodes:
         match node:
             case ast.Attribute(value=value, attr=name) if not _is_own(value) and not source.dotted(node):
@@ -204,7 +204,7 @@ def _foreign_attributes(source: Source) -> Iterator[Use]:
 
 
 def _of_bases(source: Source) -> Iterator[Use]:
-    """What classes of ours define or use of the classes of others that they derive from."""
+    """Names of third-party base classes that our classes override or use."""
     for definition in (node for node in source.nodes if isinstance(node, ast.ClassDef)):
         foreign = _foreign_bases(source, definition)
         names = {base: _names_of(base) for base in foreign}
@@ -249,7 +249,7 @@ def _names_of(owner: type) -> set[str]:
 
 @cache
 def look_up(dotted: str) -> object | None:
-    """What a dotted name stands for; None where there is no such thing."""
+    """The object of a dotted name; None if there is none."""
     parts = dotted.split(".")
     for length in range(len(parts), 0, -1):
         try:

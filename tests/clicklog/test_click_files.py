@@ -102,7 +102,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_filters_are_applied_until_nothing_changes() -> None:
-    # Item c is rare; without it session 3 is a single click, and then item b has too little support as well.
+    # Item c is rare. Without it session 3 has a single click and is dropped, and then item b lacks support, too.
     frame = pl.DataFrame({"session_id": [1, 1, 2, 2, 3, 3, 4, 4], "item_id": list("aaaabcab")})
     kept = filter_clicks(frame, min_support=2, min_length=2)
     assert kept.rows() == [(1, "a"), (1, "a"), (2, "a"), (2, "a")]
@@ -142,13 +142,13 @@ def test_an_unknown_item_is_dropped_and_its_session_goes_on() -> None:
 def test_a_silence_cuts_a_session_as_the_worker_does() -> None:
     sessions, times = [8, 7, 8, 8, 7, 8, 8], [0, 5, 100, 201, 5, 150, 251]
     frame = pl.DataFrame({"session_id": sessions, "item_id": range(7), "timestamp": times})
-    # 201 comes 101 ms after 100; 150 is late, and the silence after it counts from there, as in the worker's state.
+    # 201 comes 101 ms after 100. 150 is late, and the next silence counts from it, as in the worker's state.
     cut = cut_by_silence(frame, gap_ms=100)
     assert cut["session_id"].to_list() == [1, 1, 2, 2, 3, 3, 4]
     assert cut["item_id"].to_list() == [1, 4, 0, 2, 3, 5, 6]
     assert cut.sort("item_id").drop("session_id").equals(frame.drop("session_id"))
     assert cut_by_silence(frame, gap_ms=1000)["session_id"].n_unique() == 2
-    # A file's clicks are put in time order first: 0 100 150 201 251.
+    # A file's clicks are sorted by time first: 0 100 150 201 251.
     assert cut_file_by_silence(Clicks(frame, "f"), 100).frame["session_id"].n_unique() == 2
     assert cut_by_silence(frame.clear(), gap_ms=100).is_empty()
 

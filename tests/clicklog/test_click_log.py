@@ -17,7 +17,7 @@ from schemas.settings import Settings
 
 
 async def produce(settings: Settings, messages: list[tuple[int, bytes, bytes, int]]) -> None:
-    """Messages (partition, key, value, ms) onto the clicks topic."""
+    """Send messages (partition, key, value, ms) to the clicks topic."""
     async with connected(AIOKafkaProducer(bootstrap_servers=settings.brokers), settings) as producer:
         for partition, key, value, time in messages:
             await producer.send_and_wait(settings.clicks_topic, value, key=key, partition=partition, timestamp_ms=time)

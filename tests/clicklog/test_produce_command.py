@@ -18,7 +18,7 @@ Record = ConsumerRecord[bytes, bytes]
 
 
 def clicks_on_topic(settings: Settings) -> list[Record]:
-    """Everything on the clicks topic, partition after partition."""
+    """All messages of the clicks topic, ordered by partition."""
 
     async def read() -> list[Record]:
         consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker, auto_offset_reset="earliest")
@@ -39,7 +39,7 @@ def clicks_on_topic(settings: Settings) -> list[Record]:
 def test_a_file_arrives_in_time_order_under_the_session_key(
     command_line: Any, kafka_settings: Settings, tmp_path: Path
 ) -> None:
-    # 300 interleaved sessions, the rows shuffled, two clicks of a session at the same time in row order
+    # 300 interleaved sessions in shuffled rows; two clicks of a session at the same time keep their row order
     frame = pl.DataFrame(
         {
             "session_id": [row % 300 for row in range(6000)],

@@ -57,7 +57,7 @@ def test_a_span_without_timestamps_or_without_sessions() -> None:
 
 def test_splits_are_filtered_until_stable_and_the_test_knows_no_other_items() -> None:
     train = [(f"s{n}", item, n * HOUR + item) for n in range(6) for item in (1, 2)]
-    rare = [("r", 7, 2 * HOUR), ("r", 1, 2 * HOUR + 1)]  # 7 goes, then r is too short and goes, too
+    rare = [("r", 7, 2 * HOUR), ("r", 1, 2 * HOUR + 1)]  # item 7 is dropped, then r as too short
     test = [("t", item, 10 * HOUR + n) for n, item in enumerate([1, 7, 2])]
     lone = [("u", 1, 10 * HOUR), ("u", 9, 10 * HOUR + 1)]
     frame = with_splits(clicks(train + rare + test + lone), timedelta(hours=1), 0.34, min_support=5)

@@ -1,4 +1,4 @@
-"""What of the topic is read, by a consumer whose fetches are made up."""
+"""Which messages of the topic are read, with a fake consumer."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ class Record:
 
 @dataclass
 class Consumer:
-    """Serves two messages a fetch of each partition that is not paused; some offsets hold none."""
+    """Each fetch returns two messages of each partition that is not paused; some offsets have no message."""
 
     ends: dict[TopicPartition, int]
     without_message: set[int] = field(default_factory=set)

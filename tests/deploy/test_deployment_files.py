@@ -27,7 +27,7 @@ MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
 
 @cache
 def compose() -> Any:
-    """With `${NAME:-default}` as its default."""
+    """The text with each `${NAME:-default}` replaced by its default."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
     return yaml.safe_load(text)
 
@@ -59,7 +59,7 @@ def command_lines() -> list[list[str]]:
     lines += image_commands()
     plain = []
     for line in lines:
-        if line[:2] == ["sh", "-c"]:  # what runs, and what is made of its exit code
+        if line[:2] == ["sh", "-c"]:  # `command || treatment of its exit code`
             line = shlex.split(line[2].split("||")[0])
         if line not in plain:
             plain.append(line)
@@ -67,7 +67,7 @@ def command_lines() -> list[list[str]]:
 
 
 def named_settings() -> Iterator[tuple[str, str, str | None]]:
-    """Where, name and value (None where it is known in the cluster alone)."""
+    """Place, name and value of each setting; None for a value that only the cluster has."""
     for name, service in compose()["services"].items():
         for setting, value in service.get("environment", {}).items():
             if setting.startswith(PREFIX):
@@ -78,7 +78,7 @@ def named_settings() -> Iterator[tuple[str, str, str | None]]:
                 yield "config map", setting, value
     for container in containers():
         for entry in container.get("env", []):
-            if entry["name"] == "OMP_NUM_THREADS":  # OpenBLAS's own
+            if entry["name"] == "OMP_NUM_THREADS":  # a variable of OpenBLAS
                 continue
             yield f"container {container['name']}", entry["name"], entry.get("value")
     for setting, value in re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE.read_text()):
@@ -156,7 +156,7 @@ def image_steps() -> list[str]:
 
 
 def pip_calls(step: str, folder: Path, **environment: str) -> list[list[str]]:
-    """The arguments of each call of pip in a step of the image; a script that writes them down stands in for pip."""
+    """The arguments of each pip call in a step of the image; a script that records them replaces pip."""
     pip = folder / "pip"
     pip.write_text('#!/bin/sh\nfor argument; do printf \'%s\\t\' "$argument"; done >> "$0.calls"; echo >> "$0.calls"\n')
     pip.chmod(0o755)
@@ -178,7 +178,7 @@ def test_the_image_installs_the_pinned_lists_by_their_hashes(tmp_path: Path) -> 
             assert "--require-hashes" in first
             installed.add(first[first.index("-r") + 1])
         else:
-            assert "--no-index" in first  # the wheel of the stage before
+            assert "--no-index" in first  # the wheel of the previous stage
     assert installed == {"requirements/base.txt", "requirements/torch.txt", "requirements/build.txt"}
 
 
@@ -203,7 +203,7 @@ def test_image_and_compose_file_name_no_index() -> None:
 def test_every_command_line_exists(line: list[str], tmp_path: Path) -> None:
     if line[0] == "nextclick":
         group: Any = typer.main.get_command(app)
-        group.commands[line[1]].make_context(line[1], line[2:])  # parses, and refuses what is unknown
+        group.commands[line[1]].make_context(line[1], line[2:])  # parses, and refuses unknown names
         return
     if line[0] == "python":
         compile(line[2], "health check", "exec")

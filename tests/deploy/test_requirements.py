@@ -26,7 +26,7 @@ def project() -> dict[str, Any]:
 
 
 def entries(name: str) -> dict[str, list[str]]:
-    """Of each pin of a list, in the order of the file: its hashes."""
+    """Pin → its hashes, in the order of the file."""
     found: dict[str, list[str]] = {}
     for line in (FOLDER / name).read_text().splitlines():
         text = line.removesuffix("\\").strip()
@@ -59,7 +59,7 @@ def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
 
 
 def dependencies(*tables: str) -> list[Requirement]:
-    """What pyproject.toml depends on: `run`, an extra or a group."""
+    """The dependencies in pyproject.toml: of `run`, an extra or a group."""
     groups = project()["dependency-groups"]
     of = {"run": project()["project"]["dependencies"], **project()["project"]["optional-dependencies"], **groups}
     found: list[Requirement] = []

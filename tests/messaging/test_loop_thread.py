@@ -1,4 +1,4 @@
-"""An event loop beside a thread that computes."""
+"""An event loop in its own thread, next to a thread that computes."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The models topic: what one connection writes another reads, and a topic that does not fit is refused."""
+"""The models topic: one connection reads what another wrote, and a topic with wrong properties is refused."""
 
 from datetime import UTC, datetime
 
@@ -55,7 +55,7 @@ async def test_a_missing_topic_is_refused_and_not_created(bare_settings: Setting
 async def test_another_partition_count_is_refused(kafka_settings: Settings) -> None:
     other = kafka_settings.model_copy(update={"partitions": 9})
     async with ModelsTopic(other):
-        pass  # the models topic itself has one partition in any case
+        pass  # the models topic always has one partition
     with pytest.raises(TopicError, match=r"it has 4 partitions, the settings say 9"):
         async with ModelsTopic(other, other.clicks_topic):
             pass

@@ -1,4 +1,4 @@
-"""The registry: what is collected and what is not, locally and on S3."""
+"""Retention: which versions are deleted and which are kept, locally and on S3."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

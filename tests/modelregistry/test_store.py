@@ -1,4 +1,4 @@
-"""The store of bundles, apart from what `test_retention` shows on Kafka."""
+"""The store of bundles; `test_retention` has the cases that need Kafka."""
 
 from pathlib import Path
 

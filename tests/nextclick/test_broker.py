@@ -130,7 +130,7 @@ def test_the_command_leaves_no_process_behind(command_line: Any, ending: int, co
 
 
 def listening_addresses(port: int) -> set[str]:
-    """The addresses, as Linux writes them, on which somebody listens at a port."""
+    """The addresses, in Linux's notation, that have a listener on the port."""
     rows = [
         line.split()
         for table in ("/proc/net/tcp", "/proc/net/tcp6")

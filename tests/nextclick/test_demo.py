@@ -1,4 +1,4 @@
-"""The demo as a user starts it: it ends with figures and leaves nothing behind, also when it is interrupted."""
+"""The demo as a user starts it: it ends with figures and leaves no process or file, also after ctrl-C."""
 
 import os
 import re
@@ -19,7 +19,7 @@ LIMIT_SECONDS = 240
 
 
 def start(temporary: Path) -> "subprocess.Popen[str]":
-    """The demo with a temporary directory of its own, which every process that it starts can be told by."""
+    """The demo with its own temporary directory, which identifies every process that it starts."""
     environment = {**os.environ, "TMPDIR": str(temporary)}
     return subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -31,7 +31,7 @@ def processes_of(temporary: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
-            if any(variable.startswith(mark) for variable in variables):  # a child's lies below
+            if any(variable.startswith(mark) for variable in variables):  # those of children are below it
                 found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue

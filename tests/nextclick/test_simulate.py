@@ -1,4 +1,4 @@
-"""The synthetic shop: what its clicks promise, and that the claimed optimum is one."""
+"""The synthetic shop: the properties of its clicks, and that the claimed optimum is one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_the_optimum_is_that_of_a_plain_forward_filter_and_the_clicks_obey_it() 
     clicks = visit(shop, 4_000, seed=3)
     ranks, expected = _plain_filter(shop, clicks, top=5)
     best = best_ranking(shop, clicks)
-    assert np.mean(np.sort(best.rank) == np.sort(ranks)) > 0.999  # but for rounding between near-equal items
+    assert np.mean(np.sort(best.rank) == np.sort(ranks)) > 0.999  # up to rounding between nearly equal items
     # the clicks hit the five most probable items as often as the filter believes: generator and filter agree
     assert best.recall(5) == pytest.approx(expected, abs=0.015)
 
@@ -216,7 +216,7 @@ def _by_session(clicks: Clicks) -> NDArray[np.int64]:
 
 
 def _session_ends(clicks: Clicks) -> NDArray[np.bool_]:
-    """Of neighbouring clicks in order of session, which belong to different ones."""
+    """(clicks - 1,) bool: whether neighbouring clicks, in order of session, belong to different sessions."""
     ends: NDArray[np.bool_] = np.diff(clicks.session_id[_by_session(clicks)]) != 0
     return ends
 
@@ -231,7 +231,7 @@ def _pairs(clicks: Clicks, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64]
 
 
 def _rank(scores: NDArray[np.float64], clicks: Clicks) -> Ranking:
-    """Ranks, ties counting against, of the last day's next clicks by scores[last item, next item]."""
+    """Ranks of the last day's next clicks by scores[last item, next item]; ties count against them."""
     last, following = _pairs(clicks, clicks.last_day)
     ranks = np.empty(len(last), np.int64)
     for item in np.unique(last):
@@ -242,7 +242,7 @@ def _rank(scores: NDArray[np.float64], clicks: Clicks) -> Ranking:
 
 
 def _plain_filter(shop: Catalogue, clicks: Clicks, top: int) -> tuple[NDArray[np.int64], float]:
-    """Ranks by a click-at-a-time filter over all intentions, written out; and its mean belief in its `top` best."""
+    """Ranks by a plain filter over all intentions, click by click; and its mean belief in its `top` best items."""
     config, weight = shop.config, shop.on_sale[-1].astype(np.float64)
     chance: dict[tuple[int, int], NDArray[np.float64]] = {}
     for last in np.flatnonzero(weight):

@@ -1,4 +1,4 @@
-"""A family for tests that reads the history and keeps no memory: items that are like the last ones clicked."""
+"""A family for tests that reads the history and keeps no memory: recommends items similar to the last clicks."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from rankers.prefix_ranker import PrefixRanker
 
 @dataclass(frozen=True)
 class RecentItems:
-    """Scores are the likeness (I, I) to the last `history` items, each weighing half as much as the next one."""
+    """Scores sum the similarity (I, I) to the last `history` items; each weighs half as much as the next one."""
 
     likeness: NDArray[np.float32]
     history: int

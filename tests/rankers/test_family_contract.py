@@ -39,7 +39,7 @@ MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("gru4rec", "reset before"): lambda: gru4rec(reset="before", input="embedding"),
     ("recent-items", "that reads the history"): lambda: RecentItems.random(ITEMS),
 }
-"""Family and what is special about it → a small model of ITEMS items; every family is here, and one for tests."""
+"""(Family, variant) → a small model of ITEMS items; every family, and one for tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def ready(bundle: Bundle) -> Ranker:
 
 
 class Stream:
-    """Clicks of SESSIONS sessions fed to a ranker in batches; what it remembers is carried from batch to batch."""
+    """Feeds clicks of SESSIONS sessions to a ranker in batches, and keeps the sessions' memory between batches."""
 
     def __init__(self, ranker: Ranker) -> None:
         self.ranker = ranker
@@ -95,7 +95,7 @@ def prefixes(lists: list[list[int]]) -> Prefixes:
 
 
 def some_clicks(count: int = 500) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Session and row of each click; a tenth of the items are unknown, and some sessions begin with one."""
+    """Session and row of each click; a tenth of the items are unknown, also the first of some sessions."""
     random = np.random.default_rng(2)
     rows = random.integers(0, ITEMS, count)
     rows[random.random(count) < 0.1] = -1

@@ -70,7 +70,7 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
     with pytest.raises(Interruption):
         train(clicks(), config, progress=interrupt_in(3), checkpoint=tmp_path)
     seen: list[Progress] = []
-    torch.manual_seed(99)  # nothing that happens in between counts
+    torch.manual_seed(99)  # the state of torch's generator must not matter
     resumed, rest = trained(config, progress=seen.append, checkpoint=tmp_path)
     assert [now.epoch for now in seen if now.epoch_done] == [3, 4]
     assert rest.losses == result.losses
@@ -151,7 +151,7 @@ def test_an_unattended_training_replaces_the_checkpoint_of_another(tmp_path: Pat
 
 @pytest.mark.parametrize("is_warm", [False, True])
 def test_a_retraining_goes_on_from_a_checkpoint_of_0_1_0(tmp_path: Path, is_warm: bool) -> None:
-    """There the settings were the text of two dataclasses, and clicks and parent stood beside it."""
+    """0.1.0 stored the settings as the text of two dataclasses, and clicks and parent as separate fields."""
     parent = train(clicks(), CONFIG)
     warm = WarmStart(parent.bundle, parent.fit.state, 100, epochs=4, replay=1.0) if is_warm else None
     whole, result = trained(CONFIG, warm=warm)

@@ -28,7 +28,7 @@ CONFIG = TrainConfig(FIT, hidden=8, min_support=1, device="cpu")
 
 @pytest.fixture(scope="module")
 def clicks_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """80 short sessions, and at the end a long one: the batch shrinks to a single lane, which one process has."""
+    """80 short sessions, then a long one: at the end the batch has a single lane, in one process."""
     random = np.random.default_rng(0)
     lengths = [*random.integers(2, 7, 80).tolist(), 20]
     session = np.repeat(np.arange(len(lengths)), lengths)
@@ -66,7 +66,7 @@ def interrupt(now: Progress) -> None:
         raise Interruption
 
 
-# Neither is the compiled kernel's, which has dropped units of its own.
+# Neither case uses the compiled kernel, which draws different dropout masks.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "config", "resumed"),

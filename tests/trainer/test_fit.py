@@ -43,7 +43,7 @@ def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
 
 
 def naive_fit(network: GRU4Rec, sessions: Sessions, support: np.ndarray, config: FitConfig) -> list[float]:
-    """Row by row, with dense gradients of whole tables, and Adagrad with a mask of what the step touches."""
+    """Row by row, with dense gradients of whole tables, and Adagrad with a mask of the rows that the step uses."""
     schedule = session_parallel(sessions, config.batch_size)
     sampler = NegativeSampler(support, config.sample_alpha, config.seed)
     parameters = dict(network.named_parameters())
@@ -147,7 +147,7 @@ def test_each_dropout_rate_has_an_effect(option: str) -> None:
 
 
 def markov_sessions(noise: float, count: int, seed: int, items: int = 60) -> Sessions:
-    """From item i a visitor goes to 7i+3; with probability `noise` anywhere."""
+    """After item i comes item 7i+3, or with probability `noise` a random item."""
     random = np.random.default_rng(seed)
     sessions = []
     for _ in range(count):
@@ -175,7 +175,7 @@ def test_it_learns_what_there_is_to_learn(shape: dict[str, object]) -> None:
 
 
 def test_the_session_s_past_counts_and_not_only_its_last_click() -> None:
-    # The first click (0 to 4) says where the session leads after its second, which is the same for all.
+    # The first click (0 to 4) determines the third one; the second click is the same in all sessions.
     sessions = sessions_of(*([first, 10, 5 + first] for first in np.random.default_rng(0).integers(0, 5, 800).tolist()))
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=32))

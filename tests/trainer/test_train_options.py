@@ -1,4 +1,4 @@
-"""The options of `train` on the command line and in files, against the ranges and texts that users know."""
+"""The options of `train` on the command line and in files, against the ranges and texts that users rely on."""
 
 import re
 from pathlib import Path
@@ -45,7 +45,7 @@ SHOWN = {
 
 @pytest.fixture
 def shown(nextclick: Command, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The help of `train`: the name of each option, and what stands on its line."""
+    """The help of `train`: option name → the text of its line."""
     monkeypatch.setenv("COLUMNS", "300")
     done = nextclick("train", "--help")
     assert done.code == 0

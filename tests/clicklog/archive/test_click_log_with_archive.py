@@ -13,7 +13,7 @@ from tests.clicklog.archive.topic import START, produce, produce_raw, rows, some
 
 
 def delete_records(settings: Settings, partition: int, before: int) -> None:
-    """What the topic's retention does."""
+    """Delete the oldest messages, as the topic's retention does."""
     from aiokafka import TopicPartition
     from aiokafka.admin import RecordsToDelete
 

@@ -1,4 +1,4 @@
-"""No click is lost or doubled on its way from the topic into the archive."""
+"""The archive has every click of the topic exactly once."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ def archive_now(settings: Settings) -> Archiver:
 
 
 def archived(settings: Settings) -> list[tuple[str, int, int]]:
-    """What the archive alone holds, as its readers count it."""
+    """The clicks of the archive alone, as its readers see them."""
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, _ = resolve(archive.files())
     parts = [
@@ -79,8 +79,8 @@ def test_two_archivers_share_the_work_and_do_not_harm_one_another(
     for begin in range(0, len(clicks), 200):
         produce(settings, clicks[begin : begin + 200])
         if begin == 0:
-            wait_until_archived(settings, 200)  # from here on they are at work
-    archive_now(settings)  # a third, that knows nothing of the others' group
+            wait_until_archived(settings, 200)  # from here on both archivers run
+    archive_now(settings)  # a third archiver, which is not in the group of the others
     wait_until_archived(settings, len(clicks))
     assert archived(settings) == clicks
     for archiver in (one, two):
@@ -115,7 +115,7 @@ def test_overlapping_files_count_once_and_are_tidied(archive_settings: Settings,
     archive_now(archive_settings)
     other = archive_settings.model_copy(update={"archive_uri": str(tmp_path / "other")})
     produce(archive_settings, clicks[300:])
-    archive_now(other)  # whole ranges, which begin where the others begin
+    archive_now(other)  # complete ranges with the same start offsets as the others
     archive = Archive(archive_settings.archive_uri, archive_settings.clicks_topic)
     strange = Archive(other.archive_uri, other.clicks_topic)
     for file in strange.files():

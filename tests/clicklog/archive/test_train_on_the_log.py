@@ -21,14 +21,14 @@ DAY = 1440 * MINUTE
 
 
 class Train:
-    """Trains on the topics and the archive of the test; `said` is what the last run wrote to standard error."""
+    """Trains on the test's topics and archive; `said` is the standard error of the last run."""
 
     def __init__(self, nextclick: Command) -> None:
         self._nextclick = nextclick
         self.said = ""
 
     def __call__(self, *options: str) -> ClickSpan | None:
-        """What the bundle was trained on; None for exit code 1."""
+        """The clicks that the bundle was trained on; None for exit code 1."""
         arguments = ["--epochs", "1", "--hidden", "4", "--samples", "4", "--device", "cpu", "--min-support", "1"]
         code, _, self.said = self._nextclick("train", *options, *arguments, "--out", "bundle")
         assert code in (0, 1)
@@ -43,7 +43,7 @@ def train(archive_settings: Settings, nextclick: Command, monkeypatch: pytest.Mo
 
 
 def visits(count: int, first: int, start: int, apart: int) -> list[tuple[str, int, int]]:
-    """Sessions of three clicks, a minute between them, and `apart` ms from session to session."""
+    """Sessions of three clicks a minute apart; sessions begin `apart` ms apart."""
     clicks = [
         (f"s{first + visit}", click, start + visit * apart + click * MINUTE)
         for visit in range(count)

@@ -26,7 +26,7 @@ asyncio.run(archiver.Archiver(settings).run(asyncio.Event()))
 
 
 def some_clicks(count: int, first: int = 0, sessions: int = 200) -> list[tuple[str, int, int]]:
-    """(session, item, time); every item is there once, so that each click can be told apart."""
+    """(session, item, time); each item occurs once, so it identifies its click."""
     rng = random.Random(first)
     return [(f"s{rng.randrange(sessions)}", first + place, START + (first + place) * 100) for place in range(count)]
 
@@ -61,7 +61,7 @@ def rows(frame: pl.DataFrame) -> list[tuple[str, int, int]]:
 
 
 class Archivers:
-    """Archivers as processes, of many small files."""
+    """Archiver processes that write many small files."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[str]] = []

@@ -29,6 +29,6 @@ def make_prefixes() -> Callable[[list[list[int]]], Prefixes]:
 
 @pytest.fixture
 def walks() -> list[list[int]]:
-    """60 sessions over 12 items that repeat items; item 12 of 13 is clicked once only."""
+    """60 sessions that repeat items, over 12 items; item 12 of 13 is clicked only once."""
     random = np.random.default_rng(3)
     return [random.integers(0, 12, random.integers(2, 8)).tolist() for _ in range(60)] + [[12, 1]]

@@ -1,4 +1,4 @@
-"""Each rival against its formula written out event by event, in plain Python."""
+"""Each baseline against its formula, computed event by event in plain Python."""
 
 import math
 from collections import Counter, defaultdict
@@ -76,7 +76,7 @@ def test_an_item_that_only_ends_sessions_leads_nowhere(
 def plain_neighbours(
     walks: list[list[int]], event: list[int], newest: int, k: int, similarity: Callable[[int], float]
 ) -> list[int]:
-    """Per item the newest sessions, of all of them the newest; the most similar ones, of equal ones the newest."""
+    """The `newest` sessions of each item, the `newest` of these, then the `k` most similar; ties to the newest."""
     candidates = set()
     for item in set(event):
         candidates |= set([number for number, walk in enumerate(walks) if item in walk][-newest:])
@@ -149,7 +149,7 @@ def test_bpr_mf_averages_the_factors_of_the_clicks(make_sessions: MakeSessions, 
 
 
 def test_fpmc_takes_the_first_step_of_its_formula(make_sessions: MakeSessions, make_prefixes: MakePrefixes) -> None:
-    """One transition, one epoch: from the same start, against S-BPR written out in float64."""
+    """One transition, one epoch: from the same start, against a plain S-BPR in float64."""
     lazy, rival = (
         FactorisedTransitions(factors=3, epochs=epochs, learning_rate=0.1, regularisation=0.01, seed=7)
         for epochs in (0, 1)

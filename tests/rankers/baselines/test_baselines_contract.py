@@ -1,4 +1,4 @@
-"""What every rival must do, whatever its method."""
+"""What every baseline must do, independent of its method."""
 
 from collections.abc import Callable
 
@@ -61,7 +61,7 @@ def test_the_seed_decides_all(
 
 @pytest.mark.parametrize(("name", "floor"), [(name, 0.9) for name in sorted(BASELINES) if not name.endswith("pop")])
 def test_it_learns_where_there_is_something_to_learn(name: str, floor: float, make_sessions: MakeSessions) -> None:
-    """40 groups of 3 items; a session walks round its group: two of 120 items are likely, chance is .017."""
+    """40 groups of 3 items; a session cycles through its group: two of 120 items are likely, chance is .017."""
     random = np.random.default_rng(0)
 
     def walk() -> list[int]:
@@ -75,9 +75,9 @@ def test_it_learns_where_there_is_something_to_learn(name: str, floor: float, ma
     assert recall.result() >= floor
 
 
-@pytest.mark.parametrize("name", sorted(set(BASELINES) - {"bpr-mf", "fpmc"}))  # factors start at random: no ties
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - {"bpr-mf", "fpmc"}))  # random initial factors: no ties
 def test_what_a_rival_knows_nothing_of_is_no_hit(name: str, make_sessions: MakeSessions) -> None:
-    """Conservative ties: an item that nothing speaks for ranks behind all that are as unknown as it is."""
+    """Conservative ties: an item without evidence ranks behind all other items without evidence."""
     rival = make_baseline(name)
     rival.fit(make_sessions([[0, 1]] * 3 + [[item, item] for item in range(2, 30)]), items=30)
     (rank,) = rank_events(rival.scores, make_sessions([[0, 25]]), items=30).rank

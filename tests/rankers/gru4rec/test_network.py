@@ -19,7 +19,7 @@ def network(seed: int = 0, **shape: object) -> GRU4Rec:
 
 
 def torch_cell(layer: torch.nn.Module, width: int) -> torch.nn.GRUCell:
-    """PyTorch's cell with the same weights; its update gate is ours with the sign turned: h' = (1−z)∘h̃ + z∘h."""
+    """PyTorch's cell with the same weights; its update gate is ours with the opposite sign: h' = (1−z)∘h̃ + z∘h."""
     hidden = layer.recurrent_weight.shape[0]
     cell = torch.nn.GRUCell(width, hidden).double()
     sign = torch.ones(3 * hidden, dtype=torch.float64)

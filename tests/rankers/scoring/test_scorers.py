@@ -1,4 +1,4 @@
-"""Every scorer keeps one contract: the items of a full sort, best first, whatever the sizes."""
+"""The contract of every scorer: the items of a full sort, best first, for all sizes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -87,7 +87,7 @@ def test_an_exact_scorer_finds_items_whose_score_int8_rounds_away_altogether() -
     weight = torch.zeros(2000, 64)
     weight[:, 0] = 0.1  # score 0.1
     weight[504:528] = 1.0
-    weight[504:528, 0] = 0.0  # score 0.189, in int8 0; three whole blocks
+    weight[504:528, 0] = 0.0  # score 0.189, which int8 rounds to 0; three whole blocks
     exact, nearly = QuantisedScorer(weight, torch.zeros(2000)), NEARLY_EXACT(weight, torch.zeros(2000))
     assert (exact.best(output, 20)[0] == np.arange(504, 524)).all()
     assert (nearly.best(output, 20)[0] == np.arange(20)).all()

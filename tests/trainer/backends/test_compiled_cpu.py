@@ -1,4 +1,4 @@
-"""The compiled kernel against plain autograd, and the functions it is made of against the standard library's."""
+"""The compiled kernel against plain autograd, and its functions against those of the standard library."""
 
 import copy
 import math
@@ -56,7 +56,7 @@ def random_network(hidden: int = 20, items: int = ITEMS) -> GRU4Rec:
 
 
 def both(config: FitConfig, hidden: int = 20) -> tuple[CompiledCpuBackend, ReferenceBackend, Schedule]:
-    """Two backends from the same weights; autograd in float64."""
+    """Two backends with the same initial weights; autograd in float64."""
     schedule, support = random_schedule(config.batch_size)
     network = random_network(hidden)
     kernel = choose_backend(copy.deepcopy(network), support, config)
@@ -101,7 +101,7 @@ def test_one_step_equals_autograd(loss: dict[str, object], change: dict[str, obj
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("change", CHANGES)
 def test_gradients_equal_autograd_s(loss: dict[str, object], change: dict[str, object]) -> None:
-    """With a tiny rate all steps have the same weights, and the accumulators hold the squares of the gradients."""
+    """With a tiny learning rate the weights do not change, and the accumulators hold the squared gradients."""
     kernel, plain, schedule = both(replace(PLAIN, **loss, **change, learning_rate=1e-30))
     for backend in (kernel, plain):
         backend.begin_epoch()
@@ -123,7 +123,7 @@ def test_two_epochs_end_like_autograd_s(loss: dict[str, object]) -> None:
     for backend in (kernel, plain):
         for _ in range(2):
             backend.begin_epoch()
-            for first in range(len(schedule)):  # however the steps are cut into blocks
+            for first in range(len(schedule)):  # independent of how the steps are cut into blocks
                 backend.run(schedule, first, first + 1)
     assert kernel.loss == pytest.approx(plain.loss, rel=1e-3)
     assert_equal_weights(kernel, plain, tolerance=5e-3)
@@ -268,7 +268,7 @@ def test_a_place_without_a_cache_compiles_all_the_same(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def units_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Autograd drops the units that the kernel drops: event by event, first of the embedding, then of the output."""
+    """Makes autograd drop the same units as the kernel: event by event, first of the embedding, then of the output."""
     words = random_words(stream_key(PLAIN.seed, "dropout"), 0, 10_000_000 // 100)
     uniform = (words >> np.uint64(40)) / 2.0**24
     calls = iter(range(10**9))

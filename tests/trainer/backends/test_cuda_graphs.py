@@ -1,4 +1,4 @@
-"""The GPU's backend beside plain autograd; on a CPU its steps run one by one, on a GPU they are replayed."""
+"""The GPU backend against plain autograd. On a CPU its steps run one by one; on a GPU they are replayed."""
 
 import copy
 import itertools
@@ -141,7 +141,7 @@ def test_write_and_the_loss_that_is_known() -> None:
 
 
 class OnDevice(TorchDispatchMode):
-    """Refuses operations whose result, or its size, the host has to wait for."""
+    """Refuses operations that make the host wait for their result or for its size."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         waits = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "equal", "is_nonzero")

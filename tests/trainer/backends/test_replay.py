@@ -1,4 +1,4 @@
-"""How steps are warmed up, recorded and replayed, with a stand-in for CUDA's calls."""
+"""How steps are warmed up, recorded and replayed, with a fake for CUDA's calls."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from trainer.backends.cuda_graphs.replay import BLOCK, WARM_UP, Replay
 
 
 class Device:
-    """Counts the steps that run; those within a recording do not."""
+    """Counts the steps that run; recorded steps do not run."""
 
     def __init__(self) -> None:
         self.recording: Graph | None = None

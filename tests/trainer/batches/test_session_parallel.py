@@ -7,12 +7,12 @@ from trainer.batches.session_parallel import Schedule, session_order, session_pa
 
 
 def sessions_of_lengths(lengths: list[int]) -> Sessions:
-    """Every click is an item of its own, so that a pair tells where it is from."""
+    """Every click has a different item, so that a pair identifies its clicks."""
     return Sessions(np.arange(sum(lengths)), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def naive(lengths: list[int], lanes: int) -> list[list[tuple[int, int, int, bool]]]:
-    """The paper's algorithm, lane by lane: per step the (lane, input, target, reset) of every live lane."""
+    """The paper's algorithm, lane by lane: for each step the (lane, input, target, reset) of every active lane."""
     waiting = [list(range(sum(lengths[:s]), sum(lengths[: s + 1]))) for s in range(len(lengths))]
     playing: list[list[int]] = [[] for _ in range(lanes)]
     steps = []

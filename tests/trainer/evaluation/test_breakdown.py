@@ -58,7 +58,7 @@ def test_intervals_hold_the_value_and_narrow_with_more_sessions() -> None:
 
     wide, narrow = width(100), width(1600)
     assert narrow == pytest.approx(wide / 4, rel=0.3)
-    # whole sessions are drawn: four equal events of one session are as sure as one
+    # whole sessions are drawn: four equal events of one session give the same interval as one
     assert narrow == pytest.approx(2 * 1.96 * np.sqrt(0.24 / 1600), rel=0.15)
 
 

@@ -24,7 +24,7 @@ def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
 
 
 def naive_ranks(network: GRU4Rec, sessions: Sessions) -> list[int]:
-    """One session at a time: score everything, sort, look the next item up."""
+    """One session at a time: score all items, sort, find the next item."""
     ranks = []
     for begin, end in zip(sessions.offsets[:-1], sessions.offsets[1:], strict=True):
         state = network.initial_state(1)

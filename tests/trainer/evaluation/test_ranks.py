@@ -39,7 +39,7 @@ def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
 
 
 def last_click_scores(prefixes: Prefixes) -> NDArray[np.floating]:
-    """Items after the last click's come first, the sum of all clicks breaks the order."""
+    """The best item is (last click + sum of all clicks) mod ITEMS; each item before it scores one less."""
     summed = np.add.reduceat(prefixes.items, prefixes.offsets[:-1])
     return -((np.arange(ITEMS)[None] - prefixes.last[:, None] - summed[:, None]) % ITEMS).astype(np.float64)
 

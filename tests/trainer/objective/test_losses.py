@@ -56,7 +56,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("options", "naive"), LOSSES)
-@pytest.mark.parametrize("columns", [3, 8])  # in-batch negatives alone, and five samples beside them
+@pytest.mark.parametrize("columns", [3, 8])  # in-batch negatives alone, and with five samples
 def test_a_pairwise_loss_and_its_gradient(options: dict[str, object], naive: Naive, columns: int) -> None:
     scores = np.random.default_rng(0).normal(size=(3, columns), scale=1.5)
     loss = pairwise_loss(replace(FitConfig(), **options))

@@ -11,7 +11,7 @@ RATE = 0.1
 
 
 class Number:
-    """One number of a parameter and how each optimiser moves it, by the formulas."""
+    """One number of a parameter, and its update by each optimiser's formula."""
 
     def __init__(self, start: float) -> None:
         self.p = start
@@ -31,7 +31,7 @@ class Number:
 
 
 def naive(start: np.ndarray, gradients: list[np.ndarray], optimizer: str, momentum: float) -> np.ndarray:
-    """Number by number; a gradient of NaN marks a number that the step does not touch."""
+    """Number by number; a gradient of NaN marks a number that the step does not update."""
     numbers = [Number(value) for value in start.ravel()]
     for gradient in gradients:
         for number, g in zip(numbers, gradient.ravel(), strict=True):
@@ -65,7 +65,7 @@ def test_rows_that_are_not_touched_neither_move_nor_decay(
     table = torch.tensor(start)
     gradients = []
     for _ in range(8):
-        rows = random.choice(6, 3, replace=False)  # row 6 is never touched
+        rows = random.choice(6, 3, replace=False)  # row 6 is never updated
         gradient = np.full((7, *width), np.nan)
         gradient[rows] = random.normal(size=(3, *width))
         gradients.append(gradient)

@@ -30,7 +30,7 @@ def send(settings: Settings, frame: pl.DataFrame) -> None:
 
 
 def retrain_settings(settings: Settings, directory: Path, **changes: object) -> Settings:
-    """Small and quick."""
+    """A small configuration that trains quickly."""
     config = directory / "retrain.toml"
     config.write_text(
         "hidden = 32\nepochs = 4\nbatch-size = 32\nsamples = 128\nlearning-rate = 0.1\ndropout-hidden = 0.1\n"

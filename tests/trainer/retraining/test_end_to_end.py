@@ -1,4 +1,4 @@
-"""Broker, two workers, archiver and schedule as processes, while clicks flow; a retraining is killed in the middle."""
+"""Broker, two workers, archiver and schedule as processes under load; a retraining is killed halfway."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from tests.worker.deployment import Deployment
 
 
 def start(settings: Settings, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    """A `nextclick …` as a process."""
+    """`nextclick …` as a process."""
     names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for field, about in Settings.model_fields.items():
         value: Any = getattr(settings, field)
@@ -83,7 +83,7 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
 
         killed = start(settings, log, "retrain")
         checkpoint = settings.data_dir / "retraining" / settings.model_name / "checkpoint" / "checkpoint.safetensors"
-        deadline = time.monotonic() + 120  # the kernel is compiled first
+        deadline = time.monotonic() + 120  # includes compiling the kernel
         while not checkpoint.exists():
             assert killed.poll() is None, log.read_text()
             assert time.monotonic() < deadline

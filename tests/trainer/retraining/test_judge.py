@@ -1,4 +1,4 @@
-"""The gate: ranks of the same next clicks by every method, and the interval of their difference."""
+"""Judging: ranks of the same next clicks by every method, and the confidence interval of their difference."""
 
 import itertools
 from typing import Any
@@ -31,7 +31,7 @@ def bundle(items: list[int], seed: int = 0) -> Bundle:
 
 
 def ranks_one_by_one(model: Bundle, sessions: list[list[int]]) -> list[float]:
-    """As the worker goes: one step per known click, popular items before the first of them."""
+    """Like the worker: one step per known click; popular items before the first known click."""
     ranks = []
     for session in sessions:
         state, alive = model.model.initial_state(1), False
@@ -97,7 +97,7 @@ def test_the_interval_holds_the_difference_and_tells_noise_from_gain() -> None:
     ],
 )
 def test_the_rule_refuses_or_accepts_and_leaves_the_bundle_alone(changes: dict[str, Any], end: str) -> None:
-    """An untrained candidate against itself: it is as good as the serving model, and worse than popularity."""
+    """An untrained candidate against itself: equal to the serving model, and worse than popularity."""
     rng = np.random.default_rng(0)
     items = rng.zipf(1.5, 2000).clip(max=60)
     frame = pl.DataFrame({"session_id": np.repeat(np.arange(400), 5), "item_id": items, "timestamp": np.arange(2000)})

@@ -1,4 +1,4 @@
-"""A retraining that was killed goes on only where nothing has changed that decides the training."""
+"""A killed retraining resumes only if nothing that determines the training has changed."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One retraining after another: publish the better, keep the serving one otherwise, and tell why."""
+"""One retraining after another: publish a better candidate, else keep the serving model, and record the reason."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""By live evidence: a better shadow is promoted, a worse one dropped, a new model that does worse is rolled back."""
+"""Decisions by live evidence: promote a better shadow, drop a worse one, roll back a new model that is worse."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from trainer.retraining.shadow_trial import LiveResult, decide, sum_up, verdict
 
 
 def evidence(worker: str, sessions: int, champion: float, shadow: float, seed: int = 0) -> LiveEvidence:
-    """Sessions of ten clicks that one group each holds; a session is easy or hard for both models alike."""
+    """Sessions of ten clicks, each in one group; a session is equally easy or hard for both models."""
     rng = random.Random(seed)
     events, mine, its = [0] * GROUPS, [0] * GROUPS, [0] * GROUPS
     for _ in range(sessions):
@@ -65,7 +65,7 @@ def test_what_all_workers_saw_is_added_up() -> None:
 def test_the_interval_holds_the_truth_and_is_no_wider_than_it_needs() -> None:
     found = [sum_up([evidence("a", 500, 0.4, 0.4, seed)]) for seed in range(200)]
     differences = [result.difference for result in found if result is not None]
-    assert sum(not d.low <= 0 <= d.high for d in differences) <= 4  # 3 standard errors: 0.3 % of 200 are expected
+    assert sum(not d.low <= 0 <= d.high for d in differences) <= 4  # 3 standard errors: 0.3 % of the 200 are expected
     spread = (sum(d.value**2 for d in differences) / len(differences)) ** 0.5
     reach = sum(d.high - d.value for d in differences) / len(differences)
     assert reach == pytest.approx(3 * spread, rel=0.2)
@@ -126,7 +126,7 @@ def test_the_margin_of_the_settings_counts() -> None:
 
 
 def state(settings: Settings) -> tuple[str, tuple[str, str | None] | None]:
-    """What serves, and the shadow with its role."""
+    """The serving version, and the shadow with its role."""
     now = models_state(settings)
     assert now.serving is not None
     return now.serving.version, (now.shadow.version, now.shadow.role) if now.shadow else None
@@ -141,7 +141,7 @@ def test_what_a_kill_left_half_done_is_finished(kafka_settings: Settings, tmp_pa
     settings = kafka_settings
     published(settings, tmp_path, "before")
     published(settings, tmp_path, "after-it", shadow=True)
-    promote("after-it", settings)  # and then the process was killed
+    promote("after-it", settings)  # the process was killed here
     assert decide(settings) is None
     assert state(settings) == ("after-it", ("before", "former"))
     promote("before", settings)  # rolled back, and killed again
@@ -220,7 +220,7 @@ def test_from_a_shadow_to_the_serving_model_and_back(
     clicks = [(str(a), b, c) for a, b, c in frame.filter(pl.col("timestamp") >= newest_day).rows()]
 
     def live(outcome: str) -> None:
-        """Clicks flow until that is decided."""
+        """Send clicks until this decision is recorded."""
         for _ in range(60):
             deployment.send([(f"{outcome}-{session}", item, moment) for session, item, moment in clicks[:1000]])
             deployment.wait_until_all_answered()

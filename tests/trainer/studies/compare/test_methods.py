@@ -23,7 +23,7 @@ def quick(tmp_path: Path) -> Path:
 
 
 def test_all_judge_the_same_events(comparison: Comparison, quick: Path) -> None:
-    """Whatever min-support a network's file has: the comparison's counts."""
+    """The comparison's min-support applies, not that of a network's file."""
     chosen = read_methods(["pop", "markov", "vs-knn", f"own={quick}"])
     outcomes = [method.run(comparison, 1, lambda _doing, _share: None) for method in chosen]
     assert {outcome.evaluation.events for outcome in outcomes} == {240}

@@ -20,7 +20,7 @@ def test_means_spreads_gains_and_rates() -> None:
     knn, gru = table(OUTCOMES)
     assert (knn.recall, knn.recall_gain) == (Figure(0.4, None), 0)
     assert gru.recall.mean == pytest.approx(0.55)
-    assert gru.recall.spread == pytest.approx(0.0707107, rel=1e-5)  # of a sample: n - 1
+    assert gru.recall.spread == pytest.approx(0.0707107, rel=1e-5)  # standard deviation of a sample: n - 1
     assert gru.recall_gain == pytest.approx(0.375)
     assert gru.mrr_gain == pytest.approx(0.25)
     assert (gru.train_seconds, gru.trained_per_second, gru.ranked_per_second) == (2, 300, 50)
