@@ -21,6 +21,7 @@ import fsspec
 from torch import Tensor
 
 from modelregistry import optimiser_state
+from rankers import bundle_format_1
 from rankers.bundle import ABOUT, DIGEST, Bundle, files_of, read_bundle, read_digest
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
@@ -216,8 +217,8 @@ class BundleStore:
         """The store's files of a version in the order of deletion: bundle.json is last, because it names the others."""
         try:
             names = files_of(self._filesystem.cat_file(f"{self._place(version)}/{ABOUT}"), self._place(version))
-        except (OSError, BundleError):  # missing or damaged
-            names = [ABOUT]
+        except (FileNotFoundError, BundleError):  # missing or damaged
+            names = list(bundle_format_1.FILES)
         return [DIGEST, optimiser_state.FILE, *names]
 
     def _place(self, version: str) -> str:

@@ -15,6 +15,7 @@ Sizes in the shape comments: N clicks of S sessions, Q queries, I items, m numbe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -90,12 +91,11 @@ class Clicks:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
     def rounds(self) -> list[NDArray[np.int64]]:
         """For each round the indices of its clicks, ascending."""
-        last = int(self.round.max(initial=-1))
-        if last == 0:
-            return [np.arange(len(self))]
-        return [np.flatnonzero(self.round == number) for number in range(last + 1)]
+        counts = np.bincount(self.round)
+        return np.split(np.argsort(self.round, kind="stable"), np.cumsum(counts)[:-1]) if len(self) else []
 
     def prefixes(self, ranked: NDArray[np.bool_], last: int) -> Prefixes:
         """The known items of the session up to and including each ranked click, at most the `last` ones.
@@ -128,7 +128,7 @@ class Clicks:
             (N,), whether the session has had a known item up to each click; only these clicks are ranked.
         """
         ranked = np.empty(len(self), dtype=bool)
-        for places in self.rounds():
+        for places in self.rounds:
             sessions = self.session[places]
             now = (self.rows[places] >= 0) | (seen[sessions] & ~self.fresh[places])
             seen[sessions] = now

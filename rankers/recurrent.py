@@ -7,7 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class RecurrentNetwork(nn.Module):
     item table is the number of items); biases are 0. Use `torch.manual_seed` for reproducible weights.
 
     Attributes:
+        cell: kind of the layers, such as `gru`; a backend that knows its equations asks for it.
         config: the network's shape.
         output_weight: Wy, (I, h) float32.
         output_bias: By, (I,) float32.
@@ -58,6 +59,7 @@ class RecurrentNetwork(nn.Module):
         layers: the recurrent layers.
     """
 
+    cell: ClassVar[str]
     embedding: nn.Parameter | None
     layers: nn.ModuleList
 

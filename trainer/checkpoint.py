@@ -31,14 +31,12 @@ class Checkpoint:
         directory: created if it does not exist.
         training: what must be equal for a training to resume from the checkpoint: settings by name, and the
             `fingerprint` of the clicks. The values must be JSON values.
-        earlier: `training` as an earlier version wrote it; a checkpoint with this value is accepted as well.
         replace_others: remove a checkpoint of another training, or a damaged one, instead of raising an error. For
             trainings that run unattended.
     """
 
     directory: Path
     training: Mapping[str, Any]
-    earlier: Mapping[str, Any] | None = None
     replace_others: bool = False
 
     def save(self, losses: list[float], state: Mapping[str, Tensor]) -> None:
@@ -92,7 +90,7 @@ class Checkpoint:
             raise TrainingError(f"the checkpoint {self._file} is damaged ({error}): remove it") from error
         wanted = json.loads(json.dumps(dict(self.training)))
         others = [name for name in sorted({*training, *wanted}) if training.get(name) != wanted.get(name)]
-        if others and training != self.earlier:
+        if others:
             differ = ", ".join(f"{name} {training.get(name)} there and {wanted.get(name)} here" for name in others)
             raise TrainingError(
                 f"the checkpoint in {self.directory} is of another training ({differ}): train as it was, or give "

@@ -91,8 +91,7 @@ def train(
     resume = None
     if checkpoint is not None:
         training = _training(network, fit_config, chosen, process, warm)
-        earlier = _retraining_of_0_1(network, fit_config, chosen, warm) if unattended else None
-        resume = Checkpoint(checkpoint, training, earlier, replace_others=unattended)
+        resume = Checkpoint(checkpoint, training, replace_others=unattended)
     result = fit(network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state)
     bundle = Bundle(
         version=new_version(),
@@ -144,14 +143,3 @@ def _training(
     backend = "kernel" if compiled_cpu_supports(network, config, process) else "autograd"
     training = asdict(config) | shape | {"clicks": fingerprint(sessions, items), "path": backend}
     return training if warm is None else training | {"parent": warm.parent.version}
-
-
-def _retraining_of_0_1(
-    network: RecurrentNetwork, config: FitConfig, sessions: Sessions, warm: WarmStart | None
-) -> dict[str, Any]:
-    """What version 0.1.0 wrote into a retraining's checkpoint, so that the retraining resumes after an upgrade."""
-    return {
-        "clicks": fingerprint(sessions, network.config.items),
-        "parent": None if warm is None else warm.parent.version,
-        "settings": repr((config, network.config)),
-    }

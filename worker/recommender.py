@@ -166,7 +166,7 @@ class Recommender:
             history.append(click.item_id)
             if len(history) > self._history:
                 del history[0]
-            state.partition, state.offset = click.partition, click.offset
+            state.partition, state.offset, state.log = click.partition, click.offset, ""
             state.clicked_at, state.stored_at = click.timestamp, now_ms
             plan.items.append(click.item_id)
             plan.places.append(place)
@@ -273,7 +273,8 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
 
 
 def _reads_history(model: ServingModel, state: ModelState) -> bool:
-    return model.ranker.needs.history > 0 or _kept_as(state, model) is None
+    needs = model.ranker.needs
+    return needs.history > 0 or needs.memory == 0 or _kept_as(state, model) is None
 
 
 def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:

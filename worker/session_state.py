@@ -19,6 +19,9 @@ from msgspec import field
 from schemas.click import ItemId
 from schemas.errors import NewerStateError, StateError
 
+LAST_FORMAT = 31
+"""Format versions go up to this number; a larger first byte is damage."""
+
 FORMATS = (2, 3)
 """Formats that can be written."""
 
@@ -144,12 +147,12 @@ def unpack(packed: bytes) -> SessionState:
         StateError: the value is empty, has an unknown format, or is damaged.
     """
     version = packed[0] if packed else 0
-    if version > FORMATS[-1]:
+    if FORMATS[-1] < version <= LAST_FORMAT:
         raise NewerStateError(
             f"a session state of format {version} was written by a newer nextclick, and this one reads up to "
             f"{FORMATS[-1]}: run the newer version, which goes on with these sessions"
         )
-    if version < 1:
+    if not 1 <= version <= LAST_FORMAT:
         raise StateError(f"a session state of format {packed[:1].hex() or 'nothing'} has no reader in this version")
     content = memoryview(packed)[1:]
     try:

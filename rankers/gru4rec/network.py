@@ -74,6 +74,8 @@ class GRU4Rec(RecurrentNetwork):
         torch.Size([2, 1000])
     """
 
+    cell = "gru"
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         if config.input == "shared":

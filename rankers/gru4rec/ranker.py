@@ -3,6 +3,7 @@
 The memory of a session is its hidden state (L, h), flattened. Sizes: B sessions, L layers, h hidden units, I items.
 """
 
+import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -46,7 +47,10 @@ class GRU4RecRanker:
         self.needs = needs_of(network)
         self._device = device
         self._layers, self._hidden = network.config.layers, network.config.hidden
-        self._network = with_input_products(network).to(device)
+        prepared = with_input_products(network)
+        if prepared is network and device.type != "cpu":
+            prepared = copy.deepcopy(network)  # `to` would move the caller's
+        self._network = prepared.to(device)
         self._weight = network.output_weight.detach().to(device)  # (I, h)
         self._bias = network.output_bias.detach().to(device)  # (I,)
         self._scoring = scoring
@@ -75,7 +79,7 @@ class GRU4RecRanker:
         hidden = self._hidden_states(memory)  # (S, L, h)
         ranked = clicks.follow_seen(memory.seen)
         outputs = hidden.new_empty(len(clicks), self._hidden)  # (N, h)
-        for places in clicks.rounds():
+        for places in clicks.rounds:
             fresh = clicks.session[places[clicks.fresh[places]]]
             if fresh.size:
                 hidden[self._to_device(fresh)] = 0
@@ -87,6 +91,7 @@ class GRU4RecRanker:
         memory = Memory(self._to_host(hidden), memory.seen)
         return Advanced(outputs if ranked.all() else outputs[self._to_device(ranked)], ranked, memory)
 
+    @torch.inference_mode()  # the inputs of recorded graphs are inference tensors
     def best(self, queries: Tensor, k: int, allowed: Mask | None = None) -> Top:
         """Without a mask by the device's scorer; with a mask from the scores of all items."""
         if allowed is not None:
@@ -104,7 +109,8 @@ class GRU4RecRanker:
         if rows is not None:
             chosen = self._to_device(rows)
             weight, bias = weight[chosen], bias[chosen]
-        found: NDArray[np.float32] = functional.linear(queries, weight, bias).cpu().numpy()
+        padded = functional.pad(queries, (0, 0, 0, -len(queries) % ROWS))
+        found: NDArray[np.float32] = functional.linear(padded, weight, bias)[: len(queries)].cpu().numpy()
         return found
 
     @torch.inference_mode()

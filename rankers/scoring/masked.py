@@ -17,13 +17,22 @@ def best_allowed(scores: NDArray[np.floating], k: int, allowed: Mask) -> Top:
     Returns:
         (Q, k) rows and scores, best first; -1 and -inf where fewer than k items are allowed.
     """
-    masked = np.where(allowed, scores, scores.dtype.type(-np.inf))  # (Q, I)
-    found = (
-        np.argpartition(-masked, k - 1, axis=1)[:, :k]
-        if k < masked.shape[1]
-        else np.tile(np.arange(masked.shape[1]), (len(masked), 1))
-    )
-    values = np.take_along_axis(masked, found, axis=1)  # (Q, k)
-    order = np.lexsort((found, -values), axis=1)  # at equal scores the lower row comes first
-    rows, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
-    return Top(np.where(np.isneginf(values), -1, rows), values.astype(np.float32, copy=False))
+    rows = np.full((len(scores), k), -1, dtype=np.int64)
+    values = np.full((len(scores), k), -np.inf, dtype=np.float32)
+    for number, row in enumerate(scores):
+        may = allowed if allowed.ndim == 1 else allowed[number]
+        best = _best(np.where(may, row, -np.inf), k)
+        best = best[may[best]]
+        rows[number, : len(best)], values[number, : len(best)] = best, row[best]
+    return Top(rows, values)
+
+
+def _best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """The rows of the k highest scores (I,), best first; at equal scores the lower row comes first."""
+    if k < len(scores):
+        least = np.partition(scores, -k)[-k]
+        above = np.flatnonzero(scores > least)
+        chosen = np.concatenate([above, np.flatnonzero(scores == least)[: k - len(above)]])
+    else:
+        chosen = np.arange(len(scores))
+    return chosen[np.lexsort((chosen, -scores[chosen]))]

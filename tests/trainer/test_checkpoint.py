@@ -1,4 +1,3 @@
-import json
 import signal
 import subprocess
 import sys
@@ -10,8 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from clicklog.clicks import Clicks
 from clicklog.sessions import Sessions
@@ -147,39 +144,6 @@ def test_an_unattended_training_replaces_the_checkpoint_of_another(tmp_path: Pat
     (tmp_path / FILE).write_bytes(b"\x00" * 100)
     assert trained(CONFIG, checkpoint=tmp_path, unattended=True)[1].losses == result.losses
     assert trained(CONFIG, checkpoint=tmp_path)[1].events == 0, "a checkpoint of its own is there now"
-
-
-@pytest.mark.parametrize("is_warm", [False, True])
-def test_a_retraining_goes_on_from_a_checkpoint_of_0_1_0(tmp_path: Path, is_warm: bool) -> None:
-    """0.1.0 stored the settings as the text of two dataclasses, and clicks and parent as separate fields."""
-    parent = train(clicks(), CONFIG)
-    warm = WarmStart(parent.bundle, parent.fit.state, 100, epochs=4, replay=1.0) if is_warm else None
-    whole, result = trained(CONFIG, warm=warm)
-    with pytest.raises(Interruption):
-        trained(CONFIG, progress=interrupt_in(3), checkpoint=tmp_path, warm=warm)
-    with safe_open(tmp_path / FILE, framework="pt") as file:
-        losses = file.metadata()["losses"]
-        seed = json.loads(file.metadata()["training"])["seed"]
-        clicks_digest = json.loads(file.metadata()["training"])["clicks"]
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    assert (seed != 0) == is_warm
-    options = (
-        "loss='cross-entropy', batch_size=8, samples=20, sample_alpha=0.5, logq=1.0, bpreg=1.0, elu=0.5, "
-        "optimizer='adagrad', learning_rate=0.05, momentum=0.2, dropout_hidden=0.3, dropout_embedding=0.1, "
-        f"order='random', epochs=4, seed={seed}"
-    )
-    shape = "NetworkConfig(items=30, hidden=6, layers=1, input='shared', reset='after')"
-    training = {
-        "clicks": clicks_digest,
-        "parent": parent.bundle.version if is_warm else None,
-        "settings": f"(FitConfig({options}), {shape})",
-    }
-    save_file(state, tmp_path / FILE, {"training": json.dumps(training), "losses": losses})
-    with pytest.raises(TrainingError, match="is of another training"):
-        train(clicks(), CONFIG, checkpoint=tmp_path, warm=warm)
-    resumed, rest = trained(CONFIG, checkpoint=tmp_path, warm=warm, unattended=True)
-    assert rest.events == result.events / 2
-    assert torch.equal(resumed.model.output_weight, whole.model.output_weight)
 
 
 def test_a_checkpoint_goes_before_the_state_of_a_warm_start(tmp_path: Path) -> None:

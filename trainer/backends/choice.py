@@ -16,7 +16,7 @@ def compiled_cpu_supports(network: RecurrentNetwork, config: FitConfig, process:
     """Whether the compiled kernel can train this: the common configuration, in float32, on a CPU, in one process."""
     shape = network.config
     return (
-        (shape.input, shape.layers, shape.reset) == ("shared", 1, "after")
+        (network.cell, shape.input, shape.layers, shape.reset) == ("gru", "shared", 1, "after")
         and config.optimizer == "adagrad"
         and network.output_weight.device.type == "cpu"
         and network.output_weight.dtype == float32
