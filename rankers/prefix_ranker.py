@@ -34,9 +34,8 @@ class PrefixRanker:
 
     def best(self, queries: Prefixes, k: int, allowed: Mask | None = None) -> Top:
         """From the scores of all items."""
-        return best_allowed(
-            self.scores(queries), k, np.ones(len(self.items), dtype=bool) if allowed is None else allowed
-        )
+        everything = np.ones(len(self.items), dtype=bool)
+        return best_allowed(self.scores(queries), k, everything if allowed is None else allowed)
 
     def scores(self, queries: Prefixes, rows: NDArray[np.int64] | None = None) -> NDArray[np.floating]:
         """The method's scores."""

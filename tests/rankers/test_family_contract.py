@@ -156,6 +156,10 @@ def test_the_best_are_those_of_highest_score(ranker: Ranker) -> None:
     top = ranker.best(queries, 5, allowed)
     for mine, row in zip(top.rows, order, strict=True):
         np.testing.assert_array_equal(mine, [item for item in row if allowed[item]][:5])
+    for number in range(len(scores)):  # alone as in the batch, bit by bit
+        alone = ranker.best(queries[number : number + 1], 5, allowed)
+        np.testing.assert_array_equal(alone.rows[0], top.rows[number])
+        np.testing.assert_array_equal(alone.scores[0], top.scores[number])
     few = np.zeros((len(scores), ITEMS), dtype=bool)
     few[:, [4, 9]] = True
     top = ranker.best(queries, 3, few)

@@ -170,6 +170,17 @@ class Deployment:
 
         asyncio.run(send())
 
+    def send_to_changelog(self, partition: int, key: bytes | None, value: bytes) -> None:
+        """Produce one state, as a worker would."""
+
+        async def send() -> None:
+            producer = AIOKafkaProducer(bootstrap_servers=self.settings.brokers)
+            await producer.start()
+            await producer.send_and_wait(self.settings.changelog_topic, value, key=key, partition=partition)
+            await producer.stop()
+
+        asyncio.run(send())
+
     @contextmanager
     def flowing(self, clicks: Sequence[tuple[str, int, int]], rate: float) -> Iterator[None]:
         """Clicks flow at a rate while the block runs; all of them are sent when it ends."""

@@ -18,7 +18,7 @@ from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 from tests.worker.deployment import ITEMS, bundle
 from worker.recommender import Answer, Outcome, PendingClick, Recommender
 from worker.serving_model import ServingModel
-from worker.session_state import SessionState, new_session, unpack
+from worker.session_state import SessionState, new_session, pack, unpack
 
 GAP = 1_800_000
 NOW = 1_700_000_000_000
@@ -212,6 +212,16 @@ def test_the_first_model_takes_up_sessions_that_began_before_it(tmp_path: Path) 
     straight.click(("s", 1), ("s", 2))
     feed.recommender.model = model(tmp_path)
     assert feed.click(("s", 3)) == straight.click(("s", 3))
+
+
+def test_the_log_of_an_offset_is_not_taken_for_that_of_a_later_one(tmp_path: Path) -> None:
+    feed = stream(model(tmp_path), state_format=3)
+    feed.click(("s", 1))
+    state = feed.state("s")
+    state.log = "first log"
+    feed.packed[b"s"] = pack(state, 3)
+    feed.click(("s", 2))
+    assert feed.state("s").log == ""
 
 
 def test_the_history_is_bounded(tmp_path: Path) -> None:

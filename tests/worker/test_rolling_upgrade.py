@@ -68,6 +68,31 @@ def test_a_rolling_upgrade_and_back_loses_and_doubles_nothing(deployment: Deploy
     assert_undisturbed(deployment, duplicates_allowed=False)
 
 
+def test_a_worker_that_meets_a_state_of_a_newer_version_stops_and_leaves_it(
+    kafka_settings: Settings, tmp_path: Path
+) -> None:
+    deployment = Deployment(kafka_settings, tmp_path)
+    try:
+        deployment.publish()
+        first = deployment.start("w1")
+        deployment.send(clicks_of(1, 3, seed=1))
+        deployment.wait_until_all_answered()
+        assert first.stop() == 0
+        state = deployment.read(kafka_settings.changelog_topic)[-1]
+        newer = b"\x04" + (state.value or b"")[1:]
+        deployment.send_to_changelog(state.partition, state.key, newer)
+        for data in ("w1", "empty"):  # recovery compares it with the state on the disk; the next click reads it
+            worker = deployment.start(data)
+            deployment.send(clicks_of(1, 3, seed=1)[:1])
+            deployment.wait_until(lambda worker=worker: not worker.alive, "the end of the worker")
+            assert worker.process.returncode == 1
+            assert "stopping: a session state of format 4 was written by a newer nextclick" in worker.said
+        latest = [m for m in deployment.read(kafka_settings.changelog_topic) if m.key == state.key][-1]
+        assert latest.value == newer
+    finally:
+        deployment.close()
+
+
 def test_states_go_on_in_format_3_once_it_is_switched_on(deployment: Deployment, version_0_1: Path) -> None:
     old = deployment.start("w1", root=version_0_1)
     deployment.send(clicks_of(40, 5, seed=1))
