@@ -76,6 +76,7 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path: Path) -> None:
     script = f"""
 import os, signal, sys

@@ -75,7 +75,13 @@ LOSSES = [
     {"loss": "bpr-max", "bpreg": 0.0, "elu": 0.0},
     {"loss": "top1-max"},
 ]
-CHANGES = [{}, {"samples": 0}, {"batch_size": 1}, {"batch_size": 1, "samples": 0}, {"batch_size": 60}]
+CHANGES = [
+    {},
+    {"samples": 0},
+    pytest.param({"batch_size": 1}, marks=pytest.mark.slow),  # many steps
+    pytest.param({"batch_size": 1, "samples": 0}, marks=pytest.mark.slow),
+    {"batch_size": 60},
+]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
