@@ -227,13 +227,17 @@ STORE = [
     Row("faust.types.transports.TransportT", "class", "A type annotation."),
 ]  # fmt: skip
 
-MODE = _rows(
-    "mode.Service",
-    ("task", "(fun)", "Marks the background tasks of our recovery.", "", "BulkRecovery"),
-    ("_init_subclass_tasks", "()", "Tasks are found by name, so that ours replace Faust's.", "360fdf7e",
-     "_restart_recovery"),
-    ("_get_tasks", "(self)", "Tasks are found by name, so that ours replace Faust's.", "9744a63c", "_restart_recovery"),
-)  # fmt: skip
+MODE = [
+    *_rows(
+        "mode.Service",
+        ("task", "(fun)", "Marks the background tasks of our recovery.", "", "BulkRecovery"),
+        ("_init_subclass_tasks", "()", "Tasks are found by name, so that ours replace Faust's.", "360fdf7e",
+         "_restart_recovery"),
+        ("_get_tasks", "(self)", "Tasks are found by name, so that ours replace Faust's.", "9744a63c",
+         "_restart_recovery"),
+    ),
+    Row("mode.utils.queues.FlowControlEvent", "class", "A type annotation."),
+]  # fmt: skip
 
 AIOKAFKA = [
     *_rows(
