@@ -13,6 +13,8 @@ from schemas.settings import Settings
 from tests.worker.deployment import ROOT, Deployment, WorkerProcess, clicks_of
 from tests.worker.test_delivery import RATE, assert_undisturbed
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery")]
+
 COMMIT = "3f83ea3d9a57328a094127fcddfed3ef088cf7c4"
 """The last commit of 0.1."""
 
@@ -106,6 +108,7 @@ def test_states_go_on_in_format_3_once_it_is_switched_on(deployment: Deployment,
     new = deployment.start("w1")
     deployment.send([(session, item, moment + 60_000) for session, item, moment in clicks_of(40, 5, seed=1)])
     assert_undisturbed(deployment, duplicates_allowed=False)
-    values = [m.value for m in deployment.read(deployment.settings.changelog_topic) if m.value]
-    assert {value[0] for value in values[-40:]} == {3}
+    latest = {message.key: message.value for message in deployment.read(deployment.settings.changelog_topic)}
+    assert len(latest) == 40
+    assert {value[0] for value in latest.values() if value} == {3}
     assert new.stop() == 0
