@@ -94,8 +94,11 @@ class Clicks:
     @cached_property
     def rounds(self) -> list[NDArray[np.int64]]:
         """For each round the indices of its clicks, ascending."""
-        counts = np.bincount(self.round)
-        return np.split(np.argsort(self.round, kind="stable"), np.cumsum(counts)[:-1]) if len(self) else []
+        if not self.round.any():  # most batches have one round
+            return [np.arange(len(self))] if len(self) else []
+        order = np.argsort(self.round, kind="stable")
+        ends = np.cumsum(np.bincount(self.round)).tolist()
+        return [order[first:end] for first, end in zip([0, *ends], ends, strict=False)]
 
     def prefixes(self, ranked: NDArray[np.bool_], last: int) -> Prefixes:
         """The known items of the session up to and including each ranked click, at most the `last` ones.

@@ -247,7 +247,7 @@ class Recommender:
             packed = b"".join([states[slot].memory for slot in slots])
             memory.values[slots] = np.frombuffer(packed, dtype=dtype).reshape(len(slots), -1)
             memory.seen[slots] = True
-        stale = [slot for slot, name in enumerate(kept) if name is None]
+        stale = [slot for slot, name in enumerate(kept) if name is None and plan.before[slot]]
         if stale:
             rebuilt = model.ranker.rebuild(_known_rows(model, [plan.before[slot] for slot in stale]))
             memory.values[stale], memory.seen[stale] = rebuilt.values, rebuilt.seen
