@@ -255,8 +255,9 @@ class Recommender:
 
     def _remember(self, model: ServingModel, states: list[ModelState], memory: Memory) -> None:
         stored = memory.values.astype(self._storage, copy=False)
+        version, network, dtype = model.version, model.network, self._storage.name
         for slot, (state, seen) in enumerate(zip(states, memory.seen.tolist(), strict=True)):
-            state.version, state.network, state.dtype = model.version, model.network, self._storage.name
+            state.version, state.network, state.dtype = version, network, dtype
             state.memory = stored[slot].tobytes() if seen else b""
 
 
@@ -266,15 +267,13 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
         return None
     if not state.memory:
         return ""
-    numbers = model.ranker.needs.numbers
-    if state.dtype in ("", "float32") and len(state.memory) == 4 * numbers:
+    if state.dtype in ("", "float32") and len(state.memory) == model.memory_bytes:
         return "float32"
-    return "float16" if state.dtype in ("", "float16") and len(state.memory) == 2 * numbers else None
+    return "float16" if state.dtype in ("", "float16") and len(state.memory) == model.memory_bytes // 2 else None
 
 
 def _reads_history(model: ServingModel, state: ModelState) -> bool:
-    needs = model.ranker.needs
-    return needs.history > 0 or needs.memory == 0 or _kept_as(state, model) is None
+    return model.reads_history or _kept_as(state, model) is None
 
 
 def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:

@@ -17,6 +17,8 @@ class ServingModel:
         network: short digest of the trained model; memory made by a model with another digest cannot be used.
         ranker: a ranker of any family.
         row_of: item id → row.
+        memory_bytes: of a session's memory in float32.
+        reads_history: whether every click needs the session's last items.
         top: number of items in an answer, 20 or all if the model knows fewer.
         popular: the `top` ids of highest support, best first: the answer for sessions without a known item.
         popular_scores: their supports.
@@ -27,6 +29,8 @@ class ServingModel:
         self.network = bundle.digest
         self.ranker = bundle.ranker(device, scoring)
         self.row_of = bundle.items.row_of
+        self.memory_bytes = self.ranker.needs.memory
+        self.reads_history = self.ranker.needs.history > 0 or self.memory_bytes == 0
         self.top = min(TOP, len(bundle.items))
         self._ids = np.array(bundle.items.ids, dtype=object)  # (I,)
         best = bundle.items.popular[: self.top].tolist()
