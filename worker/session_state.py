@@ -84,23 +84,6 @@ class _Format1(msgspec.Struct, array_like=True, gc=False):
     source: str
 
 
-class _Model2(msgspec.Struct, array_like=True, gc=False):
-    version: str | None
-    memory: bytes
-    top: list[ItemId]
-    source: str
-
-
-class _Format2(msgspec.Struct, array_like=True, gc=False):
-    partition: int
-    offset: int
-    clicked_at: int
-    stored_at: int
-    history: list[ItemId]
-    served: _Model2
-    shadow: _Model2 | None = None
-
-
 def new_session(partition: int) -> SessionState:
     """A session before its first click."""
     return SessionState(partition, -1, 0, 0, [], untouched(None))
@@ -121,22 +104,13 @@ def pack(state: SessionState, state_format: int = FORMATS[0]) -> bytes:
     """Pack a state in one of FORMATS."""
     if state_format == 3:
         return b"\3" + _encode(state)
-    shadow = None if state.shadow is None else _model_2(state.shadow)
-    return b"\2" + _encode(
-        _Format2(
-            state.partition,
-            state.offset,
-            state.clicked_at,
-            state.stored_at,
-            state.history,
-            _model_2(state.served),
-            shadow,
-        )
-    )
+    shadow = None if state.shadow is None else _fields_2(state.shadow)
+    fields = (state.partition, state.offset, state.clicked_at, state.stored_at, state.history)
+    return b"\2" + _encode((*fields, _fields_2(state.served), shadow))
 
 
-def _model_2(model: ModelState) -> _Model2:
-    return _Model2(model.version, model.memory, model.top, model.source)
+def _fields_2(model: ModelState) -> tuple[str | None, bytes, list[ItemId], str]:
+    return model.version, model.memory, model.top, model.source
 
 
 def unpack(packed: bytes) -> SessionState:
