@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
-from rankers.gru4rec.ranker import GRU4RecRanker
 from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
+from tests.rankers.gru4rec.ready import ranker_of
 from trainer.batches.session_parallel import session_parallel
 from trainer.config import FitConfig
 from trainer.evaluation.full_ranking import evaluate
@@ -35,11 +34,6 @@ def random_sessions(count: int, items: int = ITEMS, seed: int = 0) -> Sessions:
 
 def support_of(sessions: Sessions, items: int = ITEMS) -> np.ndarray:
     return np.maximum(np.bincount(sessions.items, minlength=items), 1)
-
-
-def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
-    items = network.config.items
-    return GRU4RecRanker(network, ItemIndex(list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 
 
 def naive_fit(network: GRU4Rec, sessions: Sessions, support: np.ndarray, config: FitConfig) -> list[float]:

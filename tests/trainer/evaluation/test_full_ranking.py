@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
-from rankers.gru4rec.ranker import GRU4RecRanker
 from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
+from tests.rankers.gru4rec.ready import ranker_of
 from trainer.evaluation import ranks
 from trainer.evaluation.full_ranking import CUTOFFS, evaluate
 
@@ -16,11 +15,6 @@ def random_sessions(count: int, items: int) -> Sessions:
     random = np.random.default_rng(0)
     lengths = random.integers(2, 9, count)
     return Sessions(random.integers(0, items, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
-    items = network.config.items
-    return GRU4RecRanker(network, ItemIndex(list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 
 
 def naive_ranks(network: GRU4Rec, sessions: Sessions) -> list[int]:

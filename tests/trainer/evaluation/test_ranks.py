@@ -3,13 +3,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
 from rankers.gru4rec.network import GRU4Rec
-from rankers.gru4rec.ranker import GRU4RecRanker
 from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
+from tests.rankers.gru4rec.ready import ranker_of
 from trainer.evaluation import ranks as module
 from trainer.evaluation.full_ranking import evaluate
 from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
@@ -31,11 +30,6 @@ def network() -> GRU4Rec:
     with torch.no_grad():
         network.output_bias.normal_()
     return network
-
-
-def ranker_of(network: GRU4Rec) -> GRU4RecRanker:
-    items = network.config.items
-    return GRU4RecRanker(network, ItemIndex(list(range(items)), np.ones(items, dtype=np.int64)), torch.device("cpu"))
 
 
 def last_click_scores(prefixes: Prefixes) -> NDArray[np.floating]:
