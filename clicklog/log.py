@@ -222,8 +222,8 @@ async def _read_tails(
     """
     archived = ends(piece.file for piece in slices)
     early = None if since is None else max(since - milliseconds(settings.clock_tolerance), 0)
-    partitions = await click_partitions(settings)
     async with click_consumer(settings, "trainer") as consumer:
+        partitions = await click_partitions(consumer, settings)
         consumer.assign(partitions)
         spans = await open_spans(consumer, partitions, early)
         for span in spans:

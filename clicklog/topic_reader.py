@@ -52,8 +52,8 @@ def read_click_topic(
 async def _read(
     settings: Settings, since: int | None, until: int | None, progress: Callable[[int, int], None] | None
 ) -> tuple[list[PartitionSpan], dict[int, ClickColumns]]:
-    partitions = await click_partitions(settings)
     async with click_consumer(settings, "trainer") as consumer:
+        partitions = await click_partitions(consumer, settings)
         consumer.assign(partitions)
         spans = await open_spans(consumer, partitions, since)
         return spans, await read_spans(consumer, spans, settings, since, until, progress)

@@ -1,7 +1,7 @@
 """Reading a span of the clicks topic: a range of offsets of every partition.
 
 async with click_consumer(settings, "trainer") as consumer:
-    partitions = await click_partitions(settings)
+    partitions = await click_partitions(consumer, settings)
     consumer.assign(partitions)
     spans = await open_spans(consumer, partitions, since)
     columns = await read_spans(consumer, spans, settings)
@@ -16,8 +16,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from clicklog.columns import ClickColumns
-from messaging.clients import admin, connected
-from messaging.topics import existing_topics, missing_topics
+from messaging.clients import connected
+from messaging.topics import missing_topics, partition_counts
 from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
 
@@ -51,19 +51,21 @@ class PartitionSpan:
         return int(self.partition.partition)
 
 
-async def click_partitions(settings: Settings) -> list[TopicPartition]:
+async def click_partitions(consumer: AIOKafkaConsumer, settings: Settings) -> list[TopicPartition]:
     """The partitions of the clicks topic.
 
+    Args:
+        consumer: started; needs no assignment.
+        settings: name the topic.
+
     Raises:
-        BrokerError: no broker answers.
         TopicError: the topic does not exist.
     """
     topic = settings.clicks_topic
-    async with admin(settings) as client:
-        existing = await existing_topics(client, [topic])
-    if topic not in existing:
+    counts = await partition_counts(consumer, [topic])
+    if topic not in counts:
         raise TopicError(missing_topics([topic], settings))
-    return [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
+    return [TopicPartition(topic, number) for number in range(counts[topic])]
 
 
 @contextlib.asynccontextmanager

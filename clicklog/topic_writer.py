@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from clicklog.topic_span import click_partitions
+from clicklog.topic_span import click_consumer, click_partitions
 from messaging.clients import connected, kafka_reason
 from schemas.click import ItemId
 from schemas.errors import BrokerError
@@ -64,7 +64,8 @@ async def send_clicks(
         BrokerError: no broker answers, or it stops answering.
         TopicError: the topic does not exist.
     """
-    partitions = await click_partitions(settings)
+    async with click_consumer(settings, "produce") as consumer:
+        partitions = await click_partitions(consumer, settings)
     ordered = clicks.sort("timestamp", maintain_order=True)
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.brokers,

@@ -89,7 +89,7 @@ class _BatchPlan:
     fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew with this click
     states: list[SessionState] = field(default_factory=list)  # S
     keys: list[tuple[int, bytes]] = field(default_factory=list)  # S, partition and session key
-    before: list[list[ItemId]] = field(default_factory=list)  # S, the history to replay for a model that needs it
+    before: list[list[ItemId]] = field(default_factory=list)  # S, the history before these clicks
 
 
 class Recommender:
@@ -161,7 +161,9 @@ class Recommender:
                 slot = slot_of[id(state)] = len(plan.states)
                 plan.states.append(state)
                 plan.keys.append((click.partition, click.key))
-                plan.before.append(history.copy() if self._reads_history(state) else [])
+                plan.before.append(history.copy())
+                if self.shadow is None:
+                    state.shadow = None  # of an earlier shadow
                 depth.append(0)
             history.append(click.item_id)
             if len(history) > self._history:
@@ -175,14 +177,6 @@ class Recommender:
             depth[slot] += 1
             plan.fresh.append(fresh)
         return plan
-
-    def _reads_history(self, state: SessionState) -> bool:
-        """Whether model or shadow needs the session's history here; also drops the state of an earlier shadow."""
-        if self.shadow is None:
-            state.shadow = None
-        elif state.shadow is None or _reads_history(self.shadow, state.shadow):
-            return True
-        return self.model is not None and _reads_history(self.model, state.served)
 
     def _duels(self, plan: _BatchPlan, champion: list[Label | None], shadow: list[Label | None]) -> list[PairedLabel]:
         versions = (self.model.version if self.model else None, self.shadow.version if self.shadow else None)
@@ -254,11 +248,12 @@ class Recommender:
         return memory
 
     def _remember(self, model: ServingModel, states: list[ModelState], memory: Memory) -> None:
-        stored = memory.values.astype(self._storage, copy=False)
+        stored = memory.values.astype(self._storage, copy=False).tobytes()
+        size = len(stored) // len(states)
         version, network, dtype = model.version, model.network, self._storage.name
         for slot, (state, seen) in enumerate(zip(states, memory.seen.tolist(), strict=True)):
             state.version, state.network, state.dtype = version, network, dtype
-            state.memory = stored[slot].tobytes() if seen else b""
+            state.memory = stored[slot * size : slot * size + size] if seen else b""
 
 
 def _kept_as(state: ModelState, model: ServingModel) -> str | None:
@@ -270,10 +265,6 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
     if state.dtype in ("", "float32") and len(state.memory) == model.memory_bytes:
         return "float32"
     return "float16" if state.dtype in ("", "float16") and len(state.memory) == model.memory_bytes // 2 else None
-
-
-def _reads_history(model: ServingModel, state: ModelState) -> bool:
-    return model.reads_history or _kept_as(state, model) is None
 
 
 def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:

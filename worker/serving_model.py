@@ -18,7 +18,6 @@ class ServingModel:
         ranker: a ranker of any family.
         row_of: item id → row.
         memory_bytes: of a session's memory in float32.
-        reads_history: whether every click needs the session's last items.
         top: number of items in an answer, 20 or all if the model knows fewer.
         popular: the `top` ids of highest support, best first: the answer for sessions without a known item.
         popular_scores: their supports.
@@ -30,7 +29,6 @@ class ServingModel:
         self.ranker = bundle.ranker(device, scoring)
         self.row_of = bundle.items.row_of
         self.memory_bytes = self.ranker.needs.memory
-        self.reads_history = self.ranker.needs.history > 0 or self.memory_bytes == 0
         self.top = min(TOP, len(bundle.items))
         self._ids = np.array(bundle.items.ids, dtype=object)  # (I,)
         best = bundle.items.popular[: self.top].tolist()

@@ -94,13 +94,13 @@ class Archiver:
             TopicError: the topic does not exist.
             ClicksError: the archive is not writable, or belongs to another topic of the same name.
         """
-        partitions = await click_partitions(self._settings)
         self._archive.files()  # fails now, not after the first interval, if there is no archive
         self._archive.sweep(time.time() - 3600)
         group = None if once else f"{self._settings.app_id}-archive"
         async with click_consumer(
             self._settings, "archive", group_id=group, session_timeout_ms=GROUP_TIMEOUT_MS
         ) as consumer:
+            partitions = await click_partitions(consumer, self._settings)
             if once:
                 consumer.assign(partitions)
                 spans = await self._take_over(consumer, partitions)

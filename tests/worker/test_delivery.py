@@ -2,25 +2,15 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
 
-from schemas.settings import Settings
 from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery"), pytest.mark.usefixtures("compiled_scorer")]
 
 RATE = 300
-
-
-@pytest.fixture
-def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment(kafka_settings, tmp_path)
-    yield deployment
-    deployment.close()
 
 
 def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool) -> None:

@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,14 +28,12 @@ from tests.worker.deployment import START, Deployment, bundle, clicks_of
 from tests.worker.proxy import Proxy
 from tests.worker.test_delivery import RATE, assert_undisturbed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("deployments")]
-
-
-@pytest.fixture
-def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment(kafka_settings, tmp_path)
-    yield deployment
-    deployment.close()
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("deployments"),
+    pytest.mark.usefixtures("compiled_scorer"),
+]
 
 
 def with_topics(settings: Settings) -> Settings:

@@ -6,7 +6,6 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,18 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from clicklog.clicks import Clicks
 from rankers.bundle import read_bundle
 from schemas.evidence import LiveEvidence
-from schemas.settings import Settings
 from tests.worker.deployment import ITEMS, Deployment, clicks_of
 from trainer.train import evaluate_bundle
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments")]
-
-
-@pytest.fixture
-def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment(kafka_settings, tmp_path)
-    yield deployment
-    deployment.close()
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_scorer")]
 
 
 def metrics(port: int) -> dict[tuple[str, ...], float]:

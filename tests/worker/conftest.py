@@ -1,0 +1,14 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import Settings
+from tests.worker.deployment import Deployment
+
+
+@pytest.fixture
+def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(kafka_settings, tmp_path)
+    yield deployment
+    deployment.close()
