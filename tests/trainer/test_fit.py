@@ -153,7 +153,10 @@ def markov_sessions(noise: float, count: int, seed: int, items: int = 60) -> Ses
     return sessions_of(*sessions)
 
 
-@pytest.mark.parametrize("shape", [{}, {"input": "embedding"}, {"input": "one-hot"}, {"layers": 2}])
+AUTOGRAD: list[dict[str, object]] = [{"input": "embedding"}, {"input": "one-hot"}, {"layers": 2}]
+
+
+@pytest.mark.parametrize("shape", [{}, *(pytest.param(shape, marks=pytest.mark.slow) for shape in AUTOGRAD)])
 def test_it_learns_what_there_is_to_learn(shape: dict[str, object]) -> None:
     config = FitConfig(batch_size=32, samples=32, learning_rate=0.2, epochs=4, dropout_hidden=0.1)
     recall = {}

@@ -215,7 +215,7 @@ def add_in_turns(team: Team, turns: int, mine: np.ndarray, seen: np.ndarray) -> 
         barrier(team)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_whoever_leaves_a_meeting_sees_what_the_others_did_before(size: int) -> None:
     turns, arrived = 20_000, np.zeros(1, dtype=np.int64)
     mine, seen = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
