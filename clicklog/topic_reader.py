@@ -8,6 +8,7 @@ import polars as pl
 from clicklog.clicks import Clicks, without_repetitions
 from clicklog.columns import ClickColumns, with_equal_ids
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, read_spans
+from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 from schemas.settings import Settings
 
@@ -26,7 +27,8 @@ def read_click_topic(
 
     Args:
         settings: broker and topic.
-        since: only clicks from this time on, ms since 1970 UTC. Reading starts at the first message of that time.
+        since: only clicks from this time on, ms since 1970 UTC. Reading starts earlier, by NEXTCLICK_CLOCK_TOLERANCE:
+            a click's time may be ahead of its message's.
         until: only clicks before this time.
         progress: called with the number of offsets read so far and in total.
 
@@ -55,7 +57,8 @@ async def _read(
     async with click_consumer(settings, "trainer") as consumer:
         partitions = await click_partitions(consumer, settings)
         consumer.assign(partitions)
-        spans = await open_spans(consumer, partitions, since)
+        early = None if since is None else max(since - milliseconds(settings.clock_tolerance), 0)
+        spans = await open_spans(consumer, partitions, early)
         return spans, await read_spans(consumer, spans, settings, since, until, progress)
 
 

@@ -8,15 +8,29 @@ from schemas.settings import Settings
 MODELS_SEGMENT_MS = 6 * 3_600_000
 """Every worker reads the whole models topic at its start, and Kafka compacts closed segments only: close them often."""
 
+REPLICAS_THAT_CAN_LOSE_ONE = 3
+"""With fewer replicas, `min.insync.replicas=2` would stop all writing as soon as one broker is away."""
+
 
 @dataclass(frozen=True)
 class TopicContract:
-    """One topic as it must exist: its name, partition count, replicas and the broker-side configuration."""
+    """One topic as it must exist: its name, partition count, replicas and the broker-side configuration.
+
+    Attributes:
+        config: what it must have.
+        advised: what a new topic gets too; an existing one works without it.
+    """
 
     name: str
     partitions: int
     replication: int
     config: dict[str, str] = field(default_factory=dict)
+    advised: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def whole_config(self) -> dict[str, str]:
+        """The configuration of a new topic."""
+        return self.config | self.advised
 
 
 def topic_contracts(settings: Settings) -> list[TopicContract]:
@@ -25,11 +39,17 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
     `recommendations` is co-partitioned with `clicks`: both have the same partition count, and an answer goes to the
     partition of its click. The changelog is compacted, and records older than the session life are deleted. Kafka
     deletes closed segments only, so segments are closed four times per session life.
+
+    All times are the broker's: else a producer's clock, or the time of an event long ago, would decide what a retention
+    deletes. With three replicas a record is on two of them before it is acknowledged, so that one disk can be lost.
     """
+    advised = {"message.timestamp.type": "LogAppendTime"}
+    if settings.replication >= REPLICAS_THAT_CAN_LOSE_ONE:
+        advised["min.insync.replicas"] = "2"
 
     def contract(name: str, partitions: int, **config: str) -> TopicContract:
         return TopicContract(
-            name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()}
+            name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()}, advised
         )
 
     life_ms = milliseconds(settings.session_life)

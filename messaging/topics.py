@@ -19,6 +19,12 @@ from schemas.settings import Settings
 VISIBLE_SECONDS = 10.0
 """How long a new topic may take to get a leader for every partition."""
 
+WITHOUT_ADVICE = {
+    "message.timestamp.type": "the clocks of producers decide what a retention deletes",
+    "min.insync.replicas": "a record may be acknowledged that is on one disk only",
+}
+"""What it costs that an existing topic lacks a configuration that new topics get."""
+
 
 async def existing_topics(
     client: AIOKafkaAdminClient, names: Collection[str] | None = None
@@ -60,7 +66,7 @@ async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicCo
         return []
     response = await client.create_topics(
         [
-            NewTopic(contract.name, contract.partitions, contract.replication, topic_configs=contract.config)
+            NewTopic(contract.name, contract.partitions, contract.replication, topic_configs=contract.whole_config)
             for contract in contracts
         ]
     )
@@ -91,6 +97,35 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
         if found is None or set(found.split(",")) != set(wanted.split(",")):
             differences.append(f"its {key} is {found}, the settings say {wanted}")
     return differences
+
+
+def topic_advice(contract: TopicContract, existing: TopicContract, settings: Settings) -> str:
+    """A line about an existing topic that works, but is configured otherwise than a new one.
+
+    Returns:
+        what that costs and how to change it; empty if there is nothing to advise.
+    """
+    changes = {
+        key: advised
+        for key, advised in contract.advised.items()
+        if not _as_good_as(advised, existing.config.get(key, ""))
+    }
+    if not changes:
+        return ""
+    has = "; ".join(
+        f"its {key} is {existing.config.get(key)}, a new topic gets {advised}: {WITHOUT_ADVICE[key]}"
+        for key, advised in changes.items()
+    )
+    return (
+        f"topic {contract.name!r}: {has}; change it by kafka-configs.sh --bootstrap-server {settings.broker} --alter "
+        f"--entity-type topics --entity-name {contract.name} "
+        f"--add-config {','.join(f'{key}={advised}' for key, advised in changes.items())}"
+    )
+
+
+def _as_good_as(advised: str, found: str) -> bool:
+    """Equal, or a higher number."""
+    return found == advised or (found.isdigit() and advised.isdigit() and int(found) > int(advised))
 
 
 async def check_topics(settings: Settings, names: Collection[str] | None = None) -> None:

@@ -18,6 +18,9 @@ from schemas.names import NAME
 PREFIX = "NEXTCLICK_"
 ENV_FILE = ".env"
 
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+"""The headers of W3C Trace Context, which connect an answer with the request that caused its click."""
+
 
 class Settings(BaseSettings):
     """One field per setting; every default works on one machine.
@@ -127,6 +130,15 @@ class Settings(BaseSettings):
         timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"
     )
     max_batch: int = Field(2048, ge=1, le=65_536, description="most clicks in one micro-batch; reached under a backlog")
+    answer_max_age: Duration | None = Field(
+        None,
+        description="a click whose record is older than this, as after an outage, steps its session without an answer; "
+        "by default every click is answered",
+    )
+    pass_headers: str = Field(
+        "",
+        description="headers of a click that its answer carries, besides traceparent and tracestate; comma separated",
+    )
     web_bind: str = Field(
         "127.0.0.1", description="address of the worker's /health and /metrics; 0.0.0.0 where others must reach them"
     )
@@ -152,6 +164,11 @@ class Settings(BaseSettings):
     def brokers(self) -> list[str]:
         """The bootstrap servers, each `host:port`."""
         return self.broker.split(",")
+
+    @property
+    def passed_headers(self) -> frozenset[str]:
+        """Names of the headers that pass from a click to its answer."""
+        return TRACE_HEADERS | {name.strip() for name in self.pass_headers.split(",")} - {""}
 
     @property
     def changelog_topic(self) -> str:

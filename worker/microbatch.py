@@ -2,16 +2,20 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from messaging.record_time import LOG_APPEND_TIME
 from schemas.click import InvalidClickError, decode_click
 from schemas.recommendation import EncodedRecommendation, encode_recommendation
-from worker.delivery.publisher import OutgoingRecord
+from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.recommender import Outcome, PendingClick
 from worker.session_state import SessionState, new_session
+
+PASSED_BYTES = 8192
+"""Most bytes of one click's headers that its answer carries: an answer must fit into its topic."""
 
 
 @dataclass
@@ -23,7 +27,10 @@ class MicroBatch:
         clicks: the valid clicks, in offset order per partition.
         rejected: partition → copies of the messages that are not valid clicks.
         next_offsets: partition → the offset after the last record.
-        oldest: time of the first record of each fetch, ms since 1970 UTC.
+        taken_in: when the broker took in each click, or when it was fetched if only its producer's time is known, ms
+            since 1970 UTC.
+        headers: partition and offset of a click → the headers that its answer carries, for clicks that have some.
+        headers_left_out: clicks whose headers were too large to pass.
         states: (partition, session key) → the state that the session's clicks share; the pipeline fills it in.
         answered: set when the answers are acknowledged or given up.
     """
@@ -32,25 +39,30 @@ class MicroBatch:
     clicks: list[PendingClick] = field(default_factory=list)
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
     next_offsets: dict[int, int] = field(default_factory=dict)
-    oldest: list[int] = field(default_factory=list)
+    taken_in: list[int] = field(default_factory=list)
+    headers: dict[tuple[int, int], Headers] = field(default_factory=dict)
+    headers_left_out: int = 0
     states: dict[tuple[int, bytes], SessionState] = field(default_factory=dict)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def decode(taken: Sequence[RecordBatch], epoch: int, latest: int) -> MicroBatch:
+def decode(
+    taken: Sequence[RecordBatch], epoch: int, latest: int, passed_headers: Container[str] = (), oldest: int = 0
+) -> MicroBatch:
     """Make a micro-batch from fetched records. The clicks get an empty state; the pipeline attaches the stored ones.
 
     Args:
         taken: record batches in offset order per partition.
         epoch: the pipeline's epoch.
         latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
+        passed_headers: names of the headers that pass from a click to its answer.
+        oldest: clicks with an earlier record time are too old for an answer, ms since 1970 UTC.
     """
     batch = MicroBatch(epoch)
     nobody = new_session(0)
     for records in taken:
-        partition = records.partition
+        partition, fetched_at = records.partition, records.fetched_at
         batch.next_offsets[partition] = records.next
-        batch.oldest.append(records.records[0].timestamp)
         for record in records.records:
             key = record.key
             try:
@@ -58,15 +70,31 @@ def decode(taken: Sequence[RecordBatch], epoch: int, latest: int) -> MicroBatch:
             except InvalidClickError as error:
                 batch.rejected[partition].append(_rejected(records, record, str(error)))
                 continue
+            moment = record.timestamp
+            if record.headers:
+                _pass_headers(batch, partition, record, passed_headers)
+            too_old = 0 <= moment < oldest
             batch.clicks.append(
-                PendingClick(partition, record.offset, key, click.session_id, click.item_id, click.timestamp, nobody)
+                PendingClick(
+                    partition, record.offset, key, click.session_id, click.item_id, click.timestamp, nobody, too_old
+                )
             )
+            batch.taken_in.append(moment if record.timestamp_type == LOG_APPEND_TIME else fetched_at)
     return batch
+
+
+def _pass_headers(batch: MicroBatch, partition: int, record: Any, names: Container[str]) -> None:
+    passed = [header for header in record.headers if header[0] in names]
+    if sum(len(name) + len(value or b"") for name, value in passed) > PASSED_BYTES:
+        batch.headers_left_out += 1
+    elif passed:
+        batch.headers[partition, record.offset] = passed
 
 
 def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[OutgoingRecord]]:
     """The messages for the recommendations topic, by partition. An answer goes to the partition of its click."""
     answers: dict[int, list[OutgoingRecord]] = defaultdict(list)
+    headers = batch.headers
     for click, answer in zip(batch.clicks, outcome.answers, strict=True):
         if answer is None:
             continue
@@ -82,12 +110,16 @@ def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[Outgoi
                 answer.source,
             )
         )
-        answers[click.partition].append((click.key, value, None))
+        answers[click.partition].append(
+            (click.key, value, headers.get((click.partition, click.offset)) if headers else None)
+        )
     return answers
 
 
 def _rejected(batch: RecordBatch, record: Any, reason: str) -> OutgoingRecord:
+    """A copy with all headers of the message, and after them those that say why and where from."""
     headers = [
+        *record.headers,
         ("reason", reason.encode(errors="replace")),
         ("topic", batch.topic.encode()),
         ("partition", str(batch.partition).encode()),

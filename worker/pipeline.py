@@ -15,20 +15,21 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from faust.types import TP
-from prometheus_client import Histogram
 
 from schemas.durations import milliseconds
 from schemas.errors import NewerStateError, StateError
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
+from worker.delivery.records import RecordBatch
+from worker.latency import LatencyHistogram
 from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.recommender import Outcome, Recommender
@@ -39,8 +40,6 @@ log = logging.getLogger(__name__)
 
 MAX_UNDER_WAY = 4
 """Most micro-batches being delivered at a time: two keep the device busy, four also cover a short pause."""
-
-LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 FEW_CLICKS = 32
 """Up to this many clicks are computed on the event loop (1 to 2 ms): a hop to another thread and back costs more."""
@@ -71,8 +70,7 @@ class Pipeline:
         counts: how often each event in COUNTS happened since the start.
         live: Recall@20 and MRR@20 of the answers, labelled by the clicks that followed them.
         comparison: the same for the model and its shadow, on the clicks that both had ranked.
-        latency: seconds from a click's record time to the acknowledgement of its answer, for the oldest click of each
-            fetch.
+        latency: seconds from a click to the acknowledgement of its answer.
     """
 
     COUNTS: ClassVar[dict[str, str]] = {
@@ -80,6 +78,8 @@ class Pipeline:
         "clicks_redelivered": "Clicks that came again and were skipped",
         "clicks_rejected": "Messages that are no click",
         "clicks_dropped": "Clicks given up because the group may have given them to another worker",
+        "clicks_too_old": "Clicks applied without an answer, older than NEXTCLICK_ANSWER_MAX_AGE",
+        "headers_left_out": "Answers without the headers of their click, which were too large",
         "sessions_expired": "Sessions whose life was over",
         "states_unreadable": "Session states that could not be read",
         "micro_batches": "Forward passes over a batch of clicks",
@@ -89,13 +89,14 @@ class Pipeline:
         self.counts: Counter[str] = Counter()
         self.live = LiveEvaluation()
         self.comparison = ShadowComparison()
-        self.latency = Histogram(
-            "nextclick_latency_seconds", "Click to acknowledged answer", registry=None, buckets=LATENCY_BUCKETS
-        )
+        self.latency = LatencyHistogram()
         self._app = app
         self._settings = settings
         self._recommender = recommender
         self._tolerance_ms = milliseconds(settings.clock_tolerance)
+        self._passed_headers = settings.passed_headers
+        max_age = settings.answer_max_age
+        self._max_age_ms = None if max_age is None else milliseconds(max_age)
         self._device = ThreadPoolExecutor(
             1, thread_name_prefix="device", initializer=torch.set_num_threads, initargs=(settings.torch_threads,)
         )
@@ -141,7 +142,7 @@ class Pipeline:
             self._set_busy(True)
             while self._exchanges:
                 self._exchanges.pop(0)()
-            batch = decode(taken, self._epoch, round(time.time() * 1000) + self._tolerance_ms)
+            batch = self._decode(taken)
             self._attach_states(batch)
             outcome = await self._recommend(batch)
             if batch.epoch != self._epoch:
@@ -150,6 +151,11 @@ class Pipeline:
                 self._in_flight[place] = _InFlight(state, batch)
             await self._start_delivery(batch, outcome)
             await self._gather(batch)
+
+    def _decode(self, taken: Sequence[RecordBatch]) -> MicroBatch:
+        now_ms = round(time.time() * 1000)
+        oldest = 0 if self._max_age_ms is None else now_ms - self._max_age_ms
+        return decode(taken, self._epoch, now_ms + self._tolerance_ms, self._passed_headers, oldest)
 
     async def _recommend(self, batch: MicroBatch) -> Outcome:
         now_ms = round(time.time() * 1000)
@@ -247,14 +253,13 @@ class Pipeline:
             )
         finally:
             batch.answered.set()
+        answered_at = time.time()
         if before is not None and not before.done():
             await asyncio.wait([before])
         if answers is None or rejected is None:
             return
         self._app.after_step("answers")
-        now = time.time()
-        for moment in batch.oldest:
-            self.latency.observe(max(0.0, now - moment / 1000))
+        self._time(batch, outcome, answered_at)
         states: dict[int, list[OutgoingRecord]] = defaultdict(list)
         for (partition, key), packed in outcome.states.items():
             states[partition].append((key, packed, None))
@@ -306,11 +311,18 @@ class Pipeline:
         else:
             self._idle.set()
 
+    def _time(self, batch: MicroBatch, outcome: Outcome, answered_at: float) -> None:
+        """Count the latency of every answered click; `answered_at` is in seconds since 1970."""
+        times = [moment for moment, answer in zip(batch.taken_in, outcome.answers, strict=True) if answer is not None]
+        self.latency.observe(times, answered_at)
+
     def _count(self, batch: MicroBatch, outcome: Outcome) -> None:
         self.counts["micro_batches"] += 1
         answered = sum(answer is not None for answer in outcome.answers)
         self.counts["clicks_answered"] += answered
-        self.counts["clicks_redelivered"] += len(outcome.answers) - answered
+        self.counts["clicks_too_old"] += outcome.too_old
+        self.counts["clicks_redelivered"] += len(outcome.answers) - answered - outcome.too_old
+        self.counts["headers_left_out"] += batch.headers_left_out
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
         self.comparison.add(outcome.duels)

@@ -22,7 +22,10 @@ from worker.session_state import ModelState, SessionState, pack, untouched
 
 
 class PendingClick(msgspec.Struct, gc=False):
-    """A valid click that is not answered yet. All clicks of one session in a batch share one `state`."""
+    """A valid click that is not answered yet. All clicks of one session in a batch share one `state`.
+
+    A click that is `too_old` is applied to its session without an answer.
+    """
 
     partition: int
     offset: int
@@ -31,6 +34,7 @@ class PendingClick(msgspec.Struct, gc=False):
     item_id: ItemId
     timestamp: int
     state: SessionState
+    too_old: bool = False
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -66,16 +70,19 @@ class Outcome:
     """The result of a micro-batch.
 
     Attributes:
-        answers: one per click, in the order of the batch; None for a redelivered click that was answered before.
+        answers: one per click, in the order of the batch; None for a redelivered click that was answered before, and
+            for one that is too old.
         states: (partition, session key) → packed new state, for each session of the batch with a new click.
         labels: one per click that followed an answer in its session, and one more if it followed one of a shadow model.
         duels: one per click with both labels, if both are of the current model and shadow.
+        too_old: number of clicks that were applied without an answer.
     """
 
     answers: list[Answer | None]
     states: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
     duels: list[PairedLabel] = field(default_factory=list)
+    too_old: int = 0
 
 
 @dataclass
@@ -87,6 +94,7 @@ class _BatchPlan:
     slots: list[int] = field(default_factory=list)  # N, the click's session
     rounds: list[int] = field(default_factory=list)  # N
     fresh: list[bool] = field(default_factory=list)  # N, whether the session starts anew with this click
+    too_old: list[bool] = field(default_factory=list)  # N, whether the click gets no answer
     states: list[SessionState] = field(default_factory=list)  # S
     keys: list[tuple[int, bytes]] = field(default_factory=list)  # S, partition and session key
     before: list[list[ItemId]] = field(default_factory=list)  # S, the history before these clicks
@@ -134,15 +142,17 @@ class Recommender:
         if not plan.items:
             return Outcome(answers)
         found, labels = self._advance(self.model, plan, [state.served for state in plan.states])
-        for place, answer in zip(plan.places, found, strict=True):
-            answers[place] = answer
+        for place, answer, too_old in zip(plan.places, found, plan.too_old, strict=True):
+            if not too_old:
+                answers[place] = answer
         duels = []
         if self.shadow is not None:
             shadow_labels = self._advance(self.shadow, plan, [_shadow_of(state) for state in plan.states])[1]
             duels = self._duels(plan, labels, shadow_labels)
             labels += shadow_labels
         packed = {key: pack(state, self._format) for key, state in zip(plan.keys, plan.states, strict=True)}
-        return Outcome(answers, packed, [label for label in labels if label is not None], duels)
+        labels_given = [label for label in labels if label is not None]
+        return Outcome(answers, packed, labels_given, duels, sum(plan.too_old))
 
     def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _BatchPlan:
         plan = _BatchPlan()
@@ -159,6 +169,7 @@ class Recommender:
             slot = slot_of.get(id(state))
             if slot is None:
                 slot = slot_of[id(state)] = len(plan.states)
+                del history[: -self._history]  # stored when the setting was larger
                 plan.states.append(state)
                 plan.keys.append((click.partition, click.key))
                 plan.before.append(history.copy())
@@ -176,6 +187,7 @@ class Recommender:
             plan.rounds.append(depth[slot])
             depth[slot] += 1
             plan.fresh.append(fresh)
+            plan.too_old.append(click.too_old)
         return plan
 
     def _duels(self, plan: _BatchPlan, champion: list[Label | None], shadow: list[Label | None]) -> list[PairedLabel]:
@@ -192,16 +204,19 @@ class Recommender:
         """Update one model's states of the sessions.
 
         Returns:
-            the answer to each of the N clicks, and the label that each click is (None if it followed no answer).
+            an answer to each of the N clicks, also to those that are too old, and the label that each click is (None if
+            it followed no answer).
         """
         previous = [(state.top, state.source, state.version) for state in states]
         answers = self._answers_by_popularity(plan, states) if model is None else self._answers_by(model, plan, states)
         labels: list[Label | None] = []
-        for item, slot, fresh, answer in zip(plan.items, plan.slots, plan.fresh, answers, strict=True):
+        applied = zip(plan.items, plan.slots, plan.fresh, plan.too_old, answers, strict=True)
+        for item, slot, fresh, too_old, answer in applied:
             top, source, version = previous[slot]
             follows = top and not fresh
             labels.append(Label(version, source, top.index(item) + 1 if item in top else 0) if follows else None)
-            previous[slot] = (answer.items, answer.source, answer.model_version)
+            # An answer that is not sent is not judged by the click after it.
+            previous[slot] = ([], "", None) if too_old else (answer.items, answer.source, answer.model_version)
         for state, (top, source, _) in zip(states, previous, strict=True):
             state.top, state.source = top, source
         return answers, labels
@@ -221,7 +236,7 @@ class Recommender:
         queries, ranked, memory = model.ranker.advance(clicks, self._recall(model, plan, states))
         self._remember(model, states, memory)
         popular = Answer(model.popular, model.popular_scores, model.version, "popular")
-        if not ranked.any():
+        if not ranked.any() or all(plan.too_old):
             return [popular] * len(plan.items)
         tops, scores = model.best(queries)
         version = model.version

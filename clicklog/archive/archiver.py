@@ -19,6 +19,7 @@ from clicklog.archive.compaction import compact
 from clicklog.archive.files import Archive, ArchiveFile, day_of, ends
 from clicklog.columns import ClickColumns
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans
+from messaging.record_time import taken_in
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 from schemas.settings import Settings
@@ -42,12 +43,14 @@ class Archived:
         clicks: valid clicks written.
         skipped: messages that are not valid clicks.
         files: files written.
+        expired: messages in files that were deleted at the end of NEXTCLICK_ARCHIVE_RETENTION.
         lag: messages of its partitions that are not yet in a file.
     """
 
     clicks: int = 0
     skipped: int = 0
     files: int = 0
+    expired: int = 0
     lag: int = 0
 
 
@@ -154,15 +157,16 @@ class Archiver:
                 if self._filling.get(partition) is not following:
                     return
                 filling = following
+        now = _now()
         while records:
             if filling.end == filling.first:
-                filling.day = day_of(_taken_in(records[0]))
-                filling.day_ends = (_taken_in(records[0]) // DAY_MS + 1) * DAY_MS
+                filling.day = day_of(_taken_in(records[0], now))
+                filling.day_ends = (_taken_in(records[0], now) // DAY_MS + 1) * DAY_MS
                 filling.since = time.monotonic()
             room = FILE_CLICKS - (filling.end - filling.first)
             part = records[:room]
-            if _taken_in(part[-1]) >= filling.day_ends:  # the file ends with its day
-                late = next(place for place, record in enumerate(part) if _taken_in(record) >= filling.day_ends)
+            if _taken_in(part[-1], now) >= filling.day_ends:  # the file ends with its day
+                late = next(place for place, record in enumerate(part) if _taken_in(record, now) >= filling.day_ends)
                 part = part[:late]
             filling.columns.add(part)
             records = records[len(part) :]
@@ -229,13 +233,16 @@ class Archiver:
 
     async def _compact(self) -> None:
         days = milliseconds(self._settings.archive_retention) // DAY_MS
-        await asyncio.to_thread(
+        expired = await asyncio.to_thread(
             compact,
             self._archive,
             {partition.partition for partition in self._filling},
             day_of(_now()),
             day_of(max(_now() - days * DAY_MS, 0)),
         )
+        self.done.expired += expired
+        if expired and self._report is not None:
+            self._report(self.done)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -272,9 +279,12 @@ def _say_lost(partition: TopicPartition, first: int, end: int) -> None:
     )
 
 
-def _taken_in(record: "ConsumerRecord[bytes, bytes]") -> int:
-    """The message's Kafka timestamp, by the producer's or the broker's clock, ms since 1970 UTC; at most now."""
-    return min(max(int(record.timestamp), 0), _now())
+def _taken_in(record: "ConsumerRecord[bytes, bytes]", now: int) -> int:
+    """When the broker took in the message, at most now; now, if only its producer's time is known. ms since 1970 UTC.
+
+    The day of a file follows from it, and its end by the retention. A producer may set the time of an event long ago.
+    """
+    return min(max(taken_in(record, now), 0), now)
 
 
 def _now() -> int:

@@ -17,7 +17,7 @@ LARGE = 32 << 20
 """Bytes: files of this size or more are not merged. 4 to 8 million clicks."""
 
 
-def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day: str) -> None:
+def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day: str) -> int:
     """Delete superseded files and old days, then merge small files.
 
     It may be killed at any point, and several may run at the same time: a merged file is complete before its parts are
@@ -28,6 +28,9 @@ def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day:
         partitions: only their files are changed.
         today: the UTC day that still gets files.
         oldest_day: files of earlier days are deleted, except a partition's last file, which marks the archive's end.
+
+    Returns:
+        number of messages in the files of earlier days, which are deleted.
     """
     wanted = set(partitions)
     slices, superseded = resolve(file for file in archive.files() if file.partition in wanted)
@@ -41,6 +44,7 @@ def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day:
             _merge(archive, run)
         except FileNotFoundError:
             continue  # another archiver has merged these files
+    return sum(file.end - file.first for file in old)
 
 
 def _runs(slices: list[Slice], today: str) -> list[list[Slice]]:

@@ -34,7 +34,8 @@ class ArchiveFile:
         partition: of the clicks topic.
         first: first offset that the file covers.
         end: the offset after the last one.
-        day: UTC day of the messages' Kafka timestamps, such as `2026-11-24`.
+        day: UTC day on which the broker took in the messages, such as `2026-11-24`; on a topic that keeps producers'
+            times, the day on which the file was begun.
         oldest: earliest click time, ms since 1970 UTC; None if the range has no valid click.
         newest: latest click time, as `oldest`.
         size: in bytes; 0 where it is unknown.

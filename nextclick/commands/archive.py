@@ -48,4 +48,5 @@ def _say(done: "Archived") -> None:
 
 def _figures(done: "Archived") -> str:
     skipped = f", skipped {done.skipped:,} messages that are no valid click" if done.skipped else ""
-    return f"{done.clicks:,} clicks in {done.files:,} files{skipped}"
+    expired = f", deleted {done.expired:,} messages after NEXTCLICK_ARCHIVE_RETENTION" if done.expired else ""
+    return f"{done.clicks:,} clicks in {done.files:,} files{skipped}{expired}"

@@ -1,8 +1,13 @@
 """`nextclick topics`: creates and checks the topics of the settings."""
 
+import typer
+
 
 def topics() -> None:
-    """Create the topics that are missing, and say which exist with other properties than the settings say."""
+    """Create the topics that are missing, and say which exist with other properties than the settings say.
+
+    Of a topic that works, but differs from what a new one gets, a warning says what to change; the exit code is 0.
+    """
     import asyncio
 
     asyncio.run(_topics())
@@ -14,7 +19,7 @@ async def _topics() -> None:
 
     from messaging.clients import admin
     from messaging.contracts import topic_contracts
-    from messaging.topics import create_topics, different_topics, existing_topics, topic_differences
+    from messaging.topics import create_topics, different_topics, existing_topics, topic_advice, topic_differences
     from schemas.errors import TopicError
     from schemas.settings import load_settings
 
@@ -25,6 +30,7 @@ async def _topics() -> None:
         created = await create_topics(client, [contract for contract in contracts if contract.name not in existing])
     different = {c.name: topic_differences(c, existing[c.name]) for c in contracts if c.name in existing}
     different = {name: phrases for name, phrases in different.items() if phrases}
+    advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts if c.name in existing}
 
     table = Table(title=f"Topics at {settings.broker}")
     for heading in ("topic", "partitions", "replicas", "configuration", "state"):
@@ -32,10 +38,14 @@ async def _topics() -> None:
     for contract in contracts:
         found = existing.get(contract.name, contract)
         state = (
-            "created" if contract.name in created else "different" if contract.name in different else "as it should be"
-        )
-        config = ", ".join(f"{key}={found.config.get(key)}" for key in contract.config)
+            "created" if contract.name in created else
+            "different" if contract.name in different else
+            "see warning" if advice.get(contract.name) else "as it should be"
+        )  # fmt: skip
+        config = "\n".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)
         table.add_row(contract.name, str(found.partitions), str(found.replication), config, state)
     Console().print(table)
+    for line in filter(None, advice.values()):
+        typer.echo(f"nextclick: warning: {line}", err=True)
     if different:
         raise TopicError(different_topics(different, settings))

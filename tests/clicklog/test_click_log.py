@@ -1,6 +1,7 @@
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from rankers.bundle import read_bundle
 from schemas.announcement import ClickSpan
 from schemas.errors import BrokerError, ClicksError, TopicError
 from schemas.settings import Settings
+from tests.topics import create_with_brokers_times, create_with_producers_times
 
 
 async def produce(settings: Settings, messages: list[tuple[int, bytes, bytes, int]]) -> None:
     """Send messages (partition, key, value, ms) to the clicks topic."""
     async with connected(AIOKafkaProducer(bootstrap_servers=settings.brokers), settings) as producer:
-        for partition, key, value, time in messages:
-            await producer.send_and_wait(settings.clicks_topic, value, key=key, partition=partition, timestamp_ms=time)
+        for partition, key, value, moment in messages:
+            await producer.send_and_wait(
+                settings.clicks_topic, value, key=key, partition=partition, timestamp_ms=moment
+            )
 
 
 def message(partition: int, session: object, item: object, time: int) -> tuple[int, bytes, bytes, int]:
@@ -59,13 +63,24 @@ async def test_a_click_that_repeats_the_one_before_is_left_out(kafka_settings: S
     assert clicks.repeated == 1
 
 
-async def test_since_reads_the_newest_clicks_only(kafka_settings: Settings) -> None:
-    await produce(kafka_settings, [message(0, 1, 10, 1000), message(0, 1, 11, 2000), message(0, 1, 12, 3000)])
-    clicks = await read(kafka_settings, since=2000)
+@pytest.mark.parametrize("brokers_time", [True, False])
+async def test_since_reads_the_newest_clicks_only(bare_settings: Settings, brokers_time: bool) -> None:
+    """By the clicks' own time. The times of the records only save reading what came long before."""
+    await (create_with_brokers_times if brokers_time else create_with_producers_times)(bare_settings)
+    day = 86_400_000
+    clicked = [message(0, 1, 10, day), message(0, 1, 11, 3 * day), message(0, 1, 12, 4 * day)]
+    await produce(bare_settings, clicked)
+    clicks = await read(bare_settings, since=3 * day)
     assert clicks.frame["item_id"].to_list() == [11, 12]
-    assert clicks.offsets[0] == (1, 3)
+    assert clicks.offsets[0] == (0 if brokers_time else 1, 3)
     with pytest.raises(ClicksError, match=r"holds no clicks of the given span of time: .*, or widen the span"):
-        await read(kafka_settings, since=9000)
+        await read(bare_settings, since=9 * day)
+
+
+async def test_since_finds_the_clicks_of_a_producer_whose_clock_is_ahead(kafka_settings: Settings) -> None:
+    hour, now = 3_600_000, time.time_ns() // 1_000_000
+    await produce(kafka_settings, [message(0, 1, 10, now - hour), message(0, 1, 11, now + hour)])
+    assert (await read(kafka_settings, since=now + hour // 2)).frame["item_id"].to_list() == [11]
 
 
 async def test_until_leaves_out_the_newest_clicks(kafka_settings: Settings) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from messaging.clients import admin
 from messaging.contracts import TopicContract, topic_contracts
-from messaging.topics import check_topics, create_topics, existing_topics, topic_differences
+from messaging.topics import check_topics, create_topics, existing_topics, topic_advice, topic_differences
 from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
+from tests.topics import create_with_producers_times
 
 
 def test_topics_creates_every_topic_as_the_settings_say_and_again_changes_nothing(
@@ -27,7 +29,8 @@ def test_topics_creates_every_topic_as_the_settings_say_and_again_changes_nothin
     for contract in topic_contracts(bare_settings):
         topic = existing[contract.name]
         assert (topic.partitions, topic.replication) == (contract.partitions, contract.replication)
-        assert contract.config.items() <= topic.config.items()
+        assert contract.whole_config.items() <= topic.config.items()
+        assert topic.config["message.timestamp.type"] == "LogAppendTime"
     asyncio.run(check_topics(bare_settings))
 
 
@@ -47,6 +50,37 @@ def test_another_retention_is_told_but_stops_no_worker(command_line: Any, kafka_
     assert (code, output.count("different")) == (1, 1)
     assert f"its retention.ms is 86400000, the settings say {days * 86_400_000}" in errors
     asyncio.run(check_topics(kafka_settings))
+
+
+def test_topics_that_work_but_could_be_better_get_a_warning(command_line: Any, bare_settings: Settings) -> None:
+    asyncio.run(create_with_producers_times(bare_settings))
+    code, output, errors = command_line.run("topics", settings=bare_settings)
+    assert (code, output.count("different"), output.count("see warning")) == (0, 0, 5)
+    lines = errors.splitlines()
+    assert len(lines) == 5
+    assert lines[0] == (
+        f"nextclick: warning: topic {bare_settings.clicks_topic!r}: its message.timestamp.type is CreateTime, a new "
+        "topic gets LogAppendTime: the clocks of producers decide what a retention deletes; change it by "
+        f"kafka-configs.sh --bootstrap-server {bare_settings.broker} --alter --entity-type topics --entity-name "
+        f"{bare_settings.clicks_topic} --add-config message.timestamp.type=LogAppendTime"
+    )
+    asyncio.run(check_topics(bare_settings))
+
+
+@pytest.mark.parametrize(("replication", "insync"), [(1, None), (2, None), (3, "2"), (5, "2")])
+def test_two_replicas_acknowledge_where_there_are_three(replication: int, insync: str | None) -> None:
+    for contract in topic_contracts(Settings(_env_file=None, replication=replication)):
+        assert contract.whole_config.get("min.insync.replicas") == insync
+
+
+@pytest.mark.parametrize(("insync", "warned"), [("1", True), ("2", False), ("3", False)])
+def test_more_replicas_that_acknowledge_are_as_good(insync: str, warned: bool) -> None:
+    settings = Settings(_env_file=None, replication=3)
+    contract = topic_contracts(settings)[0]
+    existing = replace(contract, config=contract.whole_config | {"min.insync.replicas": insync})
+    line = topic_advice(contract, existing, settings)
+    assert ("its min.insync.replicas is 1, a new topic gets 2: a record may be" in line) == warned
+    assert bool(line) == warned
 
 
 async def set_retention(settings: Settings, retention: timedelta) -> None:

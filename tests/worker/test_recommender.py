@@ -36,6 +36,7 @@ class Stream:
         self.packed: dict[bytes, bytes] = {}
         self.offset = 0
         self.outcome = Outcome([])
+        self.too_old = range(0)  # offsets of clicks that get no answer
 
     def click(self, *clicks: tuple[str, object] | tuple[str, object, int]) -> list[Answer | None]:
         """Apply (session, item, time) clicks as one batch."""
@@ -46,7 +47,8 @@ class Stream:
             if key not in states:
                 states[key] = unpack(self.packed[key]) if key in self.packed else new_session(0)
             time = moment[0] if moment else NOW
-            batch.append(PendingClick(0, self.offset, key, session, item, time, states[key]))  # type: ignore[arg-type]
+            too_old = self.offset in self.too_old
+            batch.append(PendingClick(0, self.offset, key, session, item, time, states[key], too_old))  # type: ignore[arg-type]
             self.offset += 1
         self.outcome = self.recommender.recommend(batch, NOW)
         self.packed |= {key: packed for (_, key), packed in self.outcome.states.items()}

@@ -93,6 +93,7 @@ def test_the_figures_of_the_topics_of_evaluate_and_of_the_metrics_page_are_equal
         sum(1 / rank for rank in ranks if rank)
     )
     assert page["nextclick_clicks_answered_total",] == len(clicks)
+    assert page["nextclick_latency_seconds_count",] == len(clicks)
 
 
 def test_a_shadow_model_is_judged_and_never_answers(deployment: Deployment, free_port: int) -> None:

@@ -14,7 +14,10 @@ RETRY_PAUSE = 0.5
 """Seconds before records that the broker did not accept are produced again."""
 
 
-OutgoingRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None]
+Headers = Sequence[tuple[str, bytes | None]]
+"""A message's headers, in order; a name may occur more than once."""
+
+OutgoingRecord = tuple[bytes | None, bytes | None, Headers | None]
 """One message to produce: key, value, headers. A plain tuple for speed: one is made per click and per state."""
 
 

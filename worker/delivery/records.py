@@ -1,6 +1,7 @@
 """Batches of records: what was fetched together stays together in the worker."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from faust.types import TP
@@ -14,12 +15,14 @@ class RecordBatch:
         topic, partition: where the records were fetched from.
         generation: the group generation of the fetch; in a later one, the partition may belong to another worker.
         records: aiokafka's ConsumerRecords in offset order, at least one.
+        fetched_at: time of the worker's clock, ms since 1970 UTC.
     """
 
     topic: str
     partition: int
     generation: int
     records: list[Any]
+    fetched_at: int = field(default_factory=lambda: time.time_ns() // 1_000_000, compare=False)
 
     @property
     def tp(self) -> TP:
@@ -40,6 +43,6 @@ class RecordBatch:
         """The first `count` records and the rest; both must be non-empty."""
         head, tail = self.records[:count], self.records[count:]
         return (
-            RecordBatch(self.topic, self.partition, self.generation, head),
-            RecordBatch(self.topic, self.partition, self.generation, tail),
+            RecordBatch(self.topic, self.partition, self.generation, head, self.fetched_at),
+            RecordBatch(self.topic, self.partition, self.generation, tail, self.fetched_at),
         )

@@ -21,6 +21,12 @@ CACHE_BYTES = 64 << 20
 WRITE_BUFFER_BYTES = 16 << 20
 """Size of one partition's write buffer, which RocksDB flushes to a file when full."""
 
+ALL_WRITE_BUFFERS_BYTES = 128 << 20
+"""Size of all write buffers of the worker together. Near it, RocksDB flushes buffers that are not full yet."""
+
+COLUMN_FAMILY = "default"
+"""RocksDB's name for the one column family that a store has."""
+
 
 class SessionStore(rocksdb.Store):
     """Packed session states by session key, and the changelog offset up to which they are complete."""
@@ -28,20 +34,31 @@ class SessionStore(rocksdb.Store):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, driver="rocksdict", **kwargs)
         self._cache = rocksdict.Cache(CACHE_BYTES)
+        self._write_buffers = rocksdict.WriteBufferManager(ALL_WRITE_BUFFERS_BYTES, allow_stall=False)
 
-    def _open_for_partition(self, partition: int) -> rocksdict.Rdict:
+    def _options(self) -> rocksdict.Options:
+        """The options of every partition. Index and filter blocks are in the cache, so that it bounds them too."""
+        blocks = rocksdict.BlockBasedOptions()
+        blocks.set_block_cache(self._cache)
+        blocks.set_cache_index_and_filter_blocks(True)
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        blocks.set_bloom_filter(10, block_based=False)
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(256)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_write_buffer_manager(self._write_buffers)
         options.set_compression_type(rocksdict.DBCompressionType.lz4())
-        blocks = rocksdict.BlockBasedOptions()
-        blocks.set_block_cache(self._cache)
-        blocks.set_bloom_filter(10, block_based=False)
         options.set_block_based_table_factory(blocks)
+        return options
+
+    def _open_for_partition(self, partition: int) -> rocksdict.Rdict:
+        options = self._options()
         path = self.partition_path(partition)
         try:
-            return rocksdict.Rdict(str(path), options)
+            # An existing database takes the options of its column family from its own files unless they are given:
+            # these have no bloom filter and a cache of 8 MB.
+            return rocksdict.Rdict(str(path), options, {COLUMN_FAMILY: options})
         except Exception as error:
             if "lock" in str(error).lower():
                 raise  # another worker on this disk is still closing it: Faust tries again

@@ -14,7 +14,7 @@ from clicklog.archive.archiver import Archiver
 from clicklog.archive.files import Archive, ends, resolve
 from clicklog.log import open_log
 from schemas.settings import Settings
-from tests.clicklog.archive.topic import START, Archivers, produce, produce_raw, rows, some_clicks
+from tests.clicklog.archive.topic import Archivers, produce, produce_raw, rows, some_clicks
 
 
 def archive_now(settings: Settings) -> Archiver:
@@ -126,17 +126,3 @@ def test_overlapping_files_count_once_and_are_tidied(archive_settings: Settings,
     compaction.compact(archive, range(archive_settings.partitions), "2026-01-01", "1970-01-01")
     assert sum(file.end - file.first for file in archive.files()) == len(clicks)
     assert archived(archive_settings) == clicks
-
-
-def test_old_days_are_dropped_but_not_the_place_where_the_archive_ends(archive_settings: Settings) -> None:
-    long_ago, lately = some_clicks(40), some_clicks(40, first=40)
-    encode = [(s.encode(), f'{{"session_id":"{s}","item_id":{i},"timestamp":{t}}}'.encode()) for s, i, t in long_ago]
-    produce_raw(archive_settings, encode, taken_in=START - 400 * 86_400_000)
-    produce(archive_settings, lately)
-    before = archive_now(
-        archive_settings.model_copy(update={"archive_retention": archive_settings.clicks_retention * 100})
-    )
-    assert before.done.clicks == 80
-    archive_now(archive_settings)
-    assert archived(archive_settings) == lately
-    assert archive_now(archive_settings).done.clicks == 0
