@@ -27,6 +27,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from clicklog.archive.archiver import Archiver
+from clicklog.archive.content import open_file
 from clicklog.archive.files import Archive, ArchiveFile, resolve
 from schemas.settings import Settings
 
@@ -130,7 +131,7 @@ def sessions_of_archive(uri: str) -> dict[str, float]:
     slices, _ = resolve(archive.files())
     log = ClickLog(uri, None, None)
     for piece in slices:
-        log.add(piece.file.partition, pl.scan_parquet(archive.path(piece.file)))
+        log.add(piece.file.partition, open_file(Path(archive.path(piece.file))).frame)
     clicks = log.clicks().frame
     kept = filter_clicks(cut_by_silence(clicks, GAP_MS))
     items = ItemIndex.of(kept)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from clicklog.clicks import COLUMNS, IDS, Clicks
+from clicklog.clicks import COLUMNS, IDS, Clicks, exact_numbers
 from schemas.click import MAX_TIMESTAMP
 from schemas.errors import ClicksError
 
@@ -51,17 +51,10 @@ def _open(path: Path) -> pl.DataFrame:
             return pl.read_parquet(path, columns=[name for name in wanted if name in names] or None)
         if ".csv" in kinds:
             frame = pl.read_csv(path, infer_schema=False)
-            return frame.with_columns(_numbers(frame[name]) for name in IDS if name in frame.columns)
+            return frame.with_columns(exact_numbers(frame[name]) for name in IDS if name in frame.columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ClicksError(f"{path} cannot be read: {error}") from error
     raise ClicksError(f"{path} is neither .parquet nor .csv: convert it to one of them")
-
-
-def _numbers(text: pl.Series) -> pl.Series:
-    """A CSV column as numbers, but only if no text changes by it: 007 and 7 are two items."""
-    numbers = text.cast(pl.Int64, strict=False)
-    lossless = numbers.null_count() == text.null_count() and (numbers.cast(pl.String) == text).all()
-    return numbers if lossless else text
 
 
 def _select_splits(frame: pl.DataFrame, splits: Sequence[str], path: Path) -> pl.DataFrame:

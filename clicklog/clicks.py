@@ -27,6 +27,15 @@ class Clicks:
     repeated: int = 0
 
 
+def exact_numbers(texts: pl.Series) -> pl.Series:
+    """A String column as Int64 if that changes no text, by the rule of `schemas.click.canonical_id`; else unchanged."""
+    if texts.dtype != pl.String:
+        return texts
+    numbers = texts.cast(pl.Int64, strict=False)
+    exact = numbers.null_count() == texts.null_count() and (numbers.cast(pl.String) == texts).all()
+    return numbers if exact else texts
+
+
 def without_repetitions(frame: pl.DataFrame) -> pl.DataFrame:
     """Leave out clicks whose item and timestamp equal those of the session's click before.
 

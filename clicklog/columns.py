@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from aiokafka import ConsumerRecord
 
-from clicklog.clicks import IDS
+from clicklog.clicks import IDS, exact_numbers
 from schemas.click import MAX_TIMESTAMP, InvalidClickError, ItemId, decode_click
 
 
@@ -56,7 +56,7 @@ class ClickColumns:
                 offsets(record.offset)
 
     def frame(self) -> pl.DataFrame:
-        """The clicks. An id column is Int64 if all its ids are numbers, else String."""
+        """The clicks. An id column is Int64 if all its ids are numbers, in either form, else String."""
         return pl.DataFrame(
             [
                 _ids("session_id", self.session_id),
@@ -78,4 +78,4 @@ def _ids(name: str, ids: list[ItemId]) -> pl.Series:
     try:
         return pl.Series(name, ids, dtype=pl.Int64)
     except (TypeError, pl.exceptions.PolarsError):
-        return pl.Series(name, list(map(str, ids)), dtype=pl.String)
+        return exact_numbers(pl.Series(name, list(map(str, ids)), dtype=pl.String))

@@ -8,18 +8,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from schemas.click import ItemId, canonical_id
+
 
 @dataclass(frozen=True)
 class ItemIndex:
     """Item ids in row order. `5` and `"5"` name the same item.
 
     Attributes:
-        ids: item id of each row.
+        ids: item id of each row, in the form of `canonical_id` whatever form they are given in.
         support: (I,) int64, training clicks of each item.
     """
 
-    ids: Sequence[int | str]
+    ids: Sequence[ItemId]
     support: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", [canonical_id(item) for item in self.ids])
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "ItemIndex":
@@ -31,10 +36,15 @@ class ItemIndex:
         return len(self.ids)
 
     @cached_property
-    def row_of(self) -> dict[int | str, int]:
+    def row_of(self) -> dict[ItemId, int]:
         """Item id → row, for single items. It has both `5` and `"5"`, whichever of them was in the training clicks."""
-        twins = {_twin(item): row for row, item in enumerate(self.ids)}
-        return twins | {item: row for row, item in enumerate(self.ids)}
+        rows: dict[ItemId, int] = {text: row for row, text in enumerate(self.texts)}
+        return rows | {item: row for row, item in enumerate(self.ids)}
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The ids as texts, in row order."""
+        return [str(item) for item in self.ids]
 
     @cached_property
     def popular(self) -> NDArray[np.int64]:
@@ -52,12 +62,5 @@ class ItemIndex:
     @cached_property
     def _frame(self) -> pl.DataFrame:
         whole = all(isinstance(item, int) for item in self.ids)
-        ids = pl.Series("item_id", self.ids if whole else map(str, self.ids), pl.Int64 if whole else pl.String)
+        ids = pl.Series("item_id", self.ids if whole else self.texts, pl.Int64 if whole else pl.String)
         return pl.DataFrame({"item_id": ids, "row": np.arange(len(ids), dtype=np.int64)})
-
-
-def _twin(item: int | str) -> int | str:
-    if isinstance(item, int):
-        return str(item)
-    canonical = item.removeprefix("-").isdigit() and item.isascii() and str(int(item)) == item
-    return int(item) if canonical else item

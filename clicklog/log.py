@@ -18,8 +18,8 @@ from typing import Any
 
 import polars as pl
 
-from clicklog.archive.compaction import skipped_in
-from clicklog.archive.files import COLUMNS, Archive, ArchiveFile, Slice, ends, resolve
+from clicklog.archive.content import COLUMNS, StoredClicks, open_file
+from clicklog.archive.files import Archive, ArchiveFile, Slice, ends, resolve
 from clicklog.clicks import IDS, Clicks, without_repetitions
 from clicklog.columns import ClickColumns
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, read_spans
@@ -28,6 +28,9 @@ from schemas.errors import ClicksError
 from schemas.settings import Settings
 
 _SCHEMA = {**dict.fromkeys(COLUMNS, pl.Int64), "partition": pl.Int32}
+
+OPEN_FILES = 500
+"""Most files of a local archive that are held open: a process usually may open 1,024."""
 
 LISTINGS = 5
 """How often an archive is listed if compaction deletes listed files before they are opened."""
@@ -76,7 +79,7 @@ class ClickLog(AbstractContextManager["ClickLog"]):
     _scratch: "tempfile.TemporaryDirectory[str] | None" = None
 
     def add(self, partition: int, part: pl.LazyFrame) -> None:
-        """Append clicks to a partition: `clicklog.archive.files.COLUMNS`, by offset, after the clicks it has."""
+        """Append clicks to a partition: `clicklog.archive.content.COLUMNS`, by offset, after the clicks it has."""
         schema = part.collect_schema()
         for name in IDS:
             self.numbers[name] &= schema[name] != pl.String
@@ -157,16 +160,16 @@ def open_log(
     return log
 
 
-def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, Path]) -> None:
+def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, StoredClicks]) -> None:
     for piece in slices:
-        path = files.get(piece.file)
-        if path is None:
+        stored = files.get(piece.file)
+        if stored is None:
             continue  # outside the span, or without clicks
-        log.skipped += skipped_in(path)
-        scan = pl.scan_parquet(path)
+        log.skipped += stored.skipped
+        overlaps = piece.start > piece.file.first
         log.add(
             piece.file.partition,
-            scan if piece.start <= piece.file.first else scan.filter(pl.col("offset") >= piece.start),
+            stored.frame.filter(pl.col("offset") >= piece.start) if overlaps else stored.frame,
         )
 
 
@@ -181,21 +184,17 @@ def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: li
 
 def _fetch(
     archive: Archive, since: int | None, until: int | None
-) -> tuple[list[Slice], dict[ArchiveFile, Path], "tempfile.TemporaryDirectory[str] | None"]:
-    """The slices of the archive, and local paths of the files that may have clicks of the span."""
+) -> tuple[list[Slice], dict[ArchiveFile, StoredClicks], "tempfile.TemporaryDirectory[str] | None"]:
+    """The slices of the archive, and those of its files that may have clicks of the span."""
     for left in reversed(range(LISTINGS)):
         slices, _ = resolve(archive.files())
+        wanted = [piece.file for piece in slices if _touches(piece.file, since, until)]
         scratch = None if archive.local else tempfile.TemporaryDirectory(prefix="nextclick-log-")
+        directory = Path(scratch.name if scratch else "")
+        kept_open = archive.local and len(wanted) <= OPEN_FILES  # copies of remote files do not change
         try:
-            return (
-                slices,
-                {
-                    piece.file: archive.fetch(piece.file, Path(scratch.name if scratch else ""))
-                    for piece in slices
-                    if _touches(piece.file, since, until)
-                },
-                scratch,
-            )
+            files = {file: open_file(archive.fetch(file, directory), kept_open=kept_open) for file in wanted}
+            return slices, files, scratch
         except FileNotFoundError as error:  # merged since it was listed
             if scratch is not None:
                 scratch.cleanup()

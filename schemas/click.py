@@ -12,11 +12,31 @@ import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, StrictInt, StrictStr
 
 ItemId = int | str
-"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` are the same id."""
+"""An item or session id: a whole number of 64 bits, or a text of 1 to 256 characters. `5` and `"5"` are the same id.
+
+Programs send either form. Ids are compared in the form of `canonical_id`.
+"""
 
 MAX_ID_LENGTH = 256
 MAX_TIMESTAMP = 253_402_300_799_999
 """The last millisecond of the year 9999."""
+
+_MOST_DIGITS = len(str(2**63))
+
+
+def canonical_id(identity: ItemId) -> ItemId:
+    """The form in which ids are compared: a text that is written like a number of 64 bits becomes that number.
+
+    Only the exact text of the number does: `"007"`, `"+5"`, `"-0"`, `" 5"`, digits of other alphabets and numbers that
+    need more than 64 bits stay texts, and name other items.
+    """
+    if not isinstance(identity, str):
+        return identity
+    digits = identity.removeprefix("-")
+    if not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS:
+        return identity
+    number = int(identity)
+    return number if -(2**63) <= number < 2**63 and str(number) == identity else identity
 
 
 def _encodable(text: str) -> str:

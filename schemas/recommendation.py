@@ -26,7 +26,7 @@ class Recommendation(BaseModel):
     session_id: StrictInt | StrictStr = Field(description="as the click has it")
     item_id: StrictInt | StrictStr = Field(description="the clicked item")
     timestamp: int = Field(description="of the click, ms since 1970 UTC")
-    items: list[StrictInt | StrictStr] = Field(max_length=TOP, description="best first")
+    items: list[StrictInt | StrictStr] = Field(max_length=TOP, description="best first; texts if item_id is a text")
     scores: list[float] = Field(max_length=TOP, description="one per item; comparable within one answer only")
     model_version: str | None = Field(description="the bundle that answered; null before the first model")
     source: Source

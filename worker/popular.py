@@ -9,20 +9,30 @@ from schemas.recommendation import TOP
 class PopularItems:
     """Counts clicked items and lists the most clicked ones.
 
-    Memory is bounded: above `capacity` different items, only the `capacity` / 2 most clicked are kept.
+    Memory is bounded: above `capacity` different items, only the `capacity` / 2 most clicked are kept. Time is bounded,
+    too: only items that were clicked can enter the list, so a batch is compared with the list, not with all items.
     """
 
     def __init__(self, capacity: int = 200_000) -> None:
         self._capacity = capacity
         self._counts: Counter[ItemId] = Counter()
+        self._top: list[ItemId] = []
 
     def add(self, items: list[ItemId]) -> None:
-        """Count one click for each of the items."""
-        self._counts.update(items)
-        if len(self._counts) > self._capacity:
-            self._counts = Counter(dict(self._counts.most_common(self._capacity // 2)))
+        """Count one click for each of the items; ids in the form of `canonical_id`."""
+        counts = self._counts
+        counts.update(items)
+        candidates = dict.fromkeys(self._top + items)  # on equal counts the listed item comes first
+        self._top = sorted(candidates, key=counts.__getitem__, reverse=True)[:TOP]
+        if len(counts) > self._capacity:
+            listed = [(item, counts[item]) for item in self._top]
+            kept = sorted(counts.items(), key=_count, reverse=True)[: self._capacity // 2]
+            self._counts = Counter(dict(listed + kept))
 
     def top(self) -> tuple[list[ItemId], list[float]]:
         """The 20 most clicked items, best first, and their counts."""
-        best = self._counts.most_common(TOP)
-        return [item for item, _ in best], [float(count) for _, count in best]
+        return list(self._top), [float(self._counts[item]) for item in self._top]
+
+
+def _count(entry: tuple[ItemId, int]) -> int:
+    return entry[1]

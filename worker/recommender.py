@@ -14,8 +14,8 @@ import numpy as np
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import starts_anew
 from rankers.contract import Clicks, Memory
-from schemas.click import ItemId
-from schemas.recommendation import Source
+from schemas.click import ItemId, canonical_id
+from worker.answers import Answer, popular_answers, rank_of
 from worker.popular import PopularItems
 from worker.serving_model import ServingModel
 from worker.session_state import ModelState, SessionState, pack, untouched
@@ -35,15 +35,6 @@ class PendingClick(msgspec.Struct, gc=False):
     timestamp: int
     state: SessionState
     too_old: bool = False
-
-
-class Answer(msgspec.Struct, gc=False):
-    """The recommendation after one click: up to 20 items, best first."""
-
-    items: list[ItemId]
-    scores: list[float]
-    model_version: str | None
-    source: Source
 
 
 class Label(msgspec.Struct, gc=False):
@@ -89,7 +80,8 @@ class Outcome:
 class _BatchPlan:
     """A batch laid out for the device: S sessions, N clicks to apply."""
 
-    items: list[ItemId] = field(default_factory=list)  # N
+    items: list[ItemId] = field(default_factory=list)  # N, in the form of `canonical_id`
+    as_text: list[bool] = field(default_factory=list)  # N, whether the click's item came as a text
     places: list[int] = field(default_factory=list)  # N, position of each click in the batch
     slots: list[int] = field(default_factory=list)  # N, the click's session
     rounds: list[int] = field(default_factory=list)  # N
@@ -176,12 +168,15 @@ class Recommender:
                 if self.shadow is None:
                     state.shadow = None  # of an earlier shadow
                 depth.append(0)
-            history.append(click.item_id)
+            as_text = isinstance(click.item_id, str)
+            item = canonical_id(click.item_id) if as_text else click.item_id
+            history.append(item)
             if len(history) > self._history:
                 del history[0]
             state.partition, state.offset, state.log = click.partition, click.offset, ""
             state.clicked_at, state.stored_at = click.timestamp, now_ms
-            plan.items.append(click.item_id)
+            plan.items.append(item)
+            plan.as_text.append(as_text)
             plan.places.append(place)
             plan.slots.append(slot)
             plan.rounds.append(depth[slot])
@@ -214,9 +209,9 @@ class Recommender:
         for item, slot, fresh, too_old, answer in applied:
             top, source, version = previous[slot]
             follows = top and not fresh
-            labels.append(Label(version, source, top.index(item) + 1 if item in top else 0) if follows else None)
+            labels.append(Label(version, source, rank_of(item, top, source)) if follows else None)
             # An answer that is not sent is not judged by the click after it.
-            previous[slot] = ([], "", None) if too_old else (answer.items, answer.source, answer.model_version)
+            previous[slot] = ([], "", None) if too_old else (answer.top, answer.source, answer.model_version)
         for state, (top, source, _) in zip(states, previous, strict=True):
             state.top, state.source = top, source
         return answers, labels
@@ -225,8 +220,8 @@ class Recommender:
         self._popular.add(plan.items)
         for state in states:
             state.version, state.memory, state.network = None, b"", ""
-        items, scores = self._popular.top()
-        return [Answer(items, scores, None, "popular")] * len(plan.items)
+        popular = popular_answers(*self._popular.top(), version=None)
+        return [popular[as_text] for as_text in plan.as_text]
 
     def _answers_by(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         rows = np.array([model.row_of.get(item, -1) for item in plan.items], dtype=np.int64)  # (N,)
@@ -235,13 +230,12 @@ class Recommender:
         clicks = Clicks(rows, np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh), histories)
         queries, ranked, memory = model.ranker.advance(clicks, self._recall(model, plan, states))
         self._remember(model, states, memory)
-        popular = Answer(model.popular, model.popular_scores, model.version, "popular")
+        popular = model.popular
         if not ranked.any() or all(plan.too_old):
-            return [popular] * len(plan.items)
-        tops, scores = model.best(queries)
-        version = model.version
-        answers = iter([Answer(top, values, version, "model") for top, values in zip(tops, scores, strict=True)])
-        return [next(answers) if by_model else popular for by_model in ranked.tolist()]
+            return [popular[as_text] for as_text in plan.as_text]
+        answers = model.answers(queries, np.array(plan.as_text)[ranked])
+        kinds = zip(ranked.tolist(), plan.as_text, strict=True)
+        return [next(answers) if by_model else popular[as_text] for by_model, as_text in kinds]
 
     def _recall(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> Memory:
         """The model's memory of the sessions. Memory of another model is rebuilt, for all such sessions at once."""

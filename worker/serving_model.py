@@ -1,12 +1,17 @@
 """A bundle loaded for serving: its ranker on the device, item ids, popular items and version."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rankers.bundle import Bundle
 from rankers.contract import Queries
 from schemas.click import ItemId
 from schemas.recommendation import TOP
+from worker.answers import Answer, popular_answers
 
 
 class ServingModel:
@@ -19,8 +24,8 @@ class ServingModel:
         row_of: item id → row.
         memory_bytes: of a session's memory in float32.
         top: number of items in an answer, 20 or all if the model knows fewer.
-        popular: the `top` ids of highest support, best first: the answer for sessions without a known item.
-        popular_scores: their supports.
+        popular: the answers for sessions without a known item: the `top` items of highest support, scored by it. The
+            first is for a click whose item came as a number, the second for one that came as a text.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact") -> None:
@@ -30,13 +35,27 @@ class ServingModel:
         self.row_of = bundle.items.row_of
         self.memory_bytes = self.ranker.needs.memory
         self.top = min(TOP, len(bundle.items))
-        self._ids = np.array(bundle.items.ids, dtype=object)  # (I,)
-        best = bundle.items.popular[: self.top].tolist()
-        self.popular: list[ItemId] = self._ids[best].tolist()
-        self.popular_scores = [float(bundle.items.support[row]) for row in best]
+        self._ids: NDArray[Any] = np.array(bundle.items.ids, dtype=object)  # (I,)
+        self._texts: NDArray[Any] = np.array(bundle.items.texts, dtype=object)  # (I,)
+        best = bundle.items.popular[: self.top]
+        supports = [float(support) for support in bundle.items.support[best]]
+        self.popular = popular_answers(self._ids[best].tolist(), supports, self.version)
 
-    def best(self, queries: Queries) -> tuple[list[list[ItemId]], list[list[float]]]:
-        """Ids and scores, rounded to 4 decimals, of the `top` best items of each query, best first."""
+    def answers(self, queries: Queries, as_text: NDArray[np.bool_]) -> Iterator[Answer]:
+        """The `top` best items of each query, best first, with scores rounded to 4 decimals.
+
+        Args:
+            queries: one per click that is ranked.
+            as_text: (Q,), whether the clicked item came as a text.
+        """
         rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
-        ids: list[list[ItemId]] = self._ids[rows].tolist()
-        return ids, scores.astype(np.float64).round(4).tolist()
+        tops: list[list[ItemId]] = self._ids[rows].tolist()
+        sent = tops
+        if as_text.any():
+            sent = tops.copy()
+            texts = self._texts[rows[as_text]].tolist()
+            for place, items in zip(np.flatnonzero(as_text).tolist(), texts, strict=True):
+                sent[place] = items
+        rounded = scores.astype(np.float64).round(4).tolist()
+        for items, values, top in zip(sent, rounded, tops, strict=True):
+            yield Answer(items, values, self.version, "model", top)

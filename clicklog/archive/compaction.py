@@ -1,12 +1,18 @@
-"""Compaction of an archive: small files are merged, superseded files and old days are deleted."""
+"""Compaction of an archive: small files are merged, superseded files and old days are deleted, old formats rewritten.
+
+In all files ids are texts, so that other engines read the files as one table. Up to 0.2 a file whose ids were all
+numbers had Int64 columns.
+"""
 
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
 
+from clicklog.archive.content import open_file
 from clicklog.archive.files import Archive, ArchiveFile, Slice, resolve
 from clicklog.columns import with_equal_ids
 
@@ -16,9 +22,12 @@ MERGE_FILES = 8
 LARGE = 32 << 20
 """Bytes: files of this size or more are not merged. 4 to 8 million clicks."""
 
+REWRITTEN = 4 * LARGE
+"""Bytes of older files that one compaction rewrites: it must end before Kafka excludes a silent archiver."""
+
 
 def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day: str) -> int:
-    """Delete superseded files and old days, then merge small files.
+    """Delete superseded files and old days, rewrite files with ids as numbers, then merge small files.
 
     It may be killed at any point, and several may run at the same time: a merged file is complete before its parts are
     deleted. Until then files overlap, which readers handle.
@@ -39,7 +48,10 @@ def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day:
     old = [piece.file for piece in slices if piece.file.day < oldest_day and piece.file != last[piece.file.partition]]
     archive.delete(old)
     gone = set(old)
-    for run in _runs([piece for piece in slices if piece.file not in gone], today):
+    pieces = [piece for piece in slices if piece.file not in gone]
+    runs = _runs(pieces, today)
+    _rewrite_numbers(archive, pieces, {piece.file for run in runs for piece in run})
+    for run in runs:
         try:
             _merge(archive, run)
         except FileNotFoundError:
@@ -73,13 +85,43 @@ def _runs(slices: list[Slice], today: str) -> list[list[Slice]]:
     return runs
 
 
+def _rewrite_numbers(archive: Archive, pieces: list[Slice], merged: set[ArchiveFile]) -> None:
+    """Rewrite files whose ids are numbers, up to `REWRITTEN` bytes, except those that are merged now.
+
+    A note in the archive has the offset up to which this was done, so each file is opened once.
+    """
+    left = REWRITTEN
+    for partition, of_partition in groupby(pieces, key=lambda piece: piece.file.partition):
+        noted = done = archive.texts_end(partition)
+        for piece in of_partition:
+            if piece.file.end <= done:
+                continue
+            try:
+                if piece.file not in merged and not _has_texts(archive, piece.file):
+                    if left <= 0:
+                        break
+                    left -= piece.file.size
+                    _merge(archive, [piece])
+            except FileNotFoundError:
+                break  # another archiver has merged it
+            done = piece.file.end
+        if done > noted:
+            archive.set_texts_end(partition, done)
+
+
+def _has_texts(archive: Archive, file: ArchiveFile) -> bool:
+    with tempfile.TemporaryDirectory(prefix="nextclick-merge-") as scratch:
+        return open_file(archive.fetch(file, Path(scratch))).texts
+
+
 def _merge(archive: Archive, run: list[Slice]) -> None:
+    """Write a run of slices as one file, ids as texts; the files that it replaces are deleted."""
     with tempfile.TemporaryDirectory(prefix="nextclick-merge-") as scratch:
         frames, skipped = [], 0
         for piece in run:
-            path = archive.fetch(piece.file, Path(scratch))
-            frames.append(pl.read_parquet(path).filter(pl.col("offset") >= piece.start))
-            skipped += skipped_in(path)
+            stored = open_file(archive.fetch(piece.file, Path(scratch)))
+            frames.append(stored.frame.filter(pl.col("offset") >= piece.start).collect())
+            skipped += stored.skipped
     whole = pl.concat(with_equal_ids(frames))
     first, last = run[0], run[-1].file
     merged = ArchiveFile(
@@ -91,12 +133,5 @@ def _merge(archive: Archive, run: list[Slice]) -> None:
         whole["timestamp"].max(),  # type: ignore[arg-type]
     )
     parts = [piece.file for piece in run]
-    if [merged.name] == [part.name for part in parts]:
-        return
     archive.write(merged, whole, skipped)
     archive.delete([part for part in parts if part.name != merged.name])
-
-
-def skipped_in(path: Path) -> int:
-    """The number of messages in a file's range that were not valid clicks."""
-    return int(pl.read_parquet_metadata(path).get("nextclick.skipped", 0))

@@ -14,11 +14,10 @@ from typing import Any
 import fsspec
 import polars as pl
 
+from clicklog.archive.content import encode
 from clicklog.topic_span import PartitionSpan
 from schemas.errors import ClicksError, one_line
 from schemas.places import filesystem_options
-
-COLUMNS = ("session_id", "item_id", "timestamp", "offset")
 
 _NAME = re.compile(
     r"day=(?P<day>\d{4}-\d\d-\d\d)/partition=(?P<partition>\d+)/"
@@ -168,15 +167,39 @@ class Archive:
 
         Args:
             file: gives the name.
-            clicks: `COLUMNS`, by offset.
+            clicks: `clicklog.archive.content.COLUMNS`, by offset.
             skipped: number of messages in the range that are not valid clicks, kept in the file's metadata.
 
         Raises:
             ClicksError: the archive is not writable.
         """
-        content = BytesIO()
-        clicks.write_parquet(content, compression="zstd", metadata={"nextclick.skipped": str(skipped)})
-        path = self.path(file)
+        self._put(self.path(file), encode(clicks, skipped))
+
+    def texts_end(self, partition: int) -> int:
+        """The offset up to which the files of a partition are known to have ids as texts; 0 if nothing is known.
+
+        Raises:
+            ClicksError: the archive cannot be read.
+        """
+        try:
+            return int(self.filesystem.cat_file(self._texts_end(partition)))
+        except FileNotFoundError:
+            return 0
+        except Exception as error:
+            raise ClicksError(f"the archive at {self.uri} cannot be read: {one_line(error)}") from error
+
+    def set_texts_end(self, partition: int, end: int) -> None:
+        """Remember that the files of a partition have ids as texts up to this offset.
+
+        Raises:
+            ClicksError: the archive is not writable.
+        """
+        self._put(self._texts_end(partition), BytesIO(str(end).encode()))
+
+    def _texts_end(self, partition: int) -> str:
+        return f"{self.root}/_text-ids/partition={partition}"
+
+    def _put(self, path: str, content: BytesIO) -> None:
         try:
             if self.local:
                 _write_whole(Path(path), content.getbuffer())

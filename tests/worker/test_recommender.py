@@ -126,20 +126,31 @@ def test_a_gap_within_a_batch_resets_that_session_only(tmp_path: Path) -> None:
 def test_an_unknown_item_keeps_the_answer_and_is_remembered(tmp_path: Path) -> None:
     feed = stream(model(tmp_path))
     (before,) = feed.click(("s", 1))
-    (after,) = feed.click(("s", "never seen"))
+    (after,) = feed.click(("s", 999_999))
+    assert before is not None
     assert after == before
-    assert feed.state("s").history == [1, "never seen"]
+    (after,) = feed.click(("s", "never seen"))
+    assert after is not None
+    assert (after.top, after.scores) == (before.items, before.scores)
+    assert after.items == [str(item) for item in before.items]
+    assert feed.state("s").history == [1, 999_999, "never seen"]
 
 
 def test_a_session_of_unknown_items_gets_what_is_popular(tmp_path: Path) -> None:
     feed = stream(model(tmp_path))
-    (answer,) = feed.click(("s", "never seen"))
+    answer, text = feed.click(("s", 999_999), ("t", "never seen"))
     assert answer is not None
+    assert text is not None
     assert (answer.source, answer.items[:3], answer.model_version) == ("popular", [0, 1, 2], "v1")
+    assert (text.source, text.items[:3], text.model_version) == ("popular", ["0", "1", "2"], "v1")
 
 
 def test_the_same_item_as_number_and_as_text(tmp_path: Path) -> None:
-    assert stream(model(tmp_path)).click(("s", 17)) == stream(model(tmp_path)).click(("s", "17"))
+    (number,), (text,) = stream(model(tmp_path)).click(("s", 17)), stream(model(tmp_path)).click(("s", "17"))
+    assert number is not None
+    assert text is not None
+    assert [int(item) for item in text.items] == number.items
+    assert (text.scores, text.source, text.top) == (number.scores, number.source, number.top)
 
 
 def test_before_the_first_model_the_most_clicked_items_are_recommended() -> None:

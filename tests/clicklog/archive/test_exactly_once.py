@@ -11,6 +11,7 @@ import pytest
 
 from clicklog.archive import compaction
 from clicklog.archive.archiver import Archiver
+from clicklog.archive.content import open_file
 from clicklog.archive.files import Archive, ends, resolve
 from clicklog.log import open_log
 from schemas.settings import Settings
@@ -28,7 +29,7 @@ def archived(settings: Settings) -> list[tuple[str, int, int]]:
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, _ = resolve(archive.files())
     parts = [
-        pl.read_parquet(archive.path(piece.file)).filter(pl.col("offset") >= piece.start)
+        open_file(Path(archive.path(piece.file))).frame.filter(pl.col("offset") >= piece.start).collect()
         for piece in slices
         if piece.file.oldest is not None
     ]
