@@ -1,113 +1,133 @@
 """Clicks from a Parquet or CSV file.
 
 Columns: session_id and item_id (integers or strings), timestamp (ms since 1970 UTC, or null in all rows: then the row
-order is the click order), and optionally split.
+order is the click order), and optionally split. Every row of the file becomes a click, is counted as left out, or the
+file is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from clicklog.clicks import COLUMNS, IDS, Clicks, exact_numbers
-from schemas.click import MAX_TIMESTAMP
+from clicklog.clicks import COLUMNS, IDS, Clicks
+from clicklog.reading.delimited import ROW, open_delimited
+from clicklog.reading.facts import Facts
+from clicklog.reading.form import DEFAULT_FORM, FileForm
+from clicklog.reading.ids import id_expression
+from clicklog.reading.rows import LeftOut, check_conditions, faults_of, select_rows, valid_rows
+from clicklog.reading.text import utf8_text
+from clicklog.reading.times import time_expression
 from schemas.errors import ClicksError
 
 
-def read_click_file(path: Path, splits: Sequence[str] = ()) -> Clicks:
+def read_click_file(path: Path, splits: Sequence[str] = (), form: FileForm = DEFAULT_FORM) -> Clicks:
     """Read a file of clicks.
 
     Args:
         path: ends in .parquet or .csv (.csv.gz, .csv.zst).
         splits: keep only the rows of these splits; all rows if empty.
+        form: how the file is written, and which of its rows are clicks.
 
     Raises:
         ClicksError: the file is missing or unreadable, lacks a column, has no such split, has no click, or a value
             is not a valid id or time.
     """
-    frame = _open(path)
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise ClicksError(
-            f"{path} has no column {', '.join(missing)} (it has {', '.join(frame.columns)}): "
-            "a clicks file has session_id, item_id, timestamp and optionally split"
-        )
+    with _open(path, form) as table:
+        return _read(table, splits, form)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A file's columns as they stand in it.
+
+    Attributes:
+        path: of the file.
+        rows: in memory, each with its number in the file.
+        delimited: whether it is a delimited file.
+        place: where a row stands in the file.
+    """
+
+    path: Path
+    rows: pl.LazyFrame
+    delimited: bool
+    place: Callable[[int], str]
+
+
+def _read(table: _Table, splits: Sequence[str], form: FileForm) -> Clicks:
+    path, rows, left_out = table.path, table.rows, LeftOut(table.path)
     if splits:
-        frame = _select_splits(frame, splits, path)
-    if frame.is_empty():
+        rows = _select_splits(rows, splits, path, left_out)
+    left_out.rows = rows.select(pl.len()).collect().item() + sum(left_out.reasons.values())
+    rows = select_rows(rows, form, path, left_out).collect().lazy()
+    if rows.select(pl.len()).collect().item() == 0:
         raise ClicksError(f"{path} holds no clicks{' in split ' + ', '.join(splits) if splits else ''}")
-    frame = frame.select(*(_ids(frame[name], path) for name in IDS), _timestamps(frame["timestamp"], path))
-    return Clicks(frame, source=str(path))
+    facts = Facts(rows)
+    ids = [id_expression(facts, name, path, delimited=table.delimited).alias(name) for name in IDS]
+    time = time_expression(facts, "timestamp", path)
+    untimed = not facts.of(time.given.any())[0]
+    raw = [pl.col(name).alias(f"raw {name}") for name in COLUMNS]
+    typed = rows.select(ROW, *raw, *ids, time.value.alias("timestamp"), time.given.alias("given")).collect().lazy()
+    valid = valid_rows(typed, faults_of(IDS, time, untimed), form, left_out, table.place)
+    notes = tuple(note for note in (time.note, str(left_out)) if note)
+    return Clicks(valid.select(COLUMNS).collect(), source=str(path), notes=notes)
 
 
-def _open(path: Path) -> pl.DataFrame:
+@contextmanager
+def _open(path: Path, form: FileForm) -> Iterator[_Table]:
     if not path.exists():
         raise ClicksError(f"{path} does not exist: give a .parquet or .csv file of clicks")
     kinds = [suffix.lower() for suffix in path.suffixes]
-    wanted = (*COLUMNS, "split")
+    if ".parquet" in kinds or ".pq" in kinds:
+        yield _parquet(path, form)
+    elif ".csv" in kinds:
+        with utf8_text(path, form.encoding) as text:
+            yield _csv(path, text, form)
+    else:
+        raise ClicksError(
+            f"{path} is neither .parquet nor .csv: convert it to one of them, as by `nextclick import csv`"
+        )
+
+
+def _parquet(path: Path, form: FileForm) -> _Table:
+    for option, value in (("--quote", form.quote), ("--encoding", form.encoding)):
+        if value is not None:
+            raise ClicksError(f"{option} {value} says how a CSV file is written, and {path} is Parquet: leave it out")
     try:
-        if ".parquet" in kinds or ".pq" in kinds:
-            names = pl.read_parquet_schema(path)
-            return pl.read_parquet(path, columns=[name for name in wanted if name in names] or None)
-        if ".csv" in kinds:
-            frame = pl.read_csv(path, infer_schema=False)
-            return frame.with_columns(exact_numbers(frame[name]) for name in IDS if name in frame.columns)
+        names = list(pl.read_parquet_schema(path))
+        frame = pl.read_parquet(path, columns=_wanted(path, names, form), row_index_name=ROW)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ClicksError(f"{path} cannot be read: {error}") from error
-    raise ClicksError(f"{path} is neither .parquet nor .csv: convert it to one of them")
+    return _Table(path, frame.lazy(), delimited=False, place=lambda row: f"click {row + 1}")
 
 
-def _select_splits(frame: pl.DataFrame, splits: Sequence[str], path: Path) -> pl.DataFrame:
-    if "split" not in frame.columns:
+def _csv(path: Path, text: Path, form: FileForm) -> _Table:
+    file = open_delimited(path, text, form, COLUMNS)
+    rows = file.table(_wanted(path, file.names, form), COLUMNS)
+    return _Table(path, rows, delimited=True, place=file.place)
+
+
+def _wanted(path: Path, names: Sequence[str], form: FileForm) -> list[str]:
+    """The columns to read."""
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise ClicksError(
+            f"{path} has no column {', '.join(missing)} (it has {', '.join(names)}): a clicks file has session_id, "
+            "item_id, timestamp and optionally split; `nextclick import csv` takes other names"
+        )
+    split = ["split"] if "split" in names else []
+    return list(dict.fromkeys([*COLUMNS, *split, *check_conditions(path, form, names)]))
+
+
+def _select_splits(rows: pl.LazyFrame, splits: Sequence[str], path: Path, left_out: LeftOut) -> pl.LazyFrame:
+    if "split" not in rows.collect_schema().names():
         raise ClicksError(f"{path} has no column split: leave out --split, or add the column")
-    split = frame["split"].cast(pl.String)
-    known = split.drop_nulls().unique().sort().to_list()
+    split = pl.col("split").cast(pl.String)
+    known = rows.select(split.drop_nulls().unique().sort()).collect().to_series().to_list()
     unknown = [name for name in splits if name not in known]
     if unknown:
         raise ClicksError(f"{path} has no split {', '.join(map(repr, unknown))}: it has {', '.join(known) or 'none'}")
-    return frame.filter(split.is_in(list(splits)))
-
-
-def _ids(column: pl.Series, path: Path) -> pl.Series:
-    """Integer columns as Int64, string columns as String."""
-    if column.dtype.is_integer():
-        ids = column.cast(pl.Int64, strict=False)
-        too_large = ids.null_count() - column.null_count()
-        if too_large:
-            raise ClicksError(f"{path}: {too_large} values of {column.name} do not fit in 64 bits: write them as text")
-    elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        text = column.cast(pl.String)
-        ids = text.set(text == "", None)
-    else:
-        raise ClicksError(f"{path}: {column.name} is {column.dtype}: ids are whole numbers or texts")
-    if ids.null_count():
-        row = int(ids.is_null().arg_max() or 0)
-        raise ClicksError(
-            f"{path}: {column.name} is null or empty in {ids.null_count()} of {len(ids)} clicks (the first is click "
-            f"{row + 1}): remove these rows"
-        )
-    return ids
-
-
-def _timestamps(column: pl.Series, path: Path) -> pl.Series:
-    if isinstance(column.dtype, pl.Datetime):
-        times = column.dt.epoch("ms")
-    elif column.dtype.is_integer() or column.dtype in (pl.String, pl.Null):
-        source = column.set(column == "", None) if column.dtype == pl.String else column
-        times = source.cast(pl.Int64, strict=False)
-        if times.null_count() > source.null_count():
-            wrong = source.filter(times.is_null() & source.is_not_null())[0]
-            raise ClicksError(f"{path}: timestamp {wrong!r} is not in milliseconds since 1970")
-    else:
-        raise ClicksError(f"{path}: timestamp is {column.dtype}: write whole milliseconds since 1970 UTC")
-    if 0 < times.null_count() < len(times):
-        raise ClicksError(
-            f"{path}: timestamp is null in {times.null_count()} of {len(times)} clicks: give every click its time, or "
-            "none (then the rows are taken to be in click order)"
-        )
-    outside = times.filter((times < 0) | (times > MAX_TIMESTAMP))
-    if len(outside):
-        raise ClicksError(
-            f"{path}: timestamp {outside[0]} lies outside 1970 to 9999: write milliseconds since 1970 UTC"
-        )
-    return times
+    left_out.add("without a split", rows.select(split.is_null().sum()).collect().item())
+    return rows.filter(split.is_in(list(splits)))

@@ -18,6 +18,7 @@ class Clicks:
         offsets: for a topic, partition → first offset that was read and the offset after the last.
         skipped: messages of the topic that were not valid clicks.
         repeated: clicks left out because they repeat the session's click before them, as after a producer's retry.
+        notes: what the user must be told of a file: rows that were left out, and times in another unit.
     """
 
     frame: pl.DataFrame
@@ -25,6 +26,7 @@ class Clicks:
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     skipped: int = 0
     repeated: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def exact_numbers(texts: pl.Series) -> pl.Series:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
@@ -14,7 +15,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from clicklog.topic_span import click_consumer, click_partitions
 from messaging.clients import connected, kafka_reason
-from schemas.click import ItemId
+from schemas.click import FIRST_SECOND, LAST_SECOND, ItemId
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 
@@ -33,7 +34,14 @@ class EncodedClick(msgspec.Struct, gc=False):
 
     session_id: ItemId
     item_id: ItemId
-    timestamp: int
+    timestamp: int | str
+
+
+def on_topic(timestamp: int) -> int | str:
+    """A time in ms since 1970 UTC as a click's timestamp: in ISO 8601 where a number would be taken as seconds."""
+    if FIRST_SECOND <= timestamp <= LAST_SECOND:
+        return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+    return timestamp
 
 
 async def send_clicks(
@@ -138,7 +146,7 @@ class _Sender:
         now = time.time_ns() // 1_000_000
         for session_id, item_id, timestamp in clicks.select("session_id", "item_id", "timestamp").iter_rows():
             key, partition = self._key_and_partition(session_id)
-            value = self._encode(EncodedClick(session_id, item_id, now if timestamp is None else timestamp))
+            value = self._encode(EncodedClick(session_id, item_id, now if timestamp is None else on_topic(timestamp)))
             builder = self._filling.get(partition)
             while builder is None or builder.append(timestamp=now, key=key, value=value) is None:
                 if builder is not None:

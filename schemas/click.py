@@ -39,6 +39,16 @@ def canonical_id(identity: ItemId) -> ItemId:
     return number if -(2**63) <= number < 2**63 and str(number) == identity else identity
 
 
+FIRST_SECOND, LAST_SECOND = 1_000_000_000, 9_999_999_999
+"""A number between these is in seconds, of the years 2001 to 2286: as milliseconds it would be of January to April
+1970, and no click is."""
+
+
+def in_milliseconds(number: int) -> int:
+    """A number of milliseconds or seconds since 1970 as milliseconds."""
+    return number * 1000 if FIRST_SECOND <= number <= LAST_SECOND else number
+
+
 def _encodable(text: str) -> str:
     text.encode()  # a lone surrogate has no UTF-8 form; UnicodeEncodeError is a ValueError
     return text
@@ -46,14 +56,14 @@ def _encodable(text: str) -> str:
 
 _TextId = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_encodable)]
 _NumberId = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
-_Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_TIMESTAMP)]
+_Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_TIMESTAMP), AfterValidator(in_milliseconds)]
 
 
 class Click(BaseModel):
     """One click of a session on an item, as JSON on the clicks topic. Unknown fields are allowed and ignored.
 
     The message's key is the session id as text. The timestamp is in milliseconds since 1970 UTC, or ISO 8601 (UTC
-    if it has no offset).
+    if it has no offset). A number of the years 2001 to 2286 in seconds is taken as seconds.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -108,6 +118,8 @@ def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMES
         timestamp = click.timestamp
         if isinstance(timestamp, datetime):
             timestamp = _milliseconds_since_1970(timestamp)
+        elif FIRST_SECOND <= timestamp <= LAST_SECOND:
+            timestamp *= 1000
         session_key = str(click.session_id).encode()
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise InvalidClickError(_reason(error)) from None

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.durations import Duration
+from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
 from schemas.names import NAME
 
@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     The environment wins over `.env`. Use `load_settings`, which reports every mistake in one readable line.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
 
     broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated")
     app_id: str = Field("nextclick", pattern=NAME, description="consumer group and prefix of the changelog topic")
@@ -186,11 +188,13 @@ def load_settings(**overrides: Any) -> Settings:
         overrides: fields given explicitly (command-line options); they win over the environment.
 
     Raises:
-        SettingsError: a name with the prefix is not a setting, a value is invalid, or two topics have the same name.
+        SettingsError: a name with the prefix is not a setting, a value is invalid, two topics have the same name, or
+            a line of `.env` cannot be read.
     """
-    _refuse_unknown_names()
+    names_in_file, encoding = read_env_file(Path(ENV_FILE), PREFIX)
+    _refuse_unknown_names(names_in_file)
     try:
-        settings = Settings(**overrides)
+        settings = Settings(_env_file_encoding=encoding, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(_readable(detail) for detail in error.errors())) from error
     names = [
@@ -207,8 +211,8 @@ def _setting_names() -> frozenset[str]:
     return frozenset(PREFIX + name.upper() for name in Settings.model_fields)
 
 
-def _refuse_unknown_names() -> None:
-    sources = (("the environment", list(os.environ)), (ENV_FILE, list(dotenv_values(ENV_FILE))))
+def _refuse_unknown_names(names_in_file: list[str]) -> None:
+    sources = (("the environment", list(os.environ)), (ENV_FILE, names_in_file))
     for source, names in sources:
         for name in names:
             upper = name.upper()

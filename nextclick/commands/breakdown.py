@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands import options
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.judging import read_judged
 from nextclick.commands.progress import evaluation_bar
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from trainer.evaluation.full_ranking import Evaluation
 
 
+@takes_file_form
 def breakdown(
     model: options.BundleDirectory,
     clicks: options.ClicksFile,
@@ -28,6 +31,7 @@ def breakdown(
     ties: options.Ties = "conservative",
     json_: options.JsonFile = None,
     device: options.Device = None,
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Recall@k and MRR@k in all, by position in the session, and by popularity of the item that was clicked next.
 
@@ -41,7 +45,7 @@ def breakdown(
     from trainer.evaluation.ranks import rank_streamed
 
     chosen = options.read_cutoffs(cutoffs)
-    judged = read_judged(model, clicks, split, device)
+    judged = read_judged(model, clicks, split, device, form=form)
     bundle = judged.bundle
     sessions = sessions_of(judged.clicks.frame, bundle.items)
     with evaluation_bar() as advance:

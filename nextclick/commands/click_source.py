@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands.options import read_duration, read_names
 from schemas.errors import ClicksError
 
@@ -30,6 +31,7 @@ class ClickSource:
         since: age of the oldest click to read from topic or log.
         until: age of the newest click to read.
         gap: the silence that ends a session.
+        form: how a file is written, and which of its rows are clicks.
     """
 
     clicks: str
@@ -37,16 +39,25 @@ class ClickSource:
     since: "timedelta | None"
     until: "timedelta | None"
     gap: "timedelta | None"
+    form: FileForm = DEFAULT_FORM
 
     @classmethod
-    def of(cls, clicks: str, split: str | None, since: str | None, until: str | None, gap: str | None) -> Self:
+    def of(
+        cls,
+        clicks: str,
+        split: str | None,
+        since: str | None,
+        until: str | None,
+        gap: str | None,
+        form: FileForm = DEFAULT_FORM,
+    ) -> Self:
         """Read --clicks, --split, --since, --until and --session-gap.
 
         Raises:
             BadParameter: a text is not a duration.
             ClicksError: --until leaves out everything that --since takes.
         """
-        return cls(clicks, read_names(split), *_read_span(since, until), read_gap(gap))
+        return cls(clicks, read_names(split), *_read_span(since, until), read_gap(gap), form)
 
     def read(self, settings: "Settings") -> "Clicks":
         """The clicks, cut into sessions.
@@ -61,7 +72,7 @@ class ClickSource:
                 raise ClicksError(
                     f"{option} chooses clicks of the topic, and they come from {self.clicks}: use --split"
                 )
-        return read_file(Path(self.clicks), self.splits, self.gap)
+        return read_file(Path(self.clicks), self.splits, self.gap, self.form)
 
     def _read_kafka(self, settings: "Settings") -> "Clicks":
         import time
@@ -72,6 +83,11 @@ class ClickSource:
 
         if self.splits:
             raise ClicksError(f"--split {','.join(self.splits)} chooses rows of a file, and the clicks come from Kafka")
+        if self.form != DEFAULT_FORM:
+            raise ClicksError(
+                "--where, --skip-invalid, --quote and --encoding are for files, and the clicks come from Kafka: leave "
+                "them out"
+            )
         now = time.time_ns() // 1_000_000
         since, until = (None if age is None else now - milliseconds(age) for age in (self.since, self.until))
         read = _read_log if self.clicks == LOG else read_click_topic
@@ -84,8 +100,12 @@ class ClickSource:
         return replace(clicks, frame=cut_by_silence(clicks.frame, milliseconds(gap)))
 
 
-def read_file(path: Path, splits: "Sequence[str]", gap: "timedelta | None" = None) -> "Clicks":
+def read_file(
+    path: Path, splits: "Sequence[str]", gap: "timedelta | None" = None, form: FileForm = DEFAULT_FORM
+) -> "Clicks":
     """A file's clicks; with `gap`, a session also ends after a silence that is longer than it.
+
+    What the file's notes say goes to standard error: rows that are left out, times that are not in milliseconds.
 
     Raises:
         ClicksError: see `read_click_file`.
@@ -94,7 +114,9 @@ def read_file(path: Path, splits: "Sequence[str]", gap: "timedelta | None" = Non
     from clicklog.sessions import cut_file_by_silence
     from schemas.durations import milliseconds
 
-    clicks = read_click_file(path, splits)
+    clicks = read_click_file(path, splits, form)
+    for note in clicks.notes:
+        typer.echo(note, err=True)
     return clicks if gap is None else cut_file_by_silence(clicks, milliseconds(gap))
 
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
+from nextclick.commands.click_source import read_file
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import Ties, read_names
 from nextclick.commands.progress import terminal_bar
 from schemas.errors import ClicksError, TrainingError
@@ -22,6 +25,7 @@ WIDTH = 132
 ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec"
 
 
+@takes_file_form
 def compare(
     clicks: Annotated[Path, typer.Option(help="A .parquet or .csv file of clicks with a column split.")],
     train_split: Annotated[str, typer.Option(help="Splits to train on, comma separated.")] = "train",
@@ -40,6 +44,7 @@ def compare(
         str | None,
         typer.Option(help="Of networks: auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default.", show_default=False),
     ] = None,
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Train and judge several methods on the same clicks, and print the paper's table.
 
@@ -48,7 +53,6 @@ def compare(
     """
     import torch
 
-    from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
     from trainer.studies.compare.files import write_files
     from trainer.studies.compare.methods import Comparison, read_methods
@@ -59,8 +63,8 @@ def compare(
     torch.set_num_threads(settings.torch_threads)
     chosen = read_methods([name for name in methods.split(",") if name.strip()])
     comparison = Comparison(
-        read_click_file(clicks, read_names(train_split)),
-        read_click_file(clicks, read_names(test_split)),
+        read_file(clicks, read_names(train_split), form=form),
+        read_file(clicks, read_names(test_split), form=form),
         min_support,
         min_length,
         ties,
@@ -73,6 +77,7 @@ def compare(
         "splits": [read_names(train_split), read_names(test_split)],
         "filters": [min_support, min_length],
         "ties": ties,
+        **form.rows_chosen,
     }
     outcomes = run_all(comparison, chosen, seeds, data, Results(out / "runs.jsonl"))
     rows = table(outcomes)

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands import options
 from nextclick.commands.click_source import read_gap
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.judging import read_judged
 from nextclick.commands.progress import evaluation_bar
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from trainer.evaluation.full_ranking import Evaluation
 
 
+@takes_file_form
 def evaluate(
     model: options.BundleDirectory,
     clicks: options.ClicksFile,
@@ -25,6 +28,7 @@ def evaluate(
         typer.Option(help="End sessions after a silence, as the model was trained: 30m …; never by default."),
     ] = None,
     device: options.Device = None,
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Recall@k and MRR@k of the next item, ranked among all items of the model; nothing is filtered or sampled.
 
@@ -33,7 +37,7 @@ def evaluate(
     from trainer.train import evaluate_bundle
 
     wanted = options.read_cutoffs(cutoffs)
-    judged = read_judged(model, clicks, split, device, read_gap(session_gap))
+    judged = read_judged(model, clicks, split, device, read_gap(session_gap), form)
     with evaluation_bar() as advance:
         evaluation = evaluate_bundle(
             judged.bundle, judged.clicks, judged.device, ties, advance, wanted, judged.device_source

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
+from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands.click_source import read_file
 from nextclick.commands.options import read_names
 
@@ -34,9 +37,16 @@ class Judged:
 
 
 def read_judged(
-    model: Path, clicks: Path, split: str | None, device: str | None, gap: "timedelta | None" = None
+    model: Path,
+    clicks: Path,
+    split: str | None,
+    device: str | None,
+    gap: "timedelta | None" = None,
+    form: FileForm = DEFAULT_FORM,
 ) -> Judged:
     """Read --model, --clicks, --split and --device; torch gets as many threads as the settings say.
+
+    Clicks on items that the model does not know are counted on standard error.
 
     Raises:
         BundleError: there is no readable bundle.
@@ -50,6 +60,9 @@ def read_judged(
     settings = load_settings()
     torch.set_num_threads(settings.torch_threads)
     bundle = read_bundle(model)
-    table = read_file(clicks, read_names(split), gap)
+    table = read_file(clicks, read_names(split), gap, form)
+    total, unknown = len(table.frame), int((bundle.items.rows(table.frame["item_id"]) < 0).sum())
+    if unknown:
+        typer.echo(f"{clicks}: {unknown:,} of {total:,} clicks left out: the model does not know their items", err=True)
     title = f"{bundle.version} on {table.source}{f' ({split})' if split else ''}"
     return Judged(bundle, table, device or settings.device, "--device" if device else "NEXTCLICK_DEVICE", title)

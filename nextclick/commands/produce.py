@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
+from nextclick.commands.click_source import read_file
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import read_names
 from nextclick.commands.progress import terminal_bar
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
+@takes_file_form
 def produce(
     file: Annotated[
         Path, typer.Argument(help="A Parquet or CSV file with session_id, item_id, timestamp and optionally split.")
@@ -22,15 +26,15 @@ def produce(
         float | None, typer.Option(min=0.001, help="Clicks per second; as fast as possible by default.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Send only these splits, comma separated.")] = None,
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Send the clicks of a file in time order; without timestamps in row order, stamped with the time of sending."""
     import asyncio
 
-    from clicklog.click_files import read_click_file
     from schemas.settings import load_settings
 
     settings = load_settings()
-    clicks = read_click_file(file, read_names(split))
+    clicks = read_file(file, read_names(split), form=form)
     sent, seconds = asyncio.run(_send(clicks, rate))
     total = len(clicks.frame)
     typer.echo(

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
+from nextclick.commands.click_source import read_file
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import read_duration
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
 
+@takes_file_form
 def split(
     clicks: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file of clicks.")],
     out: Annotated[Path, typer.Option(help="The file to write, with the column split: .parquet or .csv.")],
@@ -22,6 +26,7 @@ def split(
     ] = None,
     min_support: Annotated[int, typer.Option(min=1, help="Fewest clicks of an item in train and valid.")] = 5,
     min_length: Annotated[int, typer.Option(min=2, help="Fewest clicks of a session.")] = 2,
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Give clicks a split by time: train, test, and valid if asked for.
 
@@ -31,11 +36,10 @@ def split(
     import polars as pl
 
     from clicklog.click_file_writer import check_out, write_click_file
-    from clicklog.click_files import read_click_file
     from clicklog.splits import with_splits
 
     check_out(out)
-    table = read_click_file(clicks)
+    table = read_file(clicks, (), form=form)
     sizes = _size(test, "--test"), None if valid is None else _size(valid, "--valid")
     frame = with_splits(table.frame, *sizes, min_support, min_length)
     write_click_file(frame, out)

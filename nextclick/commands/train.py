@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands.bundle_delivery import BundleDelivery
 from nextclick.commands.click_source import ClickSource
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.model_options import given_options, read_config, takes_model_options
 from nextclick.commands.options import Device, Split
 from nextclick.commands.progress import training_bar
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from trainer.config import TrainConfig
 
 
+@takes_file_form
 @takes_model_options
 def train(
     clicks: Annotated[
@@ -56,6 +59,7 @@ def train(
         typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
     ] = None,
     device: Device = None,
+    form: FileForm = DEFAULT_FORM,
     **options: Any,
 ) -> None:
     """Train a model bundle on clicks.
@@ -71,7 +75,7 @@ def train(
     given = given_options(options)
     settings = load_settings()
     chosen = with_options(TrainConfig(device=device or settings.device), given)
-    source = ClickSource.of(clicks, split, since, until, session_gap)
+    source = ClickSource.of(clicks, split, since, until, session_gap, form)
     run(source, chosen, BundleDelivery(out, publish, checkpoint), settings)
 
 
@@ -94,7 +98,12 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
 
         torch.set_num_threads(settings.torch_threads)
         typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
-        told = {"clicks": source.clicks, "split": ",".join(source.splits), **option_values(config)}
+        told = {
+            "clicks": source.clicks,
+            "split": ",".join(source.splits),
+            **source.form.rows_chosen,
+            **option_values(config),
+        }
         device_source = "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
         with training_bar() as advance:
             trained = train_bundle(

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clicklog.reading.form import DEFAULT_FORM, FileForm
+from nextclick.commands.click_source import read_file
+from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import ClicksFile, Device, read_names
 from nextclick.commands.progress import terminal_bar
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from trainer.studies.tune.search import Trial
 
 
+@takes_file_form
 def tune(
     clicks: ClicksFile,
     split: Annotated[
@@ -45,6 +49,7 @@ def tune(
         Path, typer.Option(help="The file of the trials: when stopped, the same command goes on from it.")
     ] = Path("tune.journal"),
     out: Annotated[Path, typer.Option(help="The best settings, for `train --config`.")] = Path("best.toml"),
+    form: FileForm = DEFAULT_FORM,
 ) -> None:
     """Search for good settings on the newest sessions of the training clicks; test clicks have no part in it.
 
@@ -53,7 +58,6 @@ def tune(
     """
     import torch
 
-    from clicklog.click_files import read_click_file
     from rankers.device import choose_device
     from schemas.settings import load_settings
     from trainer.config import TrainConfig
@@ -69,7 +73,7 @@ def tune(
     if epochs is not None:
         base = with_options(base, {"epochs": epochs})
     space = read_space(search, base) if search else default_space(base)
-    table = read_click_file(clicks, read_names(split))
+    table = read_file(clicks, read_names(split), form=form)
     name = f"{'Recall' if metric == 'recall' else 'MRR'}@20"
     with _progress(trials, name) as (advance, ended):
         found = find(table, base, space, journal, trials, validation, metric, ended, advance)

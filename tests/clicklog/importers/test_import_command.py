@@ -188,3 +188,114 @@ def test_split_says_what_is_wrong(
     found, _, errors = nextclick("split", "all.parquet", "--out", "s.csv", *arguments)
     assert found == code
     assert message in errors
+
+
+BROWSING = """\
+session_id_hash,event_type,product_action,product_sku_hash,server_timestamp_epoch_ms
+aa,event_product,detail,sku1,1550885210881
+aa,pageview,,,1550885211000
+aa,event_product,detail,sku2,1550885213307
+
+aa,event_product,remove,sku2,1550885215000
+"""
+BROWSING_COLUMNS = [
+    "--session", "session_id_hash", "--item", "product_sku_hash", "--time", "server_timestamp_epoch_ms"
+]  # fmt: skip
+
+
+def test_rows_that_are_no_clicks_are_chosen_or_skipped_and_counted(nextclick: Command, tmp_path: Path) -> None:
+    (tmp_path / "browsing.csv").write_text(BROWSING)
+    arguments = ["import", "csv", "browsing.csv", "--out", "clicks.parquet", *BROWSING_COLUMNS]
+    code, _, errors = nextclick(*arguments)
+    assert code == 1
+    assert "line 3 of browsing.csv is no click: item_id cannot be read from session_id_hash 'aa', product_sku" in errors
+    assert "--skip-invalid" in errors
+    assert "--where" in errors
+    code, _, errors = nextclick(*arguments, "--where", "product_action=detail")
+    assert code == 0, errors
+    assert errors == "browsing.csv: 2 of 4 rows left out: not product_action=detail (2)\n"
+    assert [item for _, item, _ in rows("clicks.parquet")] == ["sku1", "sku2"]
+    code, _, errors = nextclick(*arguments, "--skip-invalid")
+    assert code == 0, errors
+    assert errors.startswith("browsing.csv: 1 of 4 rows left out: no valid click, first in line 3: item_id from")
+    assert [item for _, item, _ in rows("clicks.parquet")] == ["sku1", "sku2", "sku2"]
+    code, _, errors = nextclick(*arguments, "--where", "product_action=add")
+    assert code == 1
+    assert "browsing.csv holds no clicks (browsing.csv: 4 of 4 rows left out: not product_action=add (4))" in errors
+
+
+def test_titles_with_quote_signs(nextclick: Command, tmp_path: Path) -> None:
+    titles = {9: '"Heroes (single)', 150: 'the 7" single'}
+    lines = [f"{n // 4},{titles.get(n, 'lamp')},{100 + n % 10},{1_700_000_000_000 + n}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("session_id,title,item_id,timestamp\n" + "\n".join(lines) + "\n")
+    code, output, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet")
+    assert code == 0, errors
+    assert output.startswith("clicks.parquet: 200 clicks, 50 sessions, 10 items")
+    lines[20] = '5,"a lamp, red",100,1700000000020'
+    (tmp_path / "a.csv").write_text("session_id,title,item_id,timestamp\n" + "\n".join(lines) + "\n")
+    code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet")
+    assert code == 1
+    assert "a.csv, lines 11 to 22: the quote signs have no sure meaning" in errors
+
+
+def test_a_title_with_a_separator_moves_no_field(nextclick: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("session_id,title,item_id,timestamp\n1,lamp,5,1700000000000\n1,red, 6,7,1700\n")
+    code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet", "--time", "")
+    assert code == 1
+    assert "a.csv, line 3: '1,red, 6,7,1700' has more fields than the 4 of the first line" in errors
+
+
+def test_null_marks_float_ids_and_seconds(nextclick: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "session_id,item_id,timestamp\n1.0,100.0,1396873412\n1.0,NULL,1396873413\n1.0,7.0,1396873414\n"
+    )
+    code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet", "--skip-invalid")
+    assert code == 0, errors
+    assert rows("clicks.parquet") == [(1, 100, 1396873412000), (1, 7, 1396873414000)]
+    assert "a.csv: timestamp is in seconds, and is read so\n" in errors
+    assert "a.csv: 1 of 3 rows left out: no valid click, first in line 3: item_id from" in errors
+    code, _, errors = nextclick(
+        "import", "csv", "a.csv", "--out", "clicks.csv", "--skip-invalid", "--time-format", "ms"
+    )
+    assert code == 0, errors
+    assert "seconds" not in errors
+    assert (tmp_path / "clicks.csv").read_text().splitlines()[1] == "1,100,1396873412"
+
+
+def test_encodings(nextclick: Command, tmp_path: Path) -> None:
+    text = "session_id,title,item_id,timestamp\n1,café,a,2019-10-01 00:00:00 UTC\n1,thé,b,2019-10-01 00:00:01 UTC\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("windows-1252"))
+    code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet")
+    assert code == 1
+    assert "a.csv, line 2 is not UTF-8" in errors
+    assert "--encoding windows-1252" in errors
+    (tmp_path / "b.csv").write_bytes(text.encode("utf-16"))
+    for arguments in (["a.csv", "--encoding", "windows-1252"], ["b.csv"]):
+        code, _, errors = nextclick("import", "csv", *arguments, "--out", "clicks.parquet")
+        assert code == 0, errors
+        assert rows("clicks.parquet") == [(1, "a", 1569888000000), (1, "b", 1569888001000)]
+
+
+def test_lines_of_other_events_are_counted(nextclick: Command, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(RETAILROCKET)
+    code, _, errors = nextclick("import", "retailrocket", "events.csv", "--out", "clicks.parquet")
+    assert code == 0
+    assert errors == "events.csv: 2 of 6 rows left out: not event=view (2)\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--where", "event"], "'event' is not FIELD=VALUE"),
+        (["--where", "=view"], "'=view' is not FIELD=VALUE"),
+        (["--quote", "ab"], "--quote ab: give the sign around fields"),
+        (["--encoding", "latin-99"], "--encoding latin-99 is not known"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["split", "a.csv", "--out", "b.csv"], ["import", "csv", "a.csv", "--out", "b.csv"]]
+)
+def test_options_without_a_meaning(nextclick: Command, command: list[str], option: list[str], message: str) -> None:
+    code, _, errors = nextclick(*command, *option)
+    assert code == 2
+    assert message in " ".join(errors.replace("│", " ").split())

@@ -1,0 +1,43 @@
+"""Which rows or messages are clicks: `event_type=view,cart`, the syntax of `--where`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A row or message is a click only if a field has one of some values.
+
+    Attributes:
+        path: name of the field, dotted into nested ones.
+        values: one of them, compared as text.
+    """
+
+    path: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read `path=value[,value]`.
+
+        Raises:
+            ValueError: the text has no path or no value.
+        """
+        path, _, listed = text.partition("=")
+        values = tuple(value.strip() for value in listed.split(","))
+        if not path.strip() or not all(values):
+            raise ValueError(f"{text!r} is not FIELD=VALUE or FIELD=VALUE,VALUE, such as event_type=view")
+        return cls(path.strip(), values)
+
+    def __str__(self) -> str:
+        return f"{self.path}={','.join(self.values)}"
+
+
+def read_conditions(texts: Sequence[str]) -> tuple[Condition, ...]:
+    """Read conditions that must all hold.
+
+    Raises:
+        ValueError: a text is not a condition.
+    """
+    return tuple(map(Condition.of, texts))

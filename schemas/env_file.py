@@ -1,0 +1,59 @@
+"""The `.env` file as people really write it: also with a byte order mark, as UTF-16, and with Windows line ends."""
+
+import codecs
+from pathlib import Path
+
+from dotenv.parser import Binding, parse_stream
+
+from schemas.errors import SettingsError
+
+
+def read_env_file(path: Path, prefix: str) -> tuple[list[str], str]:
+    """The names of a `.env` file, and its encoding; no names if there is no such file.
+
+    Args:
+        path: of the file.
+        prefix: lines of other programs, whose names do not begin so, are not checked.
+
+    Raises:
+        SettingsError: a line cannot be read, or the file is no text.
+    """
+    if not path.is_file():
+        return [], "utf-8"
+    encoding = _encoding(path)
+    with path.open(encoding=encoding) as file:
+        bindings = list(parse_stream(file))
+    for binding in bindings:
+        _check(path, binding, prefix)
+    return [binding.key for binding in bindings if binding.key is not None], encoding
+
+
+def _encoding(path: Path) -> str:
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(
+            f"{path}, line {line}: byte {data[error.start]:#x} is not UTF-8: save the file as UTF-8"
+        ) from error
+    return "utf-8-sig"
+
+
+def _check(path: Path, binding: Binding, prefix: str) -> None:
+    """Refuse a line that would be lost, and a value that is not what was meant."""
+    text = binding.original.string.strip()
+    if prefix not in text.upper():
+        return
+    place = f"{path}, line {binding.original.line}"
+    if binding.error:
+        raise SettingsError(f"{place}: {text.splitlines()[0]!r} is not NAME=value: is a quote sign missing?")
+    if any(line.strip().upper().startswith(prefix) for line in (binding.value or "").splitlines()[1:]):
+        raise SettingsError(f"{place}: the value of {binding.key} goes on over several lines: is a quote sign missing?")
+    if (binding.key or "").upper().startswith(prefix) and any(ord(sign) < 32 for sign in binding.value or ""):
+        raise SettingsError(
+            rf"{place}: {binding.key}={binding.value!r} has a control character: in double quotes \n is a line end and "
+            r"\t a tab: write the value in single quotes"
+        )
