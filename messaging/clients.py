@@ -10,9 +10,11 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
+from messaging.diagnosis import why_advertised_are_unreachable, why_no_broker, why_not_ready
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 
@@ -40,6 +42,10 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
         try:
             await start(client, settings)
             yield client
+        except NodeNotReadyError as error:
+            if (reason := await why_not_ready(settings)) is not None:
+                raise BrokerError(reason) from error
+            raise
         finally:
             close = handle.close if isinstance(handle, AIOKafkaAdminClient) else handle.stop
             with contextlib.suppress(KafkaError, OSError):
@@ -50,13 +56,17 @@ async def start(client: Any, settings: Settings) -> None:
     """Start an aiokafka client that the caller stops itself, instead of `connected`.
 
     Raises:
-        BrokerError: no broker answers within `CONNECT_SECONDS`.
+        BrokerError: no broker answers within `CONNECT_SECONDS`, or none can be reached at its advertised address.
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await client.start()
     except (TimeoutError, KafkaConnectionError, OSError) as error:
-        raise BrokerError(no_broker(settings)) from error
+        raise BrokerError(await why_no_broker(settings)) from error
+    cluster = (client.client if isinstance(client, AIOKafkaProducer) else client._client).cluster
+    brokers = ((broker.host, broker.port) for broker in cluster.brokers())
+    if (reason := await why_advertised_are_unreachable(brokers, settings)) is not None:
+        raise BrokerError(reason)
 
 
 @contextlib.contextmanager
@@ -81,14 +91,6 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     )
     async with connected(client, settings):
         yield client
-
-
-def no_broker(settings: Settings) -> str:
-    """Error message for a broker that does not answer."""
-    return (
-        f"no Kafka broker answers at {settings.broker} (NEXTCLICK_BROKER): set it to the address of yours, or start "
-        "one here by `nextclick broker`"
-    )
 
 
 def kafka_reason(error: BaseException) -> str:

@@ -16,7 +16,8 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
-from messaging.clients import kafka_reason, no_broker, quiet_client_log
+from messaging.clients import kafka_reason, quiet_client_log
+from messaging.diagnosis import no_broker
 from schemas.errors import BrokerError, TrainingError
 from schemas.settings import Settings
 

@@ -3,7 +3,7 @@
 The topic is compacted and has one partition. All keys begin with the model's name:
 
     {name}                                  the announcement of the serving version
-    {name}/announced/{version}              a replaced announcement, kept for a rollback
+    {name}/announced/{version}              the newest announcement of each version, kept for a rollback
     {name}/shadow                           the version that is scored next to the serving one; no value: none
     {name}/decision/{id}                    why a model was published, kept, promoted, …
     {name}/live/{serving}/{shadow}/{worker} one worker's counts for both versions on the same clicks
@@ -28,8 +28,8 @@ def serving_key(name: str) -> bytes:
     return name.encode()
 
 
-def replaced_key(name: str, version: str) -> bytes:
-    """Key of a replaced announcement."""
+def version_key(name: str, version: str) -> bytes:
+    """Key of a version's newest announcement."""
     return f"{name}{ANNOUNCED}{version}".encode()
 
 
@@ -57,34 +57,47 @@ class ModelsState:
     Attributes:
         name: of the model.
         messages: all messages of the topic with a key, oldest first.
-        history: the announcements, oldest first; the last one serves.
+        serving: the announcement of the serving version; None before the first, or if it was deleted from the topic.
+        history: the announcements, oldest first.
         shadow: the version that is scored next to the serving one; None if there is none.
     """
 
     name: str
     messages: Sequence[Message]
+    serving: ModelAnnouncement | None
     history: Sequence[ModelAnnouncement]
     shadow: ModelAnnouncement | None
 
     @classmethod
     def of(cls, name: str, messages: Sequence[Message]) -> "ModelsState":
         """The state from the messages of the topic, oldest first."""
-        replaced = replaced_key(name, "")
+        any_version = version_key(name, "")
         history: list[ModelAnnouncement] = []
+        serving: ModelAnnouncement | None = None
         shadow: ModelAnnouncement | None = None
         for key, value in messages:
             if key == shadow_key(name):
                 shadow = _announcement_or_none(value)
-            elif key == serving_key(name) or key.startswith(replaced):
+            elif key == serving_key(name) or key.startswith(any_version):
                 announcement = _announcement_or_none(value)
                 if announcement is not None and announcement not in history[-1:]:
                     history.append(announcement)
-        return cls(name, tuple(messages), tuple(history), shadow)
+                if key == serving_key(name) and (announcement is not None or value is None):
+                    serving = announcement
+        return cls(name, tuple(messages), serving, tuple(history), shadow)
 
     @property
-    def serving(self) -> ModelAnnouncement | None:
-        """The announcement of the serving version; None before the first."""
-        return self.history[-1] if self.history else None
+    def withdrawn(self) -> set[str]:
+        """The versions that a rollback withdrew, and that nobody has announced again since."""
+        newest = {announcement.version: announcement.announced_at for announcement in self.history}
+        found = set()
+        for decision in self.decisions():
+            if decision.outcome == "rolled-back":
+                found |= {version for version, at in decision.withdrawn.items() if newest.get(version) == at}
+                before = newest.get(decision.candidate or "")
+                if not decision.withdrawn and before is not None and before <= decision.decided_at:  # by 0.2.0 or older
+                    found.add(str(decision.candidate))
+        return found
 
     def decisions(self) -> list[Decision]:
         """All decisions, oldest first."""

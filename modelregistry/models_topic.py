@@ -15,12 +15,15 @@ from aiokafka.errors import KafkaError
 
 from messaging.clients import kafka_errors, start
 from messaging.topics import check_topics_of
-from modelregistry.models_state import Message, ModelsState, replaced_key, serving_key, shadow_key
+from modelregistry.models_state import Message, ModelsState, serving_key, shadow_key, version_key
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision
 from schemas.settings import Settings
 
 POLL_MILLISECONDS = 500
+
+BATCH_BYTES = 1_000_000
+"""Largest record batch; brokers accept 1 MiB by default."""
 
 
 class ModelsTopic:
@@ -71,38 +74,59 @@ class ModelsTopic:
             self._messages += await read_to_end(self._consumer, self._partition)
         return ModelsState.of(self._settings.model_name, self._messages)
 
-    async def announce(self, announcement: ModelAnnouncement) -> None:
-        """Make the workers serve a version. The announcement before it is kept under another key, for a rollback."""
-        before = (await self.read()).serving
-        name = self._settings.model_name
+    async def announce(self, announcement: ModelAnnouncement, decision: Decision | None = None) -> None:
+        """Make the workers serve a version, and record why.
+
+        The announcement also gets a key of its version, so that compaction keeps it for a rollback, even if another
+        process announces at the same moment.
+        """
+        before, name = (await self.read()).serving, self._settings.model_name
+        messages: list[Message] = []
         if before is not None and before.version != announcement.version:
-            await self._send(replaced_key(name, before.version), _encoded(before))
-        await self._send(serving_key(name), _encoded(announcement))
+            kept = version_key(name, before.version), _encoded(before)
+            if kept not in self._messages:  # announced by nextclick 0.2.0 or older
+                messages.append(kept)
+        messages.append((version_key(name, announcement.version), _encoded(announcement)))
+        messages.append((serving_key(name), _encoded(announcement)))
+        await self._send(*messages, *_record(decision))
 
-    async def score_shadow(self, announcement: ModelAnnouncement, role: Literal["challenger", "former"]) -> None:
-        """Make the workers score a version at the models URI next to the serving one."""
+    async def score_shadow(
+        self,
+        announcement: ModelAnnouncement,
+        role: Literal["challenger", "former"],
+        decision: Decision | None = None,
+    ) -> None:
+        """Make the workers score a version at the models URI next to the serving one, and record why."""
         shadow = announcement.model_copy(update={"announced_at": datetime.now(UTC), "role": role})
-        await self._send(shadow_key(self._settings.model_name), _encoded(shadow))
+        await self._send((shadow_key(self._settings.model_name), _encoded(shadow)), *_record(decision))
 
-    async def end_shadow(self) -> None:
-        """Make the workers stop scoring a shadow."""
-        await self._send(shadow_key(self._settings.model_name), None)
+    async def end_shadow(self, decision: Decision | None = None) -> None:
+        """Make the workers stop scoring a shadow, and record why."""
+        await self._send((shadow_key(self._settings.model_name), None), *_record(decision))
 
     async def record(self, decision: Decision) -> None:
         """Put a decision on the topic. Each has its own key, so that compaction keeps all of them."""
-        await self._send(decision.key, decision.model_dump_json().encode())
+        await self._send(*_record(decision))
 
-    async def _send(self, key: bytes, value: bytes | None) -> None:
+    async def _send(self, *messages: Message) -> None:
+        """Send messages as one record batch, of which Kafka stores all or nothing."""
         with kafka_errors(self._settings):
             if self._producer is None:
-                producer = AIOKafkaProducer(bootstrap_servers=self._settings.brokers, acks="all")
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._settings.brokers, acks="all", max_batch_size=BATCH_BYTES
+                )
                 try:
                     await start(producer, self._settings)
                 except BaseException:
                     await _stop(producer)
                     raise
                 self._producer = producer
-            await self._producer.send_and_wait(self._settings.models_topic, value, key=key, partition=0)
+            batch = self._producer.create_batch()
+            if all(batch.append(timestamp=None, key=key, value=value) for key, value in messages):
+                await (await self._producer.send_batch(batch, self._settings.models_topic, partition=0))
+                return
+            for key, value in messages:  # spans of thousands of partitions do not fit into one batch
+                await self._producer.send_and_wait(self._settings.models_topic, value, key=key, partition=0)
 
     async def _stop(self) -> None:
         for client in (self._producer, self._consumer):
@@ -133,6 +157,10 @@ async def read_to_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> 
         records = (await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS)).get(partition, [])
         found += [(record.key, record.value) for record in records if record.key is not None]
     return found
+
+
+def _record(decision: Decision | None) -> list[Message]:
+    return [] if decision is None else [(decision.key, decision.model_dump_json().encode())]
 
 
 def _encoded(announcement: ModelAnnouncement) -> bytes:

@@ -1,22 +1,26 @@
-"""Publishing: put a bundle into the store and its announcement on the models topic. Promotion and rollback announce a
-version that is already in the store.
+"""Publishing: put a bundle into the store and its announcement on the models topic. A promotion announces a version
+that is already in the store.
 
-A bundle is always read and checked before it is announced.
+A bundle is always read and checked before it is announced. Every change is recorded with who made it and why.
 """
 
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
+from modelregistry.change import Author
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle, read_bundle, read_digest
 from schemas.announcement import ModelAnnouncement
-from schemas.errors import BundleError
+from schemas.decision import Decision
 from schemas.settings import Settings
 
 
-async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = False) -> ModelAnnouncement:
+async def publish_bundle(
+    directory: Path, settings: Settings, *, shadow: bool = False, author: Author | None = None
+) -> ModelAnnouncement:
     """`publish` over a new connection to the models topic.
 
     Raises:
@@ -24,59 +28,91 @@ async def publish_bundle(directory: Path, settings: Settings, *, shadow: bool = 
         BrokerError, TopicError: the announcement cannot be sent. If connecting fails, nothing is stored.
     """
     async with ModelsTopic(settings) as topic:
-        return await publish(directory, topic, settings, shadow=shadow)
+        return await publish(directory, topic, settings, shadow=shadow, author=author)
 
 
 async def publish(
-    directory: Path, topic: ModelsTopic, settings: Settings, *, shadow: bool = False
+    directory: Path,
+    topic: ModelsTopic,
+    settings: Settings,
+    *,
+    shadow: bool = False,
+    author: Author | None = None,
+    decision: Decision | None = None,
 ) -> ModelAnnouncement:
-    """Copy a bundle to the models URI under its version, and announce it to the workers.
+    """Copy a bundle to the models URI under its version, announce it to the workers, and record why.
 
     Args:
         directory: of the bundle.
         topic: entered.
         settings: the models URI and the model name.
         shadow: workers score it next to the serving model, instead of serving it.
+        author: who publishes it, and why; None: this user.
+        decision: the record of a retraining, instead of one about the author.
 
     Raises:
         BundleError: the bundle is damaged, the version exists with other content, or the store is not writable.
         BrokerError: the announcement cannot be sent.
     """
     announcement = await asyncio.to_thread(_put, directory, settings)
+    if decision is None:
+        outcome: Literal["shadowed", "published"] = "shadowed" if shadow else "published"
+        decision = await _decision(outcome, announcement, topic, author)
     if shadow:
-        await topic.score_shadow(announcement, "challenger")
+        await topic.score_shadow(announcement, "challenger", decision)
     else:
-        await topic.announce(announcement)
+        await topic.announce(announcement, decision)
     return announcement
 
 
-async def promote(version: str, topic: ModelsTopic, settings: Settings) -> ModelAnnouncement:
-    """Announce a version that is at the models URI.
+async def promote(
+    version: str, topic: ModelsTopic, settings: Settings, author: Author | None = None
+) -> ModelAnnouncement:
+    """Announce a version that is at the models URI, and record why.
 
     Raises:
         BundleError: it is not there, or damaged.
         BrokerError: the announcement cannot be sent.
     """
     announcement = await checked_announcement(version, settings)
-    await topic.announce(announcement)
+    await topic.announce(announcement, await _decision("promoted", announcement, topic, author))
     return announcement
 
 
-async def rollback(topic: ModelsTopic, settings: Settings) -> ModelAnnouncement:
-    """Announce the version that was announced before the serving one.
+async def end_shadow(topic: ModelsTopic, settings: Settings, author: Author) -> str | None:
+    """Stop scoring the shadow, and record why.
+
+    Returns:
+        The version that was scored; None if there was none.
 
     Raises:
-        BundleError: there is no such version, or it is no longer at the models URI.
         BrokerError: the models topic cannot be read or written.
     """
-    history = (await topic.read()).history
-    if not history:
-        raise BundleError(f"nothing to roll back to: no model {settings.model_name!r} was announced yet")
-    serving = history[-1].version
-    before = [announcement.version for announcement in history if announcement.version != serving]
-    if not before:
-        raise BundleError(f"nothing to roll back to: {serving} is the only version announced so far")
-    return await promote(before[-1], topic, settings)
+    state = await topic.read()
+    if state.shadow is None:
+        return None
+    shadow, serving = state.shadow.version, state.serving.version if state.serving else None
+    await topic.end_shadow(
+        author.decision(settings.model_name, "dropped", shadow, serving, "it is no longer scored as a shadow")
+    )
+    return shadow
+
+
+async def _decision(
+    outcome: Literal["published", "promoted", "shadowed"],
+    announcement: ModelAnnouncement,
+    topic: ModelsTopic,
+    author: Author | None,
+) -> Decision:
+    serving = (await topic.read()).serving
+    return (author or Author()).decision(
+        announcement.name,
+        outcome,
+        announcement.version,
+        serving.version if serving else None,
+        f"{outcome} by hand",
+        trained_on=announcement.trained_on,
+    )
 
 
 async def checked_announcement(version: str, settings: Settings) -> ModelAnnouncement:

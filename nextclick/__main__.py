@@ -1,5 +1,5 @@
 """`python -m nextclick`: the command line."""
 
-from nextclick.cli import main
+from nextclick.start import main
 
 main()

@@ -1,6 +1,7 @@
 """`nextclick`: the command line. Each command is a module in `nextclick/commands/`."""
 
 import sys
+from io import TextIOWrapper
 
 import typer
 from rich.console import Console
@@ -27,7 +28,8 @@ from nextclick.commands import (
     tune,
     watch,
 )
-from schemas.errors import NextclickError
+from nextclick.pipes import ends_with_its_reader
+from schemas.errors import NextclickError, printable
 
 app = typer.Typer(
     name="nextclick",
@@ -69,8 +71,12 @@ def main() -> None:
     """
     debug = DEBUG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is escaped
     try:
-        app(arguments)
+        with ends_with_its_reader():
+            app(arguments)
     except NextclickError as error:
         if debug:
             raise
@@ -84,6 +90,6 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    line = " ".join(message.split())
+    line = printable(message)
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"nextclick: {line}", markup=False, style="red")
     sys.exit(1)

@@ -31,7 +31,7 @@ from rankers import bundle_format_1
 from rankers.contract import Needs, Ranker
 from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.announcement import ClickSpan
-from schemas.errors import BundleError
+from schemas.errors import BundleError, printable
 
 FORMAT = 2
 """Format of the bundles that this version writes."""
@@ -139,7 +139,7 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
             about = bundle_format_1.as_format_2(about, contents)
         return _parse(directory, about, contents)
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError) as error:
-        raise BundleError(f"{directory} is no bundle that this nextclick can read: {error!r}") from error
+        raise BundleError(f"{directory} is no bundle that this nextclick can read: {_cause(error)}") from error
 
 
 def read_digest(directory: Path) -> str:
@@ -162,7 +162,7 @@ def files_of(about: bytes, place: Path | str) -> list[str]:
             raise BundleError(f"{place} has the bundle format {version!r}; this nextclick reads 1 and {FORMAT}")
         names = [str(name) for name in stated["files"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{place} is no bundle that this nextclick can read: {error!r}") from error
+        raise BundleError(f"{place} is no bundle that this nextclick can read: {_cause(error)}") from error
     for name in names:
         if name in (ABOUT, DIGEST) or name.startswith(".") or Path(name).name != name:
             raise BundleError(f"{place} names {name!r} as a file of its own: it was not written by nextclick")
@@ -239,6 +239,11 @@ def _read(directory: Path, name: str) -> bytes:
         return (directory / name).read_bytes()
     except OSError as error:
         raise BundleError(f"{directory} is no whole bundle: cannot read {name}: {error.strerror or error}") from error
+
+
+def _cause(error: Exception) -> str:
+    """An error of a parser in a few words; the repr of some errors holds the whole file."""
+    return printable(str(error) if isinstance(error, UnicodeDecodeError) else repr(error), 300)
 
 
 def _is_bundle(directory: Path) -> bool:

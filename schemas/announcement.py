@@ -29,8 +29,8 @@ SHADOW = "/shadow"
 the serving model and do not publish its answers. A message without a value under this key ends the shadow."""
 
 ANNOUNCED = "/announced/"
-"""Each replaced announcement is kept under a key made of the model's name, this, and its version. Compaction keeps only
-the newest announcement under the name itself, and a roll-back needs the earlier ones."""
+"""Each announcement is also kept under a key made of the model's name, this, and its version. Compaction keeps only the
+newest announcement under the name itself, and a rollback needs the earlier ones."""
 
 
 class ModelAnnouncement(BaseModel):

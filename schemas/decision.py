@@ -1,4 +1,4 @@
-"""Decisions of retrainings and of the live evidence, with their reasons.
+"""Decisions of retrainings, of the live evidence and of people about the models, with their reasons.
 
 JSON on the models topic. Every decision has its own key, so compaction keeps all of them.
 """
@@ -56,7 +56,7 @@ class Judgement(BaseModel):
 
 
 class Decision(BaseModel):
-    """The result of one retraining, or of one comparison of a model with its shadow."""
+    """The result of one retraining or of one comparison of a model with its shadow, or a change made by hand."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,6 +74,10 @@ class Decision(BaseModel):
     missing: list[str] = Field(default_factory=list, description="what a retention had eaten of the span")
     cpu_seconds: float = Field(0, ge=0)
     package: str = Field("", description="version of nextclick")
+    by: str = Field("", description="who decided: user@host or --by, `retraining` or `live evidence`")
+    withdrawn: dict[str, AwareDatetime] = Field(
+        default_factory=dict, description="of a rollback: the versions that it withdrew → when each was announced"
+    )
 
     @property
     def key(self) -> bytes:

@@ -28,6 +28,16 @@ def parse_duration(value: Any) -> timedelta:
     return duration
 
 
+def duration_text(duration: timedelta) -> str:
+    """A duration as `parse_duration` reads it, in the largest unit that gives a whole number: `30m`."""
+    microseconds = duration // timedelta(microseconds=1)
+    for unit, seconds in reversed(_UNITS.items()):
+        whole, rest = divmod(microseconds, round(seconds * 1_000_000))
+        if whole and not rest:
+            return f"{whole}{unit}"
+    return f"{microseconds // 1000}.{microseconds % 1000:03d}ms"
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 

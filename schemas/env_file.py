@@ -8,8 +8,8 @@ from dotenv.parser import Binding, parse_stream
 from schemas.errors import SettingsError
 
 
-def read_env_file(path: Path, prefix: str) -> tuple[list[str], str]:
-    """The names of a `.env` file, and its encoding; no names if there is no such file.
+def read_env_file(path: Path, prefix: str) -> tuple[dict[str, str | None], str]:
+    """The names and values of a `.env` file, and its encoding; no names if there is no such file.
 
     Args:
         path: of the file.
@@ -19,13 +19,13 @@ def read_env_file(path: Path, prefix: str) -> tuple[list[str], str]:
         SettingsError: a line cannot be read, or the file is no text.
     """
     if not path.is_file():
-        return [], "utf-8"
+        return {}, "utf-8"
     encoding = _encoding(path)
     with path.open(encoding=encoding) as file:
         bindings = list(parse_stream(file))
     for binding in bindings:
         _check(path, binding, prefix)
-    return [binding.key for binding in bindings if binding.key is not None], encoding
+    return {binding.key: binding.value for binding in bindings if binding.key is not None}, encoding
 
 
 def _encoding(path: Path) -> str:

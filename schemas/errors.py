@@ -50,6 +50,24 @@ class NewerStateError(StateError):
     """A session state was written by a newer version of nextclick. A worker that reads one stops."""
 
 
+LONGEST = 1000
+"""Characters of a message; a longer one quotes a file or a response as a whole."""
+
+
 def one_line(error: BaseException) -> str:
     """The text of an error in one line; the name of its class if it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """A text as one line without control characters; its middle is left out if it is too long.
+
+    Example:
+        >>> printable("a\x00b\nc")
+        'a\\x00b c'
+    """
+    line = " ".join(text.split())
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+    if len(shown) <= longest:
+        return shown
+    return f"{shown[: longest // 2]} … {shown[-longest // 4 :]} ({len(text):,} characters)"

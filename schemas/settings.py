@@ -14,6 +14,7 @@ from schemas.durations import Duration
 from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
 from schemas.names import NAME
+from schemas.service_links import is_address, service_links, service_of
 
 PREFIX = "NEXTCLICK_"
 ENV_FILE = ".env"
@@ -191,8 +192,8 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: a name with the prefix is not a setting, a value is invalid, two topics have the same name, or
             a line of `.env` cannot be read.
     """
-    names_in_file, encoding = read_env_file(Path(ENV_FILE), PREFIX)
-    _refuse_unknown_names(names_in_file)
+    in_file, encoding = read_env_file(Path(ENV_FILE), PREFIX)
+    _refuse_unknown_names(in_file)
     try:
         settings = Settings(_env_file_encoding=encoding, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
@@ -211,15 +212,33 @@ def _setting_names() -> frozenset[str]:
     return frozenset(PREFIX + name.upper() for name in Settings.model_fields)
 
 
-def _refuse_unknown_names(names_in_file: list[str]) -> None:
-    sources = (("the environment", list(os.environ)), (ENV_FILE, names_in_file))
-    for source, names in sources:
-        for name in names:
+def _refuse_unknown_names(in_file: dict[str, str | None]) -> None:
+    for source, values in (("the environment", dict(os.environ)), (ENV_FILE, in_file)):
+        links = service_links(values, _setting_names())
+        for name, value in values.items():
             upper = name.upper()
-            if upper.startswith(PREFIX) and upper not in _setting_names() and not upper.startswith(PREFIX + "TEST_"):
+            if not upper.startswith(PREFIX) or upper.startswith(PREFIX + "TEST_") or name in links:
+                continue
+            if upper in _setting_names():
+                if value and is_address(value):
+                    raise SettingsError(_set_by_a_service(name, value, source))
+            else:
                 guess = difflib.get_close_matches(upper, _setting_names(), n=1)
                 hint = f"did you mean {guess[0]}?" if guess else "`nextclick settings` lists them all"
                 raise SettingsError(f"{name} (from {source}) is not a setting: {hint}")
+
+
+def _set_by_a_service(name: str, value: str, source: str) -> str:
+    service = service_of(name.upper())
+    cause = (
+        f"a Service named {service!r} set it"
+        if service
+        else "this is the form in which Kubernetes tells the address of a Service"
+    )
+    return (
+        f"{name}={value!r} (from {source}) is no value of this setting: {cause}; switch that off by "
+        f"enableServiceLinks: false in the pod's spec, or set {name} in the container"
+    )
 
 
 def _readable(detail: Any) -> str:

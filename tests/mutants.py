@@ -69,7 +69,8 @@ ROOMS = {
     "registry": Room(("modelregistry/*.py",), "tests/modelregistry", "tests/trainer/retraining/test_retrain.py"),
     "retraining": Room(
         ("trainer/retraining/*.py",),
-        "tests/trainer/retraining/test_judge.py tests/trainer/retraining/test_resume_point.py",
+        "tests/trainer/retraining/test_judge.py tests/trainer/retraining/test_resume_point.py "
+        "tests/trainer/retraining/test_release.py",
         "tests/trainer/retraining/test_retrain.py tests/trainer/retraining/test_shadow_trial.py",
     ),
 }

@@ -244,6 +244,19 @@ AIOKAFKA = [
         "aiokafka",
         ("AIOKafkaConsumer._coordinator", "NoneType", "The group coordinator, whose heartbeats are watched."),
         ("AIOKafkaConsumer.start", "async (self)", "It sets `_coordinator`.", "5ba1baa3", "_coordinator"),
+        ("AIOKafkaConsumer._client", "AIOKafkaClient", "Knows the addresses that the brokers advertise."),
+        ("conn.AIOKafkaConnection", "class", "A type annotation."),
+        ("conn.create_conn",
+         "async (host, port, *, client_id='aiokafka', request_timeout_ms=40000, ssl_context=None, "
+         "security_protocol='PLAINTEXT', max_idle_ms=None, on_close=None, sasl_mechanism=None, "
+         "sasl_plain_username=None, sasl_plain_password=None, sasl_kerberos_service_name='kafka', "
+         "sasl_kerberos_domain_name=None, sasl_oauth_token_provider=None)",
+         "Connects to one listener, to find out why clients cannot use it."),
+        ("conn.AIOKafkaConnection.send", "(self, request, expect_response=True)", "Sends it a request.", "",
+         "create_conn"),
+        ("protocol.admin.SaslHandShakeRequest", "class", "Asks a listener for its SASL mechanisms."),
+        ("protocol.metadata.MetadataRequest", "class", "Asks a listener for the addresses that it advertises.",
+         "0a258416"),
         ("AIOKafkaProducer.create_batch", "(self)", "Makes the batches that are sent as a whole."),
         ("AIOKafkaProducer.send_batch", "async (self, batch, topic, *, partition)", "Sends one."),
         ("ConsumerRebalanceListener.on_partitions_revoked", "(self, revoked)", "Overridden by the archiver."),

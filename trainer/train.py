@@ -24,6 +24,7 @@ from trainer.config import FitConfig, TrainConfig
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
+from trainer.memory import memory_errors
 from trainer.warm_start import WarmStart, warm_network
 
 
@@ -71,7 +72,7 @@ def train(
 
     Raises:
         SettingsError: the device does not exist.
-        TrainingError: nothing is left after filtering, or as in `fit`.
+        TrainingError: nothing is left after filtering, a step does not fit into memory, or as in `fit`.
     """
     device = choose_device(process.device(config.device), device_source)
     kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
@@ -92,7 +93,10 @@ def train(
     if checkpoint is not None:
         training = _training(network, fit_config, chosen, process, warm)
         resume = Checkpoint(checkpoint, training, replace_others=unattended)
-    result = fit(network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state)
+    with memory_errors(fit_config, chosen, device):
+        result = fit(
+            network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state
+        )
     bundle = Bundle(
         version=new_version(),
         model=network.cpu().requires_grad_(False).eval(),

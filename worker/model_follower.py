@@ -16,7 +16,7 @@ from modelregistry.models_topic import read_to_end
 from modelregistry.store import BundleStore
 from rankers.bundle import read_bundle
 from schemas.announcement import ModelAnnouncement
-from schemas.errors import BundleError
+from schemas.errors import BundleError, one_line
 from schemas.settings import Settings
 from worker.serving_model import ServingModel
 
@@ -124,9 +124,9 @@ class ModelFollower:
     async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
         try:
             return await self._load(announcement)
-        except (BundleError, RuntimeError) as error:  # RuntimeError: from torch, such as out of device memory
+        except (BundleError, RuntimeError, MemoryError, OSError) as error:  # also: out of memory, disk full
             self.refused += 1
-            log.error("model %s refused, %s: %s", announcement.version, instead, error)
+            log.error("model %s refused, %s: %s", announcement.version, instead, one_line(error))
             return None
 
     async def _take_up_last_good(self) -> None:
@@ -135,6 +135,11 @@ class ModelFollower:
         except FileNotFoundError:
             log.info("no model is announced yet: recommending the popular items counted so far")
             return
+        log.warning(
+            "the models topic has no announcement of model %s that can be served: going on with the model that served "
+            "here last; announce one by `nextclick models promote`",
+            self._settings.model_name,
+        )
         await self._take_up(message)
 
     async def _load(self, announcement: ModelAnnouncement) -> ServingModel:

@@ -69,8 +69,9 @@ def breakdown(
 def show(title: str, figures: "Mapping[str, Evaluation]") -> None:
     """Print one table: a row for each group of events."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from nextclick.commands.tables import print_table
 
     cutoffs = list(next(iter(figures.values())).recall)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -80,7 +81,7 @@ def show(title: str, figures: "Mapping[str, Evaluation]") -> None:
     for name, evaluation in figures.items():
         values = (*evaluation.recall.values(), *evaluation.mrr.values())
         table.add_row(name, f"{evaluation.events:,}", *(f"{value:.4f}" for value in values))
-    Console().print(table)
+    print_table(table)
 
 
 def show_intervals(intervals: "Intervals", level: float) -> None:

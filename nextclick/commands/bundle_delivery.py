@@ -63,9 +63,11 @@ class BundleDelivery:
         if self.publish:
             import asyncio
 
+            from modelregistry.change import Author
             from modelregistry.publishing import publish_bundle
 
-            announcement = asyncio.run(publish_bundle(directory, settings))
+            author = Author(why=f"trained by `nextclick train` on {span.source}")
+            announcement = asyncio.run(publish_bundle(directory, settings, author=author))
             typer.echo(f"announced {announcement.version} at {announcement.uri}")
 
 

@@ -133,9 +133,9 @@ def run_all(
 def show(rows: "Sequence[Row]", title: str) -> None:
     """Print the table on standard output."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
+    from nextclick.commands.tables import print_table
     from trainer.studies.compare.table import HEADINGS
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -143,9 +143,7 @@ def show(rows: "Sequence[Row]", title: str) -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.cells)
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
+    print_table(table, WIDTH)
 
 
 @contextmanager

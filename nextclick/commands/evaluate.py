@@ -55,10 +55,11 @@ def evaluate(
 
 def show(evaluation: "Evaluation") -> None:
     """Print the figures as a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from nextclick.commands.tables import print_table
 
     table = Table("k", "Recall@k", "MRR@k")
     for cutoff, recall in evaluation.recall.items():
         table.add_row(str(cutoff), f"{recall:.4f}", f"{evaluation.mrr[cutoff]:.4f}")
-    Console().print(table)
+    print_table(table)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def story(
     newest: Annotated[int, typer.Option(min=1, help="Only so many of the newest decisions.")] = 20,
 ) -> None:
-    """Every decision of a retraining or by live evidence, with its figures, oldest first."""
+    """Every change of the models with who made it and why, and every decision with its figures, oldest first."""
     import asyncio
 
     from modelregistry.models_topic import models_state
@@ -20,7 +20,7 @@ def story(
     settings = load_settings()
     decisions = asyncio.run(models_state(settings)).decisions()
     if not decisions:
-        typer.echo(f"no retraining of model {settings.model_name!r} yet: `nextclick retrain`")
+        typer.echo(f"no model {settings.model_name!r} yet: `nextclick train --publish` or `nextclick retrain`")
     for decision in decisions[-newest:]:
         typer.echo(_line(decision))
 
@@ -52,7 +52,9 @@ def _line(decision: "Decision") -> str:
     version = decision.candidate or "-"
     kind = f" {decision.kind}" if decision.kind else ""
     lost = f"  ({len(decision.missing)} holes in the log)" if decision.missing else ""
+    spent = f"  {decision.cpu_seconds:.0f} CPU s" if decision.cpu_seconds else ""
+    by = f"  by {decision.by}" if decision.by else ""
     return (
-        f"{decision.decided_at:%Y-%m-%d %H:%M:%S}  {decision.outcome:11}  {version}{kind}  {decision.reason}{figures}  "
-        f"{decision.cpu_seconds:.0f} CPU s{lost}"
+        f"{decision.decided_at:%Y-%m-%d %H:%M:%S}  {decision.outcome:11}  {version}{kind}  {decision.reason}{figures}"
+        f"{spent}{lost}{by}"
     )

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from modelregistry.change import Author
     from modelregistry.models_topic import ModelsTopic
     from schemas.announcement import ModelAnnouncement
     from schemas.settings import Settings
+
+Why = Annotated[str, typer.Option(help="The reason; `nextclick models story` shows it.", show_default=False)]
+By = Annotated[str | None, typer.Option(help="Who decided; user@host by default.", show_default=False)]
 
 models = typer.Typer(help="Model bundles: list them, publish one, promote a version, roll back.")
 
@@ -21,25 +25,32 @@ def list_models(context: typer.Context) -> None:
         return
     import asyncio
 
-    from rich.console import Console
     from rich.table import Table
 
     from modelregistry.models_topic import models_state
+    from modelregistry.rollback import missing_announcement
     from modelregistry.store import BundleStore
+    from nextclick.commands.tables import print_table
     from schemas.settings import load_settings
 
     settings = load_settings()
     state = asyncio.run(models_state(settings))
     latest = {announcement.version: announcement for announcement in state.history}
-    serving, shadow = state.serving, state.shadow
+    serving, shadow, withdrawn = state.serving, state.shadow, state.withdrawn
     table = Table(
         "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
     )
     for version in sorted({*latest, *BundleStore(settings.models_uri).versions()}):
         mark = "shadow" if shadow and version == shadow.version else ""
+        mark = "rolled back" if version in withdrawn else mark
         mark = "serves" if serving and version == serving.version else mark
         table.add_row(mark, version, *_cells(latest.get(version)))
-    Console().print(table if table.row_count else f"no model yet at {settings.models_uri}: `nextclick train --publish`")
+    if serving is None and state.history:
+        typer.echo(f"warning: {missing_announcement(state)}", err=True)
+    if table.row_count:
+        print_table(table)
+    else:
+        typer.echo(f"no model yet at {settings.models_uri}: `nextclick train --publish`")
 
 
 @models.command()
@@ -48,67 +59,96 @@ def publish(
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Score it beside the model that serves; its answers go nowhere.")
     ] = False,
+    why: Why = "",
+    by: By = None,
 ) -> None:
     """Put a bundle at the models URI and announce it: the workers serve it from then on."""
     from modelregistry.publishing import publish
     from schemas.settings import load_settings
 
-    settings = load_settings()
-    _choose(settings, lambda topic: publish(bundle, topic, settings, shadow=shadow), ends_shadow=not shadow)
+    settings, author = load_settings(), _author(why, by)
+    _choose(
+        settings,
+        author,
+        lambda topic: publish(bundle, topic, settings, shadow=shadow, author=author),
+        ends_shadow=not shadow,
+    )
 
 
 @models.command()
-def unshadow() -> None:
+def unshadow(why: Why = "", by: By = None) -> None:
     """Have no shadow model scored any more."""
     import asyncio
 
     from modelregistry.models_topic import ModelsTopic
+    from modelregistry.publishing import end_shadow
     from schemas.settings import load_settings
 
-    async def end() -> None:
-        async with ModelsTopic(load_settings()) as topic:
-            await topic.end_shadow()
+    settings, author = load_settings(), _author(why, by)
 
-    asyncio.run(end())
-    typer.echo("the workers score no shadow model any more")
+    async def end() -> str | None:
+        async with ModelsTopic(settings) as topic:
+            return await end_shadow(topic, settings, author)
+
+    ended = asyncio.run(end())
+    typer.echo(f"the workers score {ended} no more" if ended else "there is no shadow model")
 
 
 @models.command()
-def promote(version: Annotated[str, typer.Argument(help="A version at the models URI.")]) -> None:
+def promote(
+    version: Annotated[str, typer.Argument(help="A version at the models URI.")], why: Why = "", by: By = None
+) -> None:
     """Announce a version that is at the models URI already."""
     from modelregistry.publishing import promote
     from schemas.settings import load_settings
 
-    settings = load_settings()
-    _choose(settings, lambda topic: promote(version, topic, settings))
+    settings, author = load_settings(), _author(why, by)
+    _choose(settings, author, lambda topic: promote(version, topic, settings, author))
 
 
 @models.command()
-def rollback() -> None:
-    """Announce the version that was announced before the one that serves."""
-    from modelregistry.publishing import rollback
+def rollback(
+    to: Annotated[str | None, typer.Option(help="Go back to this version, at the models URI.")] = None,
+    why: Why = "",
+    by: By = None,
+) -> None:
+    """Announce the version that served before. Again: the one before that; never one that was rolled back from."""
+    from modelregistry.rollback import rollback
     from schemas.settings import load_settings
 
-    settings = load_settings()
-    _choose(settings, lambda topic: rollback(topic, settings))
+    settings, author = load_settings(), _author(why, by)
+    _choose(settings, author, lambda topic: rollback(topic, settings, to, author))
+
+
+def _author(why: str, by: str | None) -> "Author":
+    from modelregistry.change import Author
+
+    if by is None:
+        return Author(why=why)
+    if not by.strip():
+        raise typer.BadParameter("a name, such as ann@example.com", param_hint="--by")
+    return Author(" ".join(by.split()), why)
 
 
 def _choose(
-    settings: "Settings", announce: "Callable[[ModelsTopic], Awaitable[ModelAnnouncement]]", *, ends_shadow: bool = True
+    settings: "Settings",
+    author: "Author",
+    announce: "Callable[[ModelsTopic], Awaitable[ModelAnnouncement]]",
+    *,
+    ends_shadow: bool = True,
 ) -> None:
     """Announce the version that a user chose and end the shadow, which must not overrule that choice."""
     import asyncio
 
     from modelregistry.models_topic import ModelsTopic
+    from modelregistry.publishing import end_shadow
 
     async def run() -> None:
         async with ModelsTopic(settings) as topic:
             announcement = await announce(topic)
-            digest = f"{announcement.sha256[:12]}…"
-            typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {digest})")
-            if ends_shadow and (await topic.read()).shadow is not None:
-                await topic.end_shadow()
-                typer.echo("the shadow model is no longer scored")
+            typer.echo(f"announced {announcement.version} at {announcement.uri} (sha256 {announcement.sha256})")
+            if ends_shadow and (shadow := await end_shadow(topic, settings, author)) is not None:
+                typer.echo(f"the shadow model {shadow} is no longer scored")
 
     asyncio.run(run())
 

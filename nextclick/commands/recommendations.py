@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.pipes import when_reader_leaves
+
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
@@ -23,14 +25,15 @@ def recommendations(
     """Print recommendations as they arrive, until ctrl-C."""
     import asyncio
     import contextlib
-    import os
-    import sys
+
+    async def run() -> None:
+        printing = asyncio.create_task(_print(session, from_beginning, json))
+        when_reader_leaves(printing.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await printing
 
     with contextlib.suppress(KeyboardInterrupt):
-        try:
-            asyncio.run(_print(session, from_beginning, json))
-        except BrokenPipeError:  # the reader of the pipe has closed it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        asyncio.run(run())
 
 
 async def _print(session: str | None, from_beginning: bool, json: bool) -> None:

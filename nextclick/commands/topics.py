@@ -14,12 +14,12 @@ def topics() -> None:
 
 
 async def _topics() -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from messaging.clients import admin
     from messaging.contracts import topic_contracts
     from messaging.topics import create_topics, different_topics, existing_topics, topic_advice, topic_differences
+    from nextclick.commands.tables import print_table
     from schemas.errors import TopicError
     from schemas.settings import load_settings
 
@@ -32,9 +32,7 @@ async def _topics() -> None:
     different = {name: phrases for name, phrases in different.items() if phrases}
     advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts if c.name in existing}
 
-    table = Table(title=f"Topics at {settings.broker}")
-    for heading in ("topic", "partitions", "replicas", "configuration", "state"):
-        table.add_column(heading, overflow="fold")
+    table = Table("topic", "partitions", "replicas", "configuration", "state", title=f"Topics at {settings.broker}")
     for contract in contracts:
         found = existing.get(contract.name, contract)
         state = (
@@ -42,9 +40,9 @@ async def _topics() -> None:
             "different" if contract.name in different else
             "see warning" if advice.get(contract.name) else "as it should be"
         )  # fmt: skip
-        config = "\n".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)
+        config = ", ".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)
         table.add_row(contract.name, str(found.partitions), str(found.replication), config, state)
-    Console().print(table)
+    print_table(table)
     for line in filter(None, advice.values()):
         typer.echo(f"nextclick: warning: {line}", err=True)
     if different:

@@ -129,13 +129,26 @@ def test_a_pod_keeps_its_name_as_static_member_and_its_volume() -> None:
     assert by_name["NEXTCLICK_DATA_DIR"]["value"] in mounts.values()
 
 
-def test_nothing_runs_as_root() -> None:
+def pods() -> dict[str, Any]:
+    """The specification of the pods of each manifest that has some, by the manifest's name."""
+    found = {}
     for manifest in manifests():
         template = manifest.get("spec", {}).get("template") or manifest.get("spec", {}).get("jobTemplate", {}).get(
             "spec", {}
         ).get("template")
         if template:
-            assert template["spec"]["securityContext"]["runAsNonRoot"], manifest["metadata"]["name"]
+            found[manifest["metadata"]["name"]] = template["spec"]
+    return found
+
+
+def test_a_service_sets_no_variables_in_our_pods() -> None:
+    assert pods()
+    assert {name: pod.get("enableServiceLinks") for name, pod in pods().items()} == dict.fromkeys(pods(), False)
+
+
+def test_nothing_runs_as_root() -> None:
+    for name, pod in pods().items():
+        assert pod["securityContext"]["runAsNonRoot"], name
     assert re.search(r"^USER [1-9]\d*$", DOCKERFILE.read_text(), re.MULTILINE)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from messaging.clients import admin
 from messaging.topics import existing_topics
-from modelregistry.models_state import ModelsState, replaced_key, serving_key, shadow_key
+from modelregistry.models_state import ModelsState, serving_key, shadow_key, version_key
 from modelregistry.models_topic import ModelsTopic
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision
@@ -73,7 +73,7 @@ def test_history_is_the_same_after_compaction() -> None:
     def message(key: bytes, value: ModelAnnouncement) -> tuple[bytes, bytes]:
         return key, value.model_dump_json().encode()
 
-    kept = [message(replaced_key("gru4rec", "v1"), first), message(serving_key("gru4rec"), second)]
+    kept = [message(version_key("gru4rec", "v1"), first), message(serving_key("gru4rec"), second)]
     whole = [message(serving_key("gru4rec"), first), *kept]
     noise = [(shadow_key("gru4rec"), b"no announcement"), (b"another", first.model_dump_json().encode())]
     for messages in (whole, kept, [*noise, *whole]):

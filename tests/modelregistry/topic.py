@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from modelregistry import models_topic, publishing
+from modelregistry import rollback as rolling_back
 from modelregistry.models_state import ModelsState
 from modelregistry.models_topic import ModelsTopic
 from schemas.announcement import ModelAnnouncement
@@ -26,8 +27,8 @@ def promote(version: str, settings: Settings) -> ModelAnnouncement:
     return on_topic(settings, lambda topic: publishing.promote(version, topic, settings))
 
 
-def rollback(settings: Settings) -> ModelAnnouncement:
-    return on_topic(settings, lambda topic: publishing.rollback(topic, settings))
+def rollback(settings: Settings, to: str | None = None) -> ModelAnnouncement:
+    return on_topic(settings, lambda topic: rolling_back.rollback(topic, settings, to))
 
 
 def on_topic(settings: Settings, use: Callable[[ModelsTopic], Awaitable[Result]]) -> Result:

@@ -8,13 +8,16 @@ import pytest
 import torch
 
 from clicklog.items import ItemIndex
-from rankers.bundle import Bundle, write_bundle
+from modelregistry.models_state import Message, serving_key
+from rankers.bundle import Bundle, read_digest, write_bundle
 from rankers.families import FAMILIES
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.settings import Settings
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
+from tests.worker.deployment import bundle
 from worker.model_follower import ModelFollower
+from worker.serving_model import ServingModel
 
 
 @pytest.mark.parametrize("history", [4, 5])
@@ -42,3 +45,83 @@ def test_a_bundle_that_needs_more_history_than_is_kept_is_refused(
     else:
         with pytest.raises(BundleError, match=r"v1 reads the last 5 items .* NEXTCLICK_SESSION_HISTORY=4 keeps fewer"):
             follower._load_now(announcement)
+
+
+class Stopped(Exception):
+    """Ends a follower that has handled the messages."""
+
+
+async def follow(follower: ModelFollower, messages: list[Message], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a follower handle messages, as if they were the whole topic."""
+
+    async def read(*_: object) -> list[Message]:
+        return messages
+
+    async def stop(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("worker.model_follower.read_to_end", read)
+    monkeypatch.setattr("worker.model_follower._wait_for_more", stop)
+    with pytest.raises(Stopped):
+        await follower._follow(None, None)
+
+
+def follower_of(settings: Settings) -> tuple[ModelFollower, list[ServingModel]]:
+    served: list[ServingModel] = []
+    return ModelFollower(settings, torch.device("cpu"), served.append, lambda _model: None), served
+
+
+def announced(settings: Settings, version: str, **shape: int) -> tuple[bytes, bytes]:
+    """Put a model at the models URI; returns the message that announces it."""
+    directory = bundle(Path(settings.models_uri) / version, version, **shape)
+    announcement = ModelAnnouncement(
+        name=settings.model_name, version=version, uri=str(directory), sha256=read_digest(directory),
+        announced_at=datetime.now(UTC),
+    )  # fmt: skip
+    return serving_key(settings.model_name), announcement.model_dump_json().encode()
+
+
+async def test_a_lost_announcement_leaves_the_model_that_served_here_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", models_uri=str(tmp_path / "models"))
+    follower, served = follower_of(settings)
+    message = announced(settings, "v1")
+    await follow(follower, [message], monkeypatch)
+    await follow(follower, [(message[0], None)], monkeypatch)
+    assert [model.version for model in served] == ["v1"]
+
+    restarted, served = follower_of(settings)
+    await follow(restarted, [], monkeypatch)
+    assert [model.version for model in served] == ["v1"]
+    assert "no announcement of model gru4rec that can be served: going on with the model that served" in caplog.text
+
+    elsewhere, served = follower_of(settings.model_copy(update={"data_dir": tmp_path / "another"}))
+    caplog.set_level("INFO")
+    await follow(elsewhere, [], monkeypatch)
+    assert served == []
+    assert "no model is announced yet" in caplog.text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), OSError(28, "No space left")])
+async def test_a_model_that_does_not_fit_is_refused_and_the_one_before_serves_on(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", models_uri=str(tmp_path / "models"))
+    follower, served = follower_of(settings)
+    await follow(follower, [announced(settings, "v1")], monkeypatch)
+    twice = announced(settings, "v2", hidden=64)
+
+    def too_large(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr("worker.model_follower.read_bundle", too_large)
+        await follow(follower, [twice], context)
+    assert [model.version for model in served] == ["v1"]
+    assert follower.refused == 1
+    assert "model v2 refused, the model before it" in caplog.text
+    assert (type(error).__name__ if not str(error) else str(error)) in caplog.text
+
+    await follow(follower, [twice], monkeypatch)  # announced again, with room for it
+    assert [model.version for model in served] == ["v1", "v2"]

@@ -84,4 +84,5 @@ class DecisionDraft:
             missing=self.missing,
             cpu_seconds=time.process_time() - self.cpu_began,
             package=importlib.metadata.version("nextclick"),
+            by="retraining",
         )

@@ -12,6 +12,7 @@ import torch
 
 from clicklog.log import ClickLog, open_log
 from modelregistry.leased_topic import LeasedTopic
+from modelregistry.rollback import missing_announcement
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle
 from rankers.device import choose_device
@@ -76,6 +77,8 @@ def read(
     state = connection.run(connection.topic.read())
     serving, shadow = state.serving, state.shadow
     draft.serving = serving.version if serving else None
+    if serving is None and state.history:
+        say(f"warning: {missing_announcement(state)}")
     if settings.retrain_release == "shadow" and serving and shadow and shadow.version != serving.version:
         return Refused(f"{shadow.version} is still scored beside {serving.version}")
     parent = _fetch_parent(serving, store) if serving else None

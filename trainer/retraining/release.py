@@ -31,10 +31,13 @@ def release(
         TrainingError: the lease was lost.
     """
     if isinstance(result, Accepted):
+        connection.run(connection.lease.check())
+        result = _unless_overtaken(result, connection)
+    if isinstance(result, Accepted):
         decision = _announce(result, draft, connection, settings)
     else:
         decision = draft.decision("kept", result.reason)
-    _record(decision, connection, say)
+        _record(decision, connection, say)
     forget_resume_point(resume_directory(settings))
     return decision
 
@@ -46,24 +49,28 @@ def record_failure(
     _record(draft.decision("failed", one_line(error)), connection, say)
 
 
-def _announce(accepted: Accepted, draft: DecisionDraft, connection: LeasedTopic, settings: Settings) -> Decision:
-    """Announce the candidate. A replaced model becomes its shadow, so that live evidence can roll it back."""
-    connection.run(connection.lease.check())
+def _unless_overtaken(accepted: Accepted, connection: LeasedTopic) -> Accepted | Refused:
+    """The candidate is refused if another model serves now than the one that it was compared with."""
     before, now = accepted.serving, connection.run(connection.topic.read()).serving
+    if now is None or (before is not None and now.version == before.version):
+        return accepted
     against = before.version if before else "popularity"
-    if now is not None and (before is None or now.version != before.version):
-        return draft.decision(
-            "kept", f"{now.version} was announced meanwhile, and the candidate was compared with {against}"
-        )
-    _publish(accepted, connection, settings)
-    if accepted.release == "shadow":
-        return draft.decision("shadowed", accepted.reason)
-    if before is not None:
-        connection.run(connection.topic.score_shadow(before, "former"))
-    return draft.decision("published", accepted.reason)
+    return Refused(f"{now.version} was announced meanwhile, and the candidate was compared with {against}")
 
 
-def _publish(accepted: Accepted, connection: LeasedTopic, settings: Settings) -> None:
+def _announce(accepted: Accepted, draft: DecisionDraft, connection: LeasedTopic, settings: Settings) -> Decision:
+    """Announce the candidate with the decision, which Kafka stores together.
+
+    A replaced model becomes its shadow, so that live evidence can roll it back.
+    """
+    decision = draft.decision("shadowed" if accepted.release == "shadow" else "published", accepted.reason)
+    _publish(accepted, decision, connection, settings)
+    if accepted.release == "serve" and accepted.serving is not None:
+        connection.run(connection.topic.score_shadow(accepted.serving, "former"))
+    return decision
+
+
+def _publish(accepted: Accepted, decision: Decision, connection: LeasedTopic, settings: Settings) -> None:
     """Store the candidate with its figures and the optimiser's state at the models URI, and announce it."""
     candidate, figures = accepted.candidate, accepted.judgement.figures["candidate"]
     metrics = candidate.bundle.metrics | {"recall@20": figures.recall, "mrr@20": figures.mrr}
@@ -72,7 +79,8 @@ def _publish(accepted: Accepted, connection: LeasedTopic, settings: Settings) ->
         directory = Path(scratch) / "bundle"
         write_bundle(bundle, directory)
         BundleStore(settings.models_uri).put_optimiser_state(bundle.version, candidate.memory)
-        connection.run(publish(directory, connection.topic, settings, shadow=accepted.release == "shadow"))
+        shadow = accepted.release == "shadow"
+        connection.run(publish(directory, connection.topic, settings, shadow=shadow, decision=decision))
 
 
 def _record(decision: Decision, connection: LeasedTopic, say: Callable[[str], None]) -> None:

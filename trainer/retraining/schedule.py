@@ -74,7 +74,8 @@ def next_run(cron: str, after: datetime) -> datetime:
 
 
 def _run(stop: threading.Event, look: Callable[[], None]) -> int:
-    process = subprocess.Popen([sys.executable, "-m", "nextclick", "retrain"], stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-P", "-m", "nextclick", "retrain"]  # -P: no module of the current folder hides ours
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     looked = time.monotonic()
     while process.poll() is None:
         if time.monotonic() - looked > LOOK_SECONDS:

@@ -196,6 +196,8 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
         judgement=_judgement(role, result, settings) if result else None,
         cpu_seconds=0,
         package=importlib.metadata.version("nextclick"),
+        by="live evidence",
+        withdrawn={serving.version: serving.announced_at} if outcome == "rolled-back" else {},
     )
     return _Decided(decision, serving, shadow)
 

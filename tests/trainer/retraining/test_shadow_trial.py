@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from modelregistry.change import this_user
 from modelregistry.publishing import publish_bundle
 from modelregistry.retention import verdicts
 from modelregistry.store import BundleStore
@@ -250,8 +251,17 @@ def test_from_a_shadow_to_the_serving_model_and_back(
         deployment.close()
 
     story = decisions(settings)
-    assert [decision.outcome for decision in story] == ["shadowed", "kept", "promoted", "confirmed", "rolled-back"]
-    promoted, _, back = story[2:]
+    assert [(decision.outcome, decision.by) for decision in story] == [
+        ("published", this_user()),
+        ("shadowed", "retraining"),
+        ("kept", "retraining"),
+        ("promoted", "live evidence"),
+        ("confirmed", "live evidence"),
+        ("promoted", this_user()),
+        ("rolled-back", "live evidence"),
+    ]
+    promoted, _, _, back = story[3:]
+    assert models_state(settings).withdrawn == {"untrained"}
     assert promoted.candidate == trained
     assert promoted.judgement is not None
     assert promoted.judgement.over["serving"].low > 0

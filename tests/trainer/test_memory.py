@@ -1,0 +1,62 @@
+"""A batch that does not fit into memory is one line that names the batch size, not a MemoryError after minutes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from clicklog.clicks import Clicks
+from clicklog.sessions import Sessions
+from schemas.errors import TrainingError
+from trainer.config import FitConfig, TrainConfig
+from trainer.memory import memory_bytes, memory_errors, scores_bytes
+from trainer.train import train
+
+SESSIONS = Sessions(np.arange(6), np.array([0, 2, 4, 6]))
+CPU = torch.device("cpu")
+
+
+def test_a_batch_above_the_memory_is_refused_before_the_training() -> None:
+    frame = pl.DataFrame({"session_id": [1, 1, 2, 2], "item_id": [1, 2, 2, 1], "timestamp": [1, 2, 3, 4]})
+    config = TrainConfig(FitConfig(batch_size=10_000_000), min_support=1)
+    with pytest.raises(TrainingError) as refused:
+        train(Clicks(frame, source="c"), config)
+    line = str(refused.value)
+    assert line.startswith("--batch-size 10000000 with --samples 2048 takes 400,081.9 GB for the scores of one step")
+    assert f"cpu has {memory_bytes(CPU) / 1e9:,.1f} GB" in line
+    assert "more than 2, the number of sessions of two clicks or more, is of no use" in line
+
+
+def test_a_batch_that_fits_is_trained_though_the_log_has_fewer_sessions() -> None:
+    config = FitConfig(batch_size=5000)
+    assert scores_bytes(config) < memory_bytes(CPU)
+    with memory_errors(config, SESSIONS, CPU):
+        pass
+
+
+def out_of_memory() -> None:
+    np.empty((1 << 60,), dtype=np.uint8)
+
+
+def out_of_memory_in_torch() -> None:
+    torch.empty(1 << 60)
+
+
+def out_of_memory_on_a_gpu() -> None:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 75.00 GiB")
+
+
+@pytest.mark.parametrize("allocate", [out_of_memory, out_of_memory_in_torch, out_of_memory_on_a_gpu])
+def test_an_allocation_that_fails_during_the_training_names_the_batch_size(allocate: Callable[[], None]) -> None:
+    config = replace(FitConfig(), batch_size=300)
+    failed = r"--batch-size 300 .* an allocation failed: lower it"
+    with pytest.raises(TrainingError, match=failed), memory_errors(config, SESSIONS, CPU):
+        allocate()
+
+
+def test_other_errors_are_left_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors(FitConfig(), SESSIONS, CPU):
+        raise RuntimeError("shapes do not match")
