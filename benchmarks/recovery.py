@@ -20,6 +20,7 @@ from benchmarks.stage import Stage, model_for
 from clicklog.clicks import Clicks
 from schemas.click import ItemId
 from schemas.settings import Settings
+from worker.delivery.outage import Outage
 from worker.delivery.publisher import OutgoingRecord, Publisher
 from worker.session_state import ModelState, SessionState, pack
 
@@ -31,7 +32,7 @@ async def fill(settings: Settings, sessions: int, version: str) -> None:
     """Write one state per session to the changelog."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, max_batch_size=1 << 20)
     await producer.start()
-    publisher = Publisher(lambda: producer)
+    publisher = Publisher(lambda: producer, settings, Outage())
     now = time.time_ns() // 1_000_000
     history: list[ItemId] = list(range(214_536_500, 214_536_500 + CLICKS))
     top: list[ItemId] = list(range(214_536_500, 214_536_520))

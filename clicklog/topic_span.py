@@ -84,6 +84,7 @@ async def click_consumer(settings: Settings, role: str, **options: Any) -> Async
         bootstrap_servers=settings.brokers,
         client_id=f"{settings.app_id}-{role}",
         enable_auto_commit=False,
+        isolation_level="read_committed",  # a click of an aborted transaction never happened
         auto_offset_reset="earliest",  # if a retention has deleted the next offset, continue at the first existing one
         max_partition_fetch_bytes=FETCH_BYTES,
         **options,

@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from messaging.diagnosis import why_advertised_are_unreachable, why_no_broker, why_not_ready
+from messaging.failures import passes, skip_advice, unreadable_batch, way_out
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 
@@ -71,12 +72,17 @@ async def start(client: Any, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def kafka_errors(settings: Settings) -> Iterator[None]:
-    """Turn a `KafkaError` inside the block into a `BrokerError`, and silence aiokafka's log meanwhile."""
+    """Turn a `KafkaError` inside the block into a `BrokerError`, and silence aiokafka's log meanwhile.
+
+    The same for any error at a batch that cannot be read: a decompressor raises errors of its own.
+    """
     with quiet_client_log():
         try:
             yield
-        except KafkaError as error:
-            raise BrokerError(f"Kafka at {settings.broker} failed: {kafka_reason(error)}") from error
+        except Exception as error:
+            if unreadable_batch(error) is None and not isinstance(error, KafkaError):
+                raise
+            raise broker_error(error, settings) from error
 
 
 @contextlib.asynccontextmanager
@@ -91,6 +97,22 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     )
     async with connected(client, settings):
         yield client
+
+
+def broker_error(error: BaseException, settings: Settings, doing: str = "", lasting: bool = False) -> BrokerError:
+    """The one line for an error of Kafka: what failed, why, and, unless it may pass by itself, what to do.
+
+    Args:
+        error: from aiokafka, or from a decompressor that it called.
+        settings: name the broker.
+        doing: what failed, such as "answers were not written"; by default the line says that Kafka failed.
+        lasting: an error that passes by itself has lasted for so long that it will not.
+    """
+    batch = unreadable_batch(error)
+    if batch is not None:
+        return BrokerError(f"{batch}: {skip_advice(batch, error)}")
+    end = "" if passes(error) and not lasting else f": {way_out(error)}"
+    return BrokerError(f"{f'{doing}: ' if doing else ''}Kafka at {settings.broker} failed: {kafka_reason(error)}{end}")
 
 
 def kafka_reason(error: BaseException) -> str:

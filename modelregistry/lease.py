@@ -16,8 +16,9 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
-from messaging.clients import kafka_reason, quiet_client_log
+from messaging.clients import broker_error, kafka_reason, quiet_client_log
 from messaging.diagnosis import no_broker
+from messaging.failures import passes
 from schemas.errors import BrokerError, TrainingError
 from schemas.settings import Settings
 
@@ -27,6 +28,7 @@ WAIT_SECONDS = 20.0
 
 CHECK_SECONDS = 30.0
 STOP_SECONDS = 10.0
+GROUP = "the lease's consumer group cannot be joined"
 
 
 class Lease:
@@ -84,6 +86,8 @@ class Lease:
                         return
                     failure: Exception | None = None
                 except (KafkaError, OSError) as error:  # the group is being rebalanced, or the lease is lost
+                    if not passes(error):
+                        raise broker_error(error, self._settings, "the lease cannot be checked") from error
                     failure = error
                 if asyncio.get_running_loop().time() > deadline:
                     raise TrainingError(
@@ -112,10 +116,14 @@ class Lease:
         except TimeoutError:
             raise BrokerError(no_broker(settings)) from None
         except (KafkaError, OSError) as error:
+            if not passes(error):
+                raise broker_error(error, settings, GROUP) from error
             raise BrokerError(f"{no_broker(settings)} ({kafka_reason(error)})") from error
         self._polling = asyncio.create_task(self._poll(consumer))
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
         while self._partition not in consumer.assignment():
+            if self._polling.done():
+                raise broker_error(self._polling.exception() or RuntimeError("ended"), settings, GROUP)
             if asyncio.get_running_loop().time() > deadline:
                 raise TrainingError(
                     f"another {self._work} model {settings.model_name!r} is under way (consumer group "
@@ -125,10 +133,13 @@ class Lease:
         self._holder.holding = True
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        """Poll to stay in the group; the messages are not used."""
+        """Poll to stay in the group; the messages are not used. Ends with an error that does not pass."""
         while True:
-            with contextlib.suppress(KafkaError):
+            try:
                 await consumer.getmany(timeout_ms=1000)
+            except KafkaError as error:
+                if not passes(error):
+                    raise
 
     async def _release(self) -> None:
         if self._polling is not None:

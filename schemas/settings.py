@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.durations import Duration
@@ -21,6 +21,9 @@ ENV_FILE = ".env"
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 """The headers of W3C Trace Context, which connect an answer with the request that caused its click."""
+
+STATIC_GROUP_TIMEOUT = timedelta(seconds=45)
+"""Group time-out of a worker with a member id of its own: a restart takes about 10 s, one on another machine 30 s."""
 
 
 class Settings(BaseSettings):
@@ -42,7 +45,9 @@ class Settings(BaseSettings):
         None, description="static group member id, such as a pod's name: a restart within the time-out moves nothing"
     )
     group_timeout: Duration = Field(
-        timedelta(seconds=8), description="silence after which the group gives a worker's partitions to others; >= 6s"
+        timedelta(seconds=8),
+        description="silence after which the group gives a worker's partitions to others; 45s by default where "
+        "NEXTCLICK_MEMBER_ID is set, so that a restart moves nothing",
     )
     partitions: int = Field(
         8, ge=1, le=10_000, description="partitions of clicks, recommendations, clicks-rejected and the changelog"
@@ -146,6 +151,13 @@ class Settings(BaseSettings):
         "127.0.0.1", description="address of the worker's /health and /metrics; 0.0.0.0 where others must reach them"
     )
     web_port: int = Field(6066, ge=1, le=65_535, description="port of the worker's /health and /metrics")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _static_members_have_time_to_restart(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("member_id") is not None:
+            values.setdefault("group_timeout", STATIC_GROUP_TIMEOUT)
+        return values
 
     @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
     @classmethod

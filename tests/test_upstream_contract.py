@@ -141,6 +141,32 @@ async def made(owner: str) -> AsyncIterator[object]:
                 yield consumer
             finally:
                 await consumer.stop()
+        case "aiokafka.consumer.group_coordinator.GroupCoordinator":
+            from aiokafka.client import AIOKafkaClient
+            from aiokafka.consumer.group_coordinator import GroupCoordinator
+            from aiokafka.consumer.subscription_state import SubscriptionState
+
+            coordinator = GroupCoordinator(AIOKafkaClient(bootstrap_servers="127.0.0.1:9"), SubscriptionState())
+            try:
+                yield coordinator
+            finally:
+                await coordinator.close()
+        case "aiokafka.consumer.fetcher.Fetcher":
+            from aiokafka.client import AIOKafkaClient
+            from aiokafka.consumer.fetcher import Fetcher
+            from aiokafka.consumer.subscription_state import SubscriptionState
+
+            fetcher = Fetcher(AIOKafkaClient(bootstrap_servers="127.0.0.1:9"), SubscriptionState())
+            try:
+                yield fetcher
+            finally:
+                await fetcher.close()
+        case "aiokafka.consumer.fetcher.PartitionRecords":
+            from aiokafka import TopicPartition
+            from aiokafka.consumer.fetcher import PartitionRecords
+            from aiokafka.record import MemoryRecords
+
+            yield PartitionRecords(TopicPartition("t", 0), MemoryRecords(b""), [], 0, None, None, True, 0)
         case _:
             yield None
 

@@ -12,6 +12,7 @@ from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.recommender import Outcome, PendingClick
+from worker.rejects import reject_copy
 from worker.session_state import SessionState, new_session
 
 PASSED_BYTES = 8192
@@ -68,7 +69,7 @@ def decode(
             try:
                 click = decode_click(key, record.value, latest)
             except InvalidClickError as error:
-                batch.rejected[partition].append(_rejected(records, record, str(error)))
+                batch.rejected[partition].append(reject_copy(records, record, str(error)))
                 continue
             moment = record.timestamp
             if record.headers:
@@ -114,15 +115,3 @@ def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[Outgoi
             (click.key, value, headers.get((click.partition, click.offset)) if headers else None)
         )
     return answers
-
-
-def _rejected(batch: RecordBatch, record: Any, reason: str) -> OutgoingRecord:
-    """A copy with all headers of the message, and after them those that say why and where from."""
-    headers = [
-        *record.headers,
-        ("reason", reason.encode(errors="replace")),
-        ("topic", batch.topic.encode()),
-        ("partition", str(batch.partition).encode()),
-        ("offset", str(record.offset).encode()),
-    ]
-    return (record.key, record.value, headers)

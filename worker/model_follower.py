@@ -11,6 +11,8 @@ import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from messaging.clients import broker_error
+from messaging.failures import passes
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.store import BundleStore
@@ -18,12 +20,15 @@ from rankers.bundle import read_bundle
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError, one_line
 from schemas.settings import Settings
+from worker.delivery.outage import Outage
 from worker.serving_model import ServingModel
 
 log = logging.getLogger(__name__)
 
 LAST_GOOD = "serving.json"
 """File in the model cache: the announcement of the last model that served, for a restart when the newest one is bad."""
+
+UNREAD = "model announcements are not read"
 
 
 class ModelFollower:
@@ -39,6 +44,7 @@ class ModelFollower:
         device: torch.device,
         serve: Callable[[ServingModel], None],
         shadow: Callable[[ServingModel | None], None],
+        outage: Outage,
     ) -> None:
         self.first_look = asyncio.Event()
         self.refused = 0
@@ -46,12 +52,17 @@ class ModelFollower:
         self._device = device
         self._serve = serve
         self._shadow = shadow
+        self._outage = outage
         self._cache = settings.data_dir.absolute() / "fetched-models"  # by default the registry is at data_dir/models
         self._serving: str | None = None
         self._shadowing: str | None = None
 
     async def run(self) -> None:
-        """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled."""
+        """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
+
+        Raises:
+            BrokerError: the broker refuses to give the topic, and will refuse again.
+        """
         partition = TopicPartition(self._settings.models_topic, 0)
         while True:
             consumer = AIOKafkaConsumer(
@@ -63,7 +74,9 @@ class ModelFollower:
                 await consumer.seek_to_beginning(partition)
                 await self._follow(consumer, partition)
             except (KafkaError, OSError) as error:
-                log.warning("models topic: %r; trying again", error)
+                if not passes(error):
+                    raise broker_error(error, self._settings, UNREAD) from error
+                self._outage.failed(UNREAD, error)
                 await asyncio.sleep(1)
             finally:
                 await consumer.stop()
@@ -71,6 +84,7 @@ class ModelFollower:
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:
             last = dict(await read_to_end(consumer, partition))
+            self._outage.worked(UNREAD)
             name = self._settings.model_name
             announced = last.get(serving_key(name))
             if announced is not None:

@@ -24,7 +24,7 @@ import torch
 from faust.types import TP
 
 from schemas.durations import milliseconds
-from schemas.errors import NewerStateError, StateError
+from schemas.errors import BrokerError, NewerStateError, StateError
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
@@ -33,6 +33,7 @@ from worker.latency import LatencyHistogram
 from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.recommender import Outcome, Recommender
+from worker.rejects import smaller_copy
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, new_session, unpack
 
@@ -175,15 +176,21 @@ class Pipeline:
                 await asyncio.wait_for(batch.answered.wait(), self._longest_gather)
 
     async def tell_evidence(self) -> None:
-        """Publish the evidence about model and shadow at intervals, for as long as the worker runs."""
+        """Publish the evidence about model and shadow at intervals, for as long as the worker runs.
+
+        If the broker refuses it, clicks are answered all the same.
+        """
         settings, told = self._settings, 0
         while True:
             await asyncio.sleep(settings.evidence_interval.total_seconds())
             evidence = self.comparison.evidence(settings.model_name)
             if evidence is not None and sum(evidence.events) != told:
-                told = sum(evidence.events)
                 record = (evidence.key, evidence.model_dump_json().encode(), None)
-                await self._app.publisher.publish(settings.models_topic, {0: [record]}, lambda: True)
+                try:
+                    await self._app.publisher.publish(settings.models_topic, {0: [record]}, lambda: True)
+                    told = sum(evidence.events)
+                except BrokerError as error:
+                    log.error("the evidence about model and shadow is not published: %s", error)
 
     async def expire_sessions(self) -> None:
         """Delete sessions older than the session life, a few keys at a time, for as long as the worker runs."""
@@ -249,7 +256,7 @@ class Pipeline:
         try:
             answers, rejected = await asyncio.gather(
                 publish(settings.recommendations_topic, encode_answers(batch, outcome), may_go_on),
-                publish(settings.rejected_topic, batch.rejected, may_go_on),
+                publish(settings.rejected_topic, batch.rejected, may_go_on, smaller_copy),
             )
         finally:
             batch.answered.set()

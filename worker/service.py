@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import logging
 import sys
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -18,6 +17,7 @@ from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
 from schemas.settings import load_settings
 from worker.delivery.app import DeliveryApp
+from worker.logs import set_up_logging
 from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
@@ -46,7 +46,7 @@ def create_app() -> DeliveryApp:
         state_format=settings.state_format,
     )
     pipeline = Pipeline(app, settings, recommender)
-    follower = ModelFollower(settings, device, pipeline.swap_champion, pipeline.swap_shadow)
+    follower = ModelFollower(settings, device, pipeline.swap_champion, pipeline.swap_shadow, app.outage)
     add_pages(app, WorkerMetrics(app, pipeline, recommender, follower), pipeline)
     clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
 
@@ -62,7 +62,12 @@ def create_app() -> DeliveryApp:
 async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFollower) -> None:
     """Run the pipeline together with the tasks that follow models, expire sessions and publish evidence."""
     beside = [
-        asyncio.create_task(work) for work in (follower.run(), pipeline.expire_sessions(), pipeline.tell_evidence())
+        asyncio.create_task(work, name=name)
+        for name, work in (
+            ("models", follower.run()),
+            ("expiry", pipeline.expire_sessions()),
+            ("evidence", pipeline.tell_evidence()),
+        )
     ]
     for task in beside:
         task.add_done_callback(app.fail_with)
@@ -84,16 +89,18 @@ class Worker(faust.Worker):
         self.spinner = None  # its log handler sets the root logger to DEBUG, which takes a fifth of the worker's time
 
     def _setup_logging(self) -> None:
-        logging.basicConfig(
-            stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
-        logging.getLogger("worker").setLevel(logging.INFO)
-        logging.getLogger("worker.delivery").setLevel(logging.WARNING)
+        set_up_logging(self.app.outage, self.loglevel, self.logfile)
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        if not self._signal_stop_time:
+            self.app.stop_in_time()
+        super()._schedule_shutdown(signal)
 
     def execute_from_commandline(self) -> NoReturn:
         """Check the data directory, the web port, the broker and the topics, then run until a signal arrives."""
         settings = self.app.settings
         try:
+            self._setup_logging()
             lock = _lock(settings.data_dir)
             if self.app.conf.web_enabled:
                 _check_port(self.app.conf.web_bind, self.app.conf.web_port)

@@ -1,4 +1,4 @@
-"""The worker's pages on its web port: `/metrics` for Prometheus, `/health` for health checks."""
+"""The worker's pages on its web port: `/metrics` for Prometheus, `/health` and `/live` for health checks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from worker.delivery.app import DeliveryApp
+from worker.delivery.watchdog import dead_loop
 from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
@@ -26,6 +27,11 @@ class WorkerMetrics:
             yield CounterMetricFamily(f"nextclick_{name}", meaning, value=self._pipeline.counts[name])
         yield CounterMetricFamily(
             "nextclick_models_refused", "Announced models that were refused", value=self._follower.refused
+        )
+        yield CounterMetricFamily(
+            "nextclick_empty_offsets",
+            "Offsets without a click: ends of transactions, and messages of aborted ones",
+            value=self._app.source.empty_offsets,
         )
         yield from self._live()
         yield GaugeMetricFamily(
@@ -56,7 +62,7 @@ class WorkerMetrics:
 
 
 def add_pages(app: DeliveryApp, metrics: WorkerMetrics, pipeline: Pipeline) -> None:
-    """Serve `/metrics` and `/health` on the worker's web port."""
+    """Serve `/metrics`, `/health` and `/live` on the worker's web port."""
     registry = CollectorRegistry()
     registry.register(metrics)
     registry.register(pipeline.latency)
@@ -68,7 +74,18 @@ def add_pages(app: DeliveryApp, metrics: WorkerMetrics, pipeline: Pipeline) -> N
 
     @app.page("/health")
     async def show_health(view: View, _request: Request) -> Response:
-        """200 while clicks are answered; 503 during start, rebalance, recovery, and after a loss of the group."""
-        ready = app.ready()
-        body: dict[str, Any] = {"ready": ready, "partitions": app.partitions(), "recovering": app.in_recovery}
-        return view.json(body, status=200 if ready else 503)
+        """200 while clicks are answered, or none are for this worker; else 503 with the reason."""
+        reason = app.ill_health()
+        body: dict[str, Any] = {
+            "ready": reason is None,
+            "partitions": app.partitions(),
+            "recovering": app.in_recovery,
+            "reason": reason,
+        }
+        return view.json(body, status=200 if reason is None else 503)
+
+    @app.page("/live")
+    async def show_liveness(view: View, _request: Request) -> Response:
+        """200 while the process's event loops run; else 503 with the reason: only a restart helps."""
+        reason = dead_loop(app)
+        return view.json({"live": reason is None, "reason": reason}, status=200 if reason is None else 503)

@@ -133,13 +133,20 @@ class Archiver:
                 if filling.end > filling.first and now - filling.since >= self._interval
             ]
             await self._write(consumer, due)
-            if until is not None and all(self._filling[partition].end >= end for partition, end in until.items()):
+            if until is not None and await self._reached(consumer, until):
                 break
             if until is None and now - self._tidied > COMPACT_SECONDS:
                 self._tidied = now
                 await self._compact()
         await self._write(consumer, list(self._filling))
         await self._compact()
+
+    async def _reached(self, consumer: AIOKafkaConsumer, until: dict[TopicPartition, int]) -> bool:
+        """Whether these ends are read. The last offsets before an end may have no message, as after a transaction."""
+        for partition, end in until.items():
+            if self._filling[partition].end < end and await consumer.position(partition) < end:
+                return False
+        return True
 
     async def _gather(
         self,
@@ -207,7 +214,7 @@ class Archiver:
                 await _commit(consumer, partition, filling.end)
         if written:
             self.done.lag = sum(
-                max((consumer.highwater(partition) or 0) - filling.first, 0)
+                max((consumer.last_stable_offset(partition) or 0) - filling.first, 0)
                 for partition, filling in self._filling.items()
             )
             if self._report is not None:

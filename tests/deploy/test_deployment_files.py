@@ -246,5 +246,5 @@ def test_every_setting_named_is_a_setting_and_its_value_fits() -> None:
 def test_health_is_asked_at_the_port_and_pages_of_the_worker() -> None:
     text = DOCKERFILE.read_text() + (ROOT / "deploy" / "kubernetes" / "worker.yaml").read_text()
     asked = re.findall(r"http://127.0.0.1:(\d+)(/\w+)", text)
-    assert {page for _, page in asked} == {"/health", "/metrics"}
+    assert {page for _, page in asked} == {"/health", "/live"}
     assert {int(port) for port, _ in asked} == {Settings.model_fields["web_port"].default}

@@ -16,6 +16,7 @@ from schemas.errors import BundleError
 from schemas.settings import Settings
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 from tests.worker.deployment import bundle
+from worker.delivery.outage import Outage
 from worker.model_follower import ModelFollower
 from worker.serving_model import ServingModel
 
@@ -31,7 +32,7 @@ def test_a_bundle_that_needs_more_history_than_is_kept_is_refused(
     settings = Settings(
         _env_file=None, data_dir=tmp_path / "data", models_uri=str(tmp_path / "models"), session_history=4
     )
-    follower = ModelFollower(settings, torch.device("cpu"), lambda _model: None, lambda _model: None)
+    follower = ModelFollower(settings, torch.device("cpu"), lambda _model: None, lambda _model: None, Outage())
     announcement = ModelAnnouncement(
         name="gru4rec",
         version="v1",

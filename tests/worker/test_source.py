@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from worker.delivery.fetches import Coverage
 from worker.delivery.records import RecordBatch
 from worker.delivery.source import ClickSource
 
@@ -36,6 +37,11 @@ class Source(ClickSource):
     def fetched(self, partition: int, first: int, next_: int, generation: int = 1) -> None:
         records: list[Any] = [Record(offset) for offset in range(first, next_)]
         self.queue.put_nowait(RecordBatch("clicks", partition, generation, records))
+
+    def covered(self, partition: int, begins: int, offsets: list[int], ends: int) -> None:
+        """A fetch that covers the offsets from `begins` to `ends`, some of them without a record."""
+        records: list[Any] = [Record(offset) for offset in offsets]
+        self.queue.put_nowait(RecordBatch("clicks", partition, 1, records, begins, ends))
 
     def begin(self, generation: int = 1, **positions: int) -> None:
         self.consumer.group_generation = generation
@@ -137,3 +143,73 @@ async def test_what_waited_is_void_after_a_halt_and_when_the_flow_stops(source: 
     source.fetched(0, 2, 5)
     with pytest.raises(TimeoutError):
         await source.took()
+
+
+async def test_ends_of_transactions_are_passed_without_a_seek_or_a_word(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.begin(p0=0)
+    source.covered(0, 0, [0], 2)  # offset 1 ends the transaction
+    source.covered(0, 2, [2], 4)
+    source.covered(0, 4, [7, 8], 10)  # 4 to 6 were aborted
+    assert await source.took() == [(0, 0, 2), (0, 2, 4), (0, 7, 10)]
+    assert source.empty_offsets == 6
+    assert not source.consumer.seeks
+    assert not caplog.records
+
+
+async def test_fetches_without_a_record_are_covered_by_the_next_one(source: Source) -> None:
+    source.begin(p0=0)
+    source.covered(0, 0, [0], 1)
+    source.covered(0, 1, [9], 10)  # nothing was handed on of the fetches between
+    assert await source.took() == [(0, 0, 1), (0, 9, 10)]
+    assert not source.consumer.seeks
+
+
+async def test_a_lost_fetch_is_fetched_again_where_the_log_has_transactions(source: Source) -> None:
+    source.begin(p0=0)
+    source.covered(0, 2, [2], 4)  # the fetch from 0 to 2 was lost
+    with pytest.raises(TimeoutError):
+        await source.took()
+    assert source.consumer.seeks == [(0, 0)]
+    source.covered(0, 0, [0, 2], 4)
+    assert await source.took() == [(0, 0, 4)]
+
+
+async def test_a_split_batch_covers_the_same_offsets(source: Source) -> None:
+    source.begin(p0=0)
+    source.covered(0, 0, [1, 4, 6], 8)
+    assert await source.took(1) == [(0, 1, 2)]
+    assert await source.took(1) == [(0, 4, 5)]
+    assert await source.took(1) == [(0, 6, 8)]
+    assert source.empty_offsets == 5
+
+
+async def test_only_the_empty_end_of_a_known_fetch_is_left(source: Source) -> None:
+    source.begin(p0=3)
+    source.covered(0, 1, [1, 2], 5)
+    source.covered(0, 5, [5], 6)
+    assert await source.took() == [(0, 5, 6)]
+    assert not source.consumer.seeks
+
+
+def test_coverage_goes_on_where_the_fetch_before_ended() -> None:
+    tp = TP("clicks", 0)
+    coverage = Coverage()
+    position = 3
+
+    def fetch(before: int | None) -> tuple[int | None, int]:
+        found = coverage.covered({tp: [Record(2)]}, {} if before is None else {tp: before}, lambda _tp: position)
+        return found[tp].begins, found[tp].next
+
+    assert fetch(0) == (0, 3)
+    position = 9
+    assert fetch(7) == (3, 9)  # 3 to 7 were fetched and had no record
+    coverage.moved(tp, 1)
+    position = 4
+    assert fetch(1) == (1, 4)
+    coverage.forget(tp)
+    position = 30
+    assert fetch(None) == (None, 30)
+    coverage.forget()
+    assert fetch(28) == (28, 30)

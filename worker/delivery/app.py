@@ -4,22 +4,39 @@ import asyncio
 import gc
 import logging
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
 from faust.types.transports import TransportT
 
-from schemas.errors import NextclickError
+from messaging.clients import broker_error
+from messaging.failures import unreadable_batch
+from schemas.errors import BrokerError, NextclickError
 from schemas.settings import Settings
+from worker.delivery import watchdog
 from worker.delivery.consumer import Transport
+from worker.delivery.consumer_thread import ConsumerThread
+from worker.delivery.outage import Outage
 from worker.delivery.publisher import Publisher
 from worker.delivery.recovery import BulkTableManager
 from worker.delivery.source import ClickSource
 from worker.delivery.store import SessionTable
 
 log = logging.getLogger(__name__)
+
+MOST_HEARTBEAT_SECONDS = 3.0
+"""Longest time between two heartbeats; by default there are eight in a group time-out."""
+
+STOP_SECONDS = 9.0
+"""Longest time that an orderly stop may take. Docker kills a process 10 s after it was asked to stop."""
+
+REQUEST_SECONDS = 90.0
+"""Longest wait for an answer of the broker; Faust asks that it is not below the group time-out."""
 
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """Batches create no reference cycles, so garbage collection runs 70 times less often than by default."""
@@ -31,6 +48,7 @@ class DeliveryApp(faust.App):
     Attributes:
         settings: the worker's settings.
         source: the agent takes clicks from it.
+        outage: what fails at present and is tried again.
         publisher: produces answers and rejected messages.
         changelog: produces states, on a separate connection, so that answers never wait for states.
         sessions: the table of session states.
@@ -43,6 +61,10 @@ class DeliveryApp(faust.App):
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
+        self.outage = Outage()
+        timeout = settings.group_timeout.total_seconds()
+        if settings.member_id is not None:  # Faust's default has the web port, and a change of it would move partitions
+            options = {"canonical_url": f"http://{settings.member_id}", **options}
         super().__init__(
             settings.app_id,
             broker=[f"kafka://{server}" for server in settings.brokers],
@@ -54,8 +76,9 @@ class DeliveryApp(faust.App):
             topic_disable_leader=True,
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=settings.member_id,
-            broker_session_timeout=settings.group_timeout.total_seconds(),
-            broker_heartbeat_interval=settings.group_timeout.total_seconds() / 8,
+            broker_session_timeout=timeout,
+            broker_heartbeat_interval=min(timeout / 8, MOST_HEARTBEAT_SECONDS),
+            broker_request_timeout=max(timeout, REQUEST_SECONDS),
             broker_commit_interval=1.0,
             producer_acks=-1,
             producer_linger=0.0,
@@ -66,8 +89,8 @@ class DeliveryApp(faust.App):
             **options,
         )
         self.source = ClickSource(lambda: self.consumer)
-        self.publisher = Publisher(lambda: self.producer._ensure_producer())
-        self.changelog = Publisher(lambda: self._changelog_producer)
+        self.publisher = Publisher(lambda: self.producer._ensure_producer(), settings, self.outage)
+        self.changelog = Publisher(lambda: self._changelog_producer, settings, self.outage)
         self.sessions: SessionTable = self.tables.add(
             SessionTable(
                 self,
@@ -85,22 +108,37 @@ class DeliveryApp(faust.App):
         generation: int | None = self.tables.recovery.recovered_generation
         return generation
 
-    def partitions(self) -> list[int]:
+    def click_partitions(self) -> list[TP]:
         """The partitions of the clicks topic that are assigned to this worker."""
         try:
-            return sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == self.settings.clicks_topic)
+            return sorted(tp for tp in self.consumer.assignment() if tp.topic == self.settings.clicks_topic)
         except ConsumerNotStarted:
             return []
 
+    def partitions(self) -> list[int]:
+        """The numbers of `click_partitions`."""
+        return [tp.partition for tp in self.click_partitions()]
+
+    def consumer_thread(self) -> ConsumerThread | None:
+        """The thread that talks to the broker; None until it is started."""
+        thread: ConsumerThread = self.consumer._thread
+        return thread if thread.membership is not None else None
+
     def ready(self) -> bool:
         """Whether clicks are answered: the worker is a member of its group, and its states are recovered."""
-        return bool(self.tables.actives_ready and not self.rebalancing and self.consumer.is_member())
+        return self.ill_health() is None
+
+    def ill_health(self) -> str | None:
+        """Why clicks are not answered at present, in one line; None if they are, or none are for this worker."""
+        return watchdog.ill_health(self)
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once. Clicks that were not stored are delivered again, to the next owner of the partition.
 
-        A `NextclickError` is logged as one line, any other error with its traceback.
+        A `NextclickError` and an error of Kafka are logged as one line, any other error with its traceback.
         """
+        if isinstance(error, KafkaError) or unreadable_batch(error) is not None:
+            error = broker_error(error, self.settings)
         if isinstance(error, NextclickError):
             log.critical("stopping: %s", error)
         else:
@@ -109,10 +147,28 @@ class DeliveryApp(faust.App):
         os._exit(1)
 
     def fail_with(self, task: "asyncio.Task[None]") -> None:
-        """Callback for a finished task: end the process if the task failed."""
-        error = None if task.cancelled() else task.exception()
+        """Callback for a finished task: end the process if the task failed, or was cancelled and nobody stops it."""
+        if task.cancelled():
+            error: BaseException | None = None if self.should_stop else BrokerError(_interrupted(task))
+        else:
+            error = task.exception()
         if error is not None:
             self.fail(error)
+
+    def stop_in_time(self) -> None:
+        """End the process if the stop that begins now takes too long, as while no broker answers.
+
+        Nothing is lost by that: clicks that are not stored are delivered again.
+        """
+
+        def end() -> None:
+            log.warning("not stopped after %g s: ending now; clicks under way are delivered again", STOP_SECONDS)
+            logging.shutdown()
+            os._exit(0)
+
+        timer = threading.Timer(STOP_SECONDS, end)
+        timer.daemon = True
+        timer.start()
 
     async def crash(self, reason: BaseException) -> None:
         """Called by Faust when a part of the app fails: end the process, unless it is stopping already."""
@@ -129,10 +185,17 @@ class DeliveryApp(faust.App):
         await super().on_start()
         self._changelog_producer = self.producer._new_producer()
         await self._changelog_producer.start()
+        self._watching = asyncio.create_task(watchdog.watch(self))
+        self._watching.add_done_callback(self.fail_with)
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
 
     async def on_stop(self) -> None:
         """Give up the partitions in order, then close the changelog's connection."""
         await super().on_stop()
+        self._watching.cancel()
         await self._changelog_producer.stop()
+
+
+def _interrupted(task: "asyncio.Task[None]") -> str:
+    return f"a part of the worker was interrupted ({task.get_name()}): start the worker again"

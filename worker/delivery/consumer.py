@@ -8,39 +8,41 @@ The changes and their reasons (Faust's behaviour is in `faust/transport/consumer
 - Committed offsets come from `stored`: every click below them is answered and stored. Faust's acknowledgements are not
   used.
 - `perform_seek` also rewinds partitions without a committed offset, and gives the source the start of each partition.
-- `_seek` runs on the thread that fetches. Faust's seeks from another thread.
-- A commit that fails is tried again. Faust's stops the worker.
-- The time of the last heartbeat that the broker acknowledged is kept: see `is_member`.
+- The thread that talks to the broker is ours, see `consumer_thread`.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
+from messaging.clients import broker_error
+from messaging.failures import passes
+from schemas.errors import BrokerError
 from schemas.settings import Settings
+from worker.delivery.consumer_thread import RETRY_SECONDS, ConsumerThread
+from worker.delivery.outage import Outage
+from worker.delivery.progress import Progress
 from worker.delivery.records import RecordBatch
 from worker.delivery.source import ClickSource
-
-log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 0.2
 """How long a fetch waits for records; a rebalance waits for it to end."""
 
-RETRY_SECONDS = 0.5
-"""Pause before a request that failed is sent again."""
+SETTLE_SECONDS = 30.0
+"""Longest wait for the clicks before a batch that cannot be read, until they are answered and stored."""
 
 
 class ConsumingApp(Protocol):
     """What the consumer uses of its app."""
 
     settings: Settings
+    outage: Outage
     source: ClickSource
     flow_control: FlowControlEvent
     consumer_generation_id: int
@@ -52,47 +54,9 @@ class ConsumingApp(Protocol):
         """The last group generation in which states were recovered; None before the first recovery."""
         ...
 
-
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that talks to the broker; it also notes when the broker last acknowledged a heartbeat."""
-
-    last_heartbeat: float = 0.0
-
-    async def on_start(self) -> None:
-        """Start the consumer and watch its heartbeats."""
-        await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator
-        beat = coordinator._do_heartbeat
-
-        async def watched_heartbeat() -> bool:
-            sent = monotonic()
-            acknowledged: bool = await beat()
-            if acknowledged:
-                self.last_heartbeat = sent
-            return acknowledged
-
-        coordinator._do_heartbeat = watched_heartbeat
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """A completed join counts as a heartbeat."""
-        self.last_heartbeat = monotonic()
-        await super().on_partitions_assigned(assigned, generation_id)
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit offsets; False if the broker refuses or is silent. The next commit then includes these offsets."""
-        consumer = self._ensure_consumer()
-        mine = self.assignment()
-        wanted = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in mine}
-        try:
-            await asyncio.wait_for(consumer.commit(wanted), self.app.settings.group_timeout.total_seconds())
-        except (KafkaError, TimeoutError) as error:
-            log.warning("offsets not committed, trying again with the next ones: %r", error)
-            return False
-        return True
-
-    async def seek_here(self, tp: TP, offset: int) -> None:
-        """Seek on the thread that fetches. From another thread, a seek during a fetch can be lost."""
-        self._ensure_consumer().seek(driver.ensure_aiokafka_TP(tp), offset)
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the process with one line."""
+        ...
 
 
 class Consumer(driver.Consumer):
@@ -104,6 +68,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stored: dict[TP, int] = {}
+        self.progress = Progress()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -119,11 +84,13 @@ class Consumer(driver.Consumer):
         If no heartbeat arrives within the group time-out, the broker gives a worker's partitions to others. A worker
         that was paused for longer must not produce the results that it holds, because another one has gone on by then.
         """
-        return monotonic() - self._thread.last_heartbeat < self.app.settings.group_timeout.total_seconds()
+        membership = self._thread.membership
+        return membership is not None and membership.lasts()
 
     def stored(self, tp: TP, next_offset: int) -> None:
         """Set the offset for the next commit: everything below it in the partition is answered and stored."""
         self._stored[tp] = next_offset
+        self.progress.stored(tp, next_offset)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self._stored if topics is None or tp in topics or tp.topic in topics)
@@ -156,6 +123,7 @@ class Consumer(driver.Consumer):
             self._stored.pop(tp, None)
             self._read_offset.pop(tp, None)
             self._committed_offset.pop(tp, None)
+        self.progress.forget(revoked)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's livelock detector reads its own acknowledgements, which are not used here."""
@@ -169,14 +137,20 @@ class Consumer(driver.Consumer):
         return await self._patiently(super().seek_to_committed)
 
     async def _patiently(self, ask: Callable[..., Awaitable[Mapping[TP, int]]], *partitions: TP) -> Mapping[TP, int]:
+        what = "the offsets to go on from are not known"
         while True:
             try:
-                return await ask(*partitions)
+                offsets = await ask(*partitions)
             except KafkaError as error:
-                if self.should_stop or not getattr(error, "retriable", False):
+                if self.should_stop:
                     raise
-                log.warning("asking the broker for offsets again: %r", error)
+                if not passes(error):
+                    raise broker_error(error, self.app.settings, what) from error
+                self.app.outage.failed(what, error)
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.app.outage.worked(what)
+                return offsets
 
     async def perform_seek(self) -> None:
         """Seek to the committed offset of every partition, or to its first offset if none is committed.
@@ -212,17 +186,31 @@ class Consumer(driver.Consumer):
                     continue
                 records = await self._getmany(active, FETCH_SECONDS)
                 generation = self.group_generation
-                for tp, fetched in records.items():
+                for tp, fetch in records.items():
                     if not self.flow_active or generation != self.group_generation:
                         break
-                    await self._pass_on(RecordBatch(tp.topic, tp.partition, generation, fetched))
+                    if tp.topic == self.app.settings.clicks_topic:
+                        self.progress.fetched(tp, fetch.next)
+                    await self._pass_on(
+                        RecordBatch(tp.topic, tp.partition, generation, fetch.records, fetch.begins, fetch.next)
+                    )
                 await asyncio.sleep(0)
+        except BrokerError as error:
+            await self._settle()
+            self.app.fail(error)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
         except asyncio.CancelledError:  # Faust would treat a stop during a rebalance as a crash
             if not fetcher.should_stop:
                 raise
+
+    async def _settle(self) -> None:
+        """Wait until the clicks that were passed on are answered and stored, then commit."""
+        deadline = monotonic() + SETTLE_SECONDS
+        while self.progress.under_way() and self.flow_active and monotonic() < deadline:
+            await asyncio.sleep(RETRY_SECONDS / 5)
+        await self.commit()
 
     async def _pass_on(self, batch: RecordBatch) -> None:
         queue = self.app.source.queue

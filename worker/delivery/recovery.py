@@ -16,6 +16,8 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
+from messaging.clients import broker_error
+from messaging.failures import passes
 from worker.delivery.store import SessionTable
 
 FETCH_BYTES = 4 << 20
@@ -54,6 +56,12 @@ class BulkRecovery(Recovery):
                     break
                 self.log.warning("the broker does not say where to go on: recovering anew")
                 self.signal_recovery_start.set()
+            except asyncio.CancelledError:  # also from inside aiokafka, which nobody asked to stop
+                if self.should_stop or self.app.should_stop:
+                    raise
+                self.log.warning("the recovery was interrupted: recovering anew")
+                await asyncio.sleep(RETRY_SECONDS)
+                self.signal_recovery_start.set()
             except Exception as error:
                 if not self.signal_recovery_start.is_set() and generation == self.app.consumer_generation_id:
                     self.app.fail(error)  # not caused by a rebalance
@@ -67,12 +75,16 @@ class BulkRecovery(Recovery):
         """Do nothing: Faust's reads the changelog from a queue, which is not used here."""
 
     async def _recover(self, changelogs: Collection[TP]) -> None:
+        what = "session states are not recovered"
         while True:
             try:
                 await self._read(changelogs)
+                self.app.outage.worked(what)
                 return
             except (KafkaError, OSError) as error:
-                self.log.warning("changelog: %r; trying again", error)
+                if not passes(error):
+                    raise broker_error(error, self.app.settings, what) from error
+                self.app.outage.failed(what, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, changelogs: Collection[TP]) -> None:

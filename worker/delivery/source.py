@@ -44,8 +44,9 @@ class ClickSource:
 
     Records can be lost between the fetcher and the agent, because queues are cleared around a rebalance. Each partition
     therefore has an expected offset, set when reading starts. A batch that begins later is refused, and the consumer
-    seeks back. If a batch with the same first offset arrives again, the log itself has a gap (retention, compaction),
-    and the batch is accepted.
+    seeks back. If a batch with the same first offset arrives again, the log itself has a gap (retention), and the batch
+    is accepted. Offsets that a fetch has covered without a record are normal: the markers of transactions and the
+    messages of aborted ones. They are accepted at once, and counted in `empty_offsets`.
 
     During the recovery after a rebalance, clicks may already be fetched from any position: Faust stops the flow only if
     the worker held partitions before. Such clicks must not be applied: earlier clicks of their sessions, fetched later,
@@ -62,6 +63,7 @@ class ClickSource:
         self._refused: dict[TP, tuple[int, float]] = {}  # the refused first offset, time of the last seek back
         self._waiting: deque[RecordBatch] = deque()
         self._generation: int | None = None
+        self.empty_offsets = 0
 
     def connect(self, queue: "asyncio.Queue[RecordBatch]") -> None:
         """Read from the queue of the agent's stream."""
@@ -115,6 +117,7 @@ class ClickSource:
             if len(to_come.records) > room:
                 to_come, rest = to_come.split(room)
                 self._waiting.appendleft(rest)
+            self.empty_offsets += to_come.next - self._expected[to_come.tp] - len(to_come.records)
             self._expected[to_come.tp] = to_come.next
             taken.append(to_come)
             room -= len(to_come.records)
@@ -129,11 +132,14 @@ class ClickSource:
         if expected is None or batch.next <= expected:
             return None
         done = sum(record.offset < expected for record in batch.records)
+        if done == len(batch.records):  # only offsets without a record are left
+            self._expected[batch.tp] = batch.next
+            return None
         return batch.split(done)[1] if done else batch
 
     def _follows_a_hole(self, batch: RecordBatch) -> bool:
         expected = self._expected[batch.tp]
-        if batch.first == expected:
+        if batch.first == expected or (batch.begins is not None and batch.begins <= expected):
             self._refused.pop(batch.tp, None)
             return False
         if batch.first == self._refused.get(batch.tp, (None,))[0]:

@@ -1,0 +1,79 @@
+"""How far each partition of a consumer is: fetched, and answered and stored."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from faust.types import TP
+
+
+@dataclass
+class _Partition:
+    fetched: int | None = None
+    stored: int | None = None
+    moved: float = 0.0  # when `stored` last changed, or nothing was waiting
+
+
+class Progress:
+    """Offsets fetched and stored, and since when a partition does not move although clicks are waiting.
+
+    Args:
+        clock: the time in seconds; tests pass their own.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._partitions: dict[TP, _Partition] = {}
+
+    def fetched(self, tp: TP, next_offset: int) -> None:
+        """All clicks below this offset were passed on, to be answered."""
+        self._of(tp).fetched = next_offset
+
+    def stored(self, tp: TP, next_offset: int) -> None:
+        """All clicks below this offset are answered and stored."""
+        partition = self._of(tp)
+        partition.stored, partition.moved = next_offset, self._clock()
+
+    def forget(self, partitions: Iterable[TP]) -> None:
+        """These partitions belong to others now."""
+        for tp in partitions:
+            self._partitions.pop(TP(*tp), None)
+
+    def under_way(self) -> bool:
+        """Whether clicks were passed on that are not stored yet."""
+        return any(map(_is_under_way, self._partitions.values()))
+
+    def look(self, tp: TP, position: int | None, end: int | None) -> None:
+        """Note whether clicks of a partition are waiting. Called about once a second for each partition.
+
+        Args:
+            tp: the partition.
+            position: the offset that is fetched next; None: unknown.
+            end: the end of the partition, as last seen; None: unknown.
+        """
+        partition = self._of(tp)
+        fetched_all = position is not None and end is not None and position >= end
+        if fetched_all and not _is_under_way(partition):
+            partition.moved = self._clock()
+
+    def excuse(self) -> None:
+        """Clicks may wait, as during a recovery: the time begins anew."""
+        for partition in self._partitions.values():
+            partition.moved = self._clock()
+
+    def stuck(self) -> tuple[TP, float] | None:
+        """The partition that has not moved for the longest time, and for how many seconds; None without partitions."""
+        if not self._partitions:
+            return None
+        tp, partition = min(self._partitions.items(), key=lambda item: item[1].moved)
+        return tp, self._clock() - partition.moved
+
+    def _of(self, tp: TP) -> _Partition:
+        key = TP(*tp)
+        if key not in self._partitions:
+            self._partitions[key] = _Partition(moved=self._clock())
+        return self._partitions[key]
+
+
+def _is_under_way(partition: _Partition) -> bool:
+    return partition.fetched is not None and (partition.stored is None or partition.stored < partition.fetched)
