@@ -36,7 +36,8 @@ class ServingModel:
         self.memory_bytes = self.ranker.needs.memory
         self.top = min(TOP, len(bundle.items))
         self._ids: NDArray[Any] = np.array(bundle.items.ids, dtype=object)  # (I,)
-        self._texts: NDArray[Any] = np.array(bundle.items.texts, dtype=object)  # (I,)
+        numbers = any(isinstance(item, int) for item in bundle.items.ids)
+        self._texts: NDArray[Any] = np.array(bundle.items.texts, dtype=object) if numbers else self._ids  # (I,)
         best = bundle.items.popular[: self.top]
         supports = [float(support) for support in bundle.items.support[best]]
         self.popular = popular_answers(self._ids[best].tolist(), supports, self.version)
@@ -51,7 +52,7 @@ class ServingModel:
         rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
         tops: list[list[ItemId]] = self._ids[rows].tolist()
         sent = tops
-        if as_text.any():
+        if self._texts is not self._ids and as_text.any():
             sent = tops.copy()
             texts = self._texts[rows[as_text]].tolist()
             for place, items in zip(np.flatnonzero(as_text).tolist(), texts, strict=True):

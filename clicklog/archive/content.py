@@ -60,7 +60,7 @@ def open_file(path: Path, *, kept_open: bool = True) -> StoredClicks:
         metadata = pl.read_parquet_metadata(path)
     numbers = metadata.get(NUMBERS, "").split(",")
     return StoredClicks(
-        frame.with_columns(pl.col(name).cast(pl.Int64) for name in IDS if name in numbers),
+        frame.select(pl.col(name).cast(pl.Int64) if name in numbers else pl.col(name) for name in COLUMNS),
         int(metadata.get(SKIPPED, 0)),
         all(schema[name] == pl.String for name in IDS),
     )

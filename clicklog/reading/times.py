@@ -102,20 +102,25 @@ def _of_texts(facts: Facts, text: pl.Expr, path: Path, how: TimeFormat) -> Times
                 unit = of_decimals
                 readings.append(_scaled(fraction, unit))
     readings += _forms(facts, text, readings)
-    return Times(pl.coalesce(readings), text.is_not_null(), _note(path, column, unit))
+    note = _note(path, column, unit) if how == "auto" else ""
+    return Times(_first_known(readings), text.is_not_null(), note)
 
 
 def _forms(facts: Facts, text: pl.Expr, readings: list[pl.Expr]) -> list[pl.Expr]:
     """The forms of the texts that the other readings leave unread, as far as they are known."""
     found: list[pl.Expr] = []
     while len(found) < _MOST_FORMS:
-        known = pl.coalesce([*readings, *found]) if readings or found else pl.lit(None, pl.Int64)
+        known = _first_known([*readings, *found])
         sample = facts.first(text, text.is_not_null() & known.is_null() & ~text.str.contains(r"^-?\d+$"))
         form = None if sample is None else form_of(sample, text)
         if form is None or any(form.meta.eq(other) for other in found):
             return found
         found.append(form)
     return found
+
+
+def _first_known(readings: list[pl.Expr]) -> pl.Expr:
+    return pl.coalesce(readings) if readings else pl.lit(None, pl.Int64)
 
 
 def _of_whole_numbers(facts: Facts, number: pl.Expr, how: TimeFormat) -> tuple[pl.Expr, str]:

@@ -84,11 +84,11 @@ async def test_a_version_that_served_between_two_reads_of_another_publisher_stay
 
 
 async def test_announcements_that_do_not_fit_into_one_batch_are_sent_one_by_one(kafka_settings: Settings) -> None:
-    large = announcement("v1", partitions=9000)
-    assert BATCH_BYTES / 3 < len(large.model_dump_json()) < BATCH_BYTES
+    large = announcement("v1", partitions=14_000)
+    assert BATCH_BYTES / 2 < len(large.model_dump_json()) < BATCH_BYTES
     async with ModelsTopic(kafka_settings) as topic:
         await topic.announce(large)
-        await topic.announce(announcement("v2", partitions=9000))
+        await topic.announce(announcement("v2", partitions=14_000))
         state = await topic.read()
     assert (versions(state), state.serving and state.serving.version) == (["v1", "v2"], "v2")
 

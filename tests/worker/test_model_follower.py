@@ -69,7 +69,7 @@ async def follow(follower: ModelFollower, messages: list[Message], monkeypatch: 
 
 def follower_of(settings: Settings) -> tuple[ModelFollower, list[ServingModel]]:
     served: list[ServingModel] = []
-    return ModelFollower(settings, torch.device("cpu"), served.append, lambda _model: None), served
+    return ModelFollower(settings, torch.device("cpu"), served.append, lambda _model: None, Outage()), served
 
 
 def announced(settings: Settings, version: str, **shape: int) -> tuple[bytes, bytes]:

@@ -71,7 +71,7 @@ def days_of_files(records: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
     ]
     consumer = AsyncMock()
     consumer.position.return_value = len(records)
-    consumer.highwater = lambda _partition: len(records)
+    consumer.last_stable_offset = lambda _partition: len(records)
     files: list[tuple[int, int, str]] = []
     writing = Archiver(Settings(_env_file=None))
     writing._archive.write = lambda file, _clicks, _skipped: files.append((file.first, file.end, file.day))  # type: ignore[method-assign]

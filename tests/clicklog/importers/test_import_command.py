@@ -89,7 +89,8 @@ def test_csv_compressed_without_times_and_with_ids_that_only_look_like_numbers(
 def test_csv_of_visitors_in_seconds(nextclick: Command, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("session_id,item_id,timestamp\nv,1,100\nw,1,100.25\nv,2,161\n")
     arguments = ["--time-format", "s", "--gap", "60s"]
-    assert nextclick("import", "csv", "a.csv", "--out", "clicks.parquet", *arguments)[0] == 0
+    code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet", *arguments)
+    assert (code, errors) == (0, "")
     assert sorted(rows("clicks.parquet")) == [(0, 1, 100_000), (1, 2, 161_000), (2, 1, 100_250)]
 
 
@@ -107,6 +108,7 @@ def test_csv_of_visitors_in_seconds(nextclick: Command, tmp_path: Path) -> None:
         ("retailrocket", RETAILROCKET.replace("view", "look"), "log holds no clicks"),
         ("retailrocket", RETAILROCKET.replace("1433224214164", "-5"), "line 3 of log is no click: timestamp"),
         ("csv", "a,b\n1,2\n", "log has no column session_id, item_id, timestamp: its first line names a, b"),
+        ("csv", "session_id,item_id,timestamp\n1,2,soon\n", "line 2 of log is no click: timestamp cannot be read from"),
         ("csv", "session_id,item_id,timestamp\n1,,3\n", "line 2 of log is no click: item_id cannot be read from"),
     ],
 )
