@@ -26,9 +26,10 @@ import numpy as np
 import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.archiver import Archiver
 from clicklog.archive.content import open_file
-from clicklog.archive.files import Archive, ArchiveFile, resolve
+from clicklog.archive.files import Archive, resolve
 from schemas.settings import Settings
 
 PARTITIONS = 8

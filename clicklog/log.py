@@ -8,7 +8,7 @@ for part in log.partitions(): ...         # lazily, one partition at a time: a s
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,11 +18,21 @@ from typing import Any
 
 import polars as pl
 
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.content import COLUMNS, StoredClicks, open_file
-from clicklog.archive.files import Archive, ArchiveFile, Slice, ends, resolve
+from clicklog.archive.files import Archive, Slice, resolve
+from clicklog.archive.incarnations import Continuation, chains, continuation
 from clicklog.clicks import IDS, Clicks, without_repetitions
 from clicklog.columns import ClickColumns
-from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, read_spans
+from clicklog.topic_span import (
+    PartitionSpan,
+    click_consumer,
+    click_partitions,
+    first_since,
+    open_spans,
+    read_spans,
+)
+from messaging.topic_identity import topic_identity
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 from schemas.settings import Settings
@@ -62,7 +72,8 @@ class ClickLog(AbstractContextManager["ClickLog"]):
         source: description of what was read, for people.
         since: only clicks from this time on, ms since 1970 UTC; None: from the beginning.
         until: only clicks before this time; None: to the end.
-        offsets: partition → first offset covered and the offset after the last.
+        offsets: partition → first offset covered and the offset after the last, of the present topic.
+        logs: partition → incarnation of the topic that `offsets` count in; empty if unknown.
         missing: offsets that a retention has deleted from the span.
         skipped: messages in the opened files and on the topic that were not valid clicks.
         numbers: for each id column, whether all its ids are integers; else they are strings.
@@ -72,33 +83,50 @@ class ClickLog(AbstractContextManager["ClickLog"]):
     since: int | None
     until: int | None
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     skipped: int = 0
     numbers: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(IDS, True))
-    _parts: dict[int, list[pl.LazyFrame]] = field(default_factory=dict)
+    _parts: dict[int, list[tuple[pl.LazyFrame, bool]]] = field(default_factory=dict)
     _scratch: "tempfile.TemporaryDirectory[str] | None" = None
 
-    def add(self, partition: int, part: pl.LazyFrame) -> None:
-        """Append clicks to a partition: `clicklog.archive.content.COLUMNS`, by offset, after the clicks it has."""
+    def add(self, partition: int, part: pl.LazyFrame, present: bool = True) -> None:
+        """Append clicks to a partition, after the clicks it has.
+
+        Args:
+            partition: number of the partition.
+            part: `clicklog.archive.content.COLUMNS`, by offset.
+            present: whether their offsets count in the present topic, not in an earlier one of the same name.
+        """
         schema = part.collect_schema()
         for name in IDS:
             self.numbers[name] &= schema[name] != pl.String
-        self._parts.setdefault(partition, []).append(part)
+        self._parts.setdefault(partition, []).append((part, present))
 
-    def partitions(self) -> Iterator[pl.LazyFrame]:
-        """The clicks of each partition, by offset: session_id, item_id, timestamp, offset, partition."""
+    def partitions(self, ends: Mapping[int, int] | None = None) -> Iterator[pl.LazyFrame]:
+        """The clicks of each partition, by offset: session_id, item_id, timestamp, offset, partition.
+
+        Clicks of earlier topics of the same name come first.
+
+        Args:
+            ends: partition → of the present topic, only clicks before this offset; none of other partitions.
+        """
         kinds = {name: pl.Int64 if number else pl.String for name, number in self.numbers.items()}
         for partition, parts in sorted(self._parts.items()):
-            whole = pl.concat([part.cast(kinds) for part in parts])  # type: ignore[arg-type]
+            kept = (
+                part if ends is None or not present else part.filter(pl.col("offset") < ends.get(partition, 0))
+                for part, present in parts
+            )
+            whole = pl.concat([part.cast(kinds) for part in kept])  # type: ignore[arg-type]
             if self.since is not None:
                 whole = whole.filter(pl.col("timestamp") >= self.since)
             if self.until is not None:
                 whole = whole.filter(pl.col("timestamp") < self.until)
             yield whole.with_columns(pl.lit(partition, pl.Int32).alias("partition"))
 
-    def frame(self) -> pl.DataFrame:
-        """All clicks in memory, partition by partition, each by offset."""
-        parts = [part.collect() for part in self.partitions()]
+    def frame(self, ends: Mapping[int, int] | None = None) -> pl.DataFrame:
+        """All clicks in memory, partition by partition; see `partitions`."""
+        parts = [part.collect() for part in self.partitions(ends)]
         return pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
 
     def clicks(self) -> Clicks:
@@ -146,38 +174,59 @@ def open_log(
 
     Raises:
         BrokerError: no broker answers, or it stops sending.
-        ClicksError: the archive cannot be read, or belongs to another topic of the same name.
+        ClicksError: the archive cannot be read, or belongs to another topic and the broker knows no topic ids.
         TopicError: the topic does not exist.
     """
     archive = Archive(settings.archive_uri, settings.clicks_topic)
     slices, files, scratch = _fetch(archive, since, until)
     log = ClickLog(f"topic {settings.clicks_topic!r} with its archive", since, until, _scratch=scratch)
-    spans, tails = run(_read_tails(settings, archive, slices, since))
-    _add_files(log, slices, files)
+    spans, tails, found = run(_read_tails(settings, slices, since))
+    log.logs = {number: goes_on.log for number, goes_on in found.items()}
+    present = [piece for piece in slices if _is_present(piece, found)]
+    for piece in slices:
+        if piece.file in files:  # else outside the span, or without clicks
+            _add_file(log, piece, files[piece.file], piece in present)
+    for earlier in _by_incarnation([piece for piece in slices if piece not in present]):
+        log.missing += _missing(earlier, earlier[0].start, since, until)
     for span in spans:
-        pieces = [piece for piece in slices if piece.file.partition == span.number]
-        _add_tail(log, span, tails[span.number], pieces)
+        _add_tail(log, span, tails[span.number], [p for p in present if p.file.partition == span.number])
     return log
 
 
-def _add_files(log: ClickLog, slices: list[Slice], files: dict[ArchiveFile, StoredClicks]) -> None:
-    for piece in slices:
-        stored = files.get(piece.file)
-        if stored is None:
-            continue  # outside the span, or without clicks
-        log.skipped += stored.skipped
-        overlaps = piece.start > piece.file.first
-        log.add(
-            piece.file.partition,
-            stored.frame.filter(pl.col("offset") >= piece.start) if overlaps else stored.frame,
-        )
+def _is_present(piece: Slice, found: Mapping[int, Continuation]) -> bool:
+    """Whether the offsets of a file count in the present topic."""
+    chain = found[piece.file.partition].chain if piece.file.partition in found else None
+    return chain is not None and chain.log == piece.log
+
+
+def _by_incarnation(pieces: Sequence[Slice]) -> list[list[Slice]]:
+    grouped: dict[tuple[int, str], list[Slice]] = {}
+    for piece in pieces:
+        grouped.setdefault((piece.file.partition, piece.log), []).append(piece)
+    return list(grouped.values())
+
+
+def _add_file(log: ClickLog, piece: Slice, stored: StoredClicks, present: bool) -> None:
+    log.skipped += stored.skipped
+    overlaps = piece.start > piece.file.first
+    used = stored.frame.filter(pl.col("offset") >= piece.start) if overlaps else stored.frame
+    log.add(piece.file.partition, used, present)
 
 
 def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: list[Slice]) -> None:
     """Add the topic's clicks of a partition from the end of its archive on."""
-    log.missing += _missing(span, tail, pieces, log.since, log.until)
     log.offsets[span.number] = (pieces[0].start if pieces else span.first, span.end)
     log.skipped += tail.skipped
+    begin = (
+        log.offsets[span.number][0] if "." in log.logs[span.number] else 0
+    )  # after a truncation: where it was noticed
+    log.missing += _missing(pieces, begin, log.since, log.until)
+    archived = max((piece.file.end for piece in pieces), default=begin)
+    first = span.first if pieces or log.since is None else span.begins
+    before = max((piece.file.newest for piece in pieces if piece.file.newest is not None), default=None)
+    after = min(tail.timestamp[:100], default=None)
+    if first > archived and _inside(before, after, log.since, log.until):
+        log.missing.append(Missing(span.number, archived, first, before, after))
     if len(tail):
         log.add(span.number, tail.frame().lazy())
 
@@ -212,39 +261,40 @@ def _touches(file: ArchiveFile, since: int | None, until: int | None) -> bool:
 
 
 async def _read_tails(
-    settings: Settings, archive: Archive, slices: list[Slice], since: int | None
-) -> tuple[list[PartitionSpan], dict[int, ClickColumns]]:
-    """Read the topic from the end of the archive on: the spans, and partition → clicks.
+    settings: Settings, slices: list[Slice], since: int | None
+) -> tuple[list[PartitionSpan], dict[int, ClickColumns], dict[int, Continuation]]:
+    """Read the topic from the end of the archive on: the spans, partition → clicks, partition → what is continued.
 
     A partition without an archive is read from Kafka timestamp `since` on, minus the tolerance by which a click's time
     may be ahead of it.
     """
-    archived = ends(piece.file for piece in slices)
+    archived = chains(piece.file for piece in slices)
     early = None if since is None else max(since - milliseconds(settings.clock_tolerance), 0)
+    found: dict[int, Continuation] = {}
     async with click_consumer(settings, "trainer") as consumer:
         partitions = await click_partitions(consumer, settings)
         consumer.assign(partitions)
+        identity = await topic_identity(consumer, settings.clicks_topic)
         spans = await open_spans(consumer, partitions, early)
         for span in spans:
-            if span.number in archived:
-                span.first = archive.next_offset(archived[span.number], span)
-        return spans, await read_spans(consumer, spans, settings)
+            of_partition = [chain for chain in archived if chain.partition == span.number]
+            goes_on = continuation(of_partition, identity.topic_id if identity else "", span)
+            if goes_on.chain is not None:
+                span.first = goes_on.first
+            elif goes_on.since is not None:
+                span.first = max(span.first, await first_since(consumer, span, goes_on.since))
+            found[span.number] = goes_on
+        return spans, await read_spans(consumer, spans, settings), found
 
 
-def _missing(
-    span: PartitionSpan, tail: ClickColumns, pieces: list[Slice], since: int | None, until: int | None
-) -> Iterator[Missing]:
-    """The missing offsets that may have had clicks of the span of time."""
-    starts = [(piece.start, piece.file) for piece in pieces]
-    place, before = 0, None
-    for start, file in starts:
-        if start > place and _inside(before, file.oldest, since, until):
-            yield Missing(span.number, place, start, before, file.oldest)
+def _missing(pieces: Sequence[Slice], begin: int, since: int | None, until: int | None) -> Iterator[Missing]:
+    """The missing offsets before and between files of an incarnation that may have had clicks of the span of time."""
+    place, before = begin, None
+    for piece in pieces:
+        file = piece.file
+        if piece.start > place and _inside(before, file.oldest, since, until):
+            yield Missing(file.partition, place, piece.start, before, file.oldest)
         place, before = file.end, file.newest if file.newest is not None else before
-    first = span.first if pieces or since is None else span.begins
-    after = min(tail.timestamp[:100], default=None)
-    if first > place and _inside(before, after, since, until):
-        yield Missing(span.number, place, first, before, after)
 
 
 def _inside(after: int | None, before: int | None, since: int | None, until: int | None) -> bool:

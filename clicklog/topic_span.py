@@ -113,6 +113,12 @@ async def open_spans(
     return [PartitionSpan(p, min(begins[p], ends[p]), min(firsts[p], ends[p]), ends[p]) for p in partitions]
 
 
+async def first_since(consumer: AIOKafkaConsumer, span: PartitionSpan, since: int) -> int:
+    """Offset of the first message with this Kafka timestamp (ms since 1970 UTC) or a later one; else the end."""
+    found = (await consumer.offsets_for_times({span.partition: since}))[span.partition]
+    return span.end if found is None else min(int(found.offset), span.end)
+
+
 async def read_spans(
     consumer: AIOKafkaConsumer,
     spans: Sequence[PartitionSpan],

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
@@ -78,8 +78,28 @@ async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicCo
         elif error is not TopicAlreadyExistsError:
             reason = (message[0] if message else None) or kafka_reason(error())
             raise TopicError(f"topic {name!r} cannot be created: {reason}")
-    await _wait_for_leaders(client, set(created))
+    await _wait_for_leaders(client, dict.fromkeys(created, 1))
     return created
+
+
+async def add_partitions(client: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
+    """Add partitions to topics and wait until all have a leader.
+
+    Args:
+        client: from `admin`.
+        counts: topic → how many it shall have; more than it has.
+
+    Raises:
+        TopicError: Kafka refuses (with its reason), or a new partition has no leader in time.
+    """
+    if not counts:
+        return
+    response = await client.create_partitions({name: NewPartitions(count) for name, count in counts.items()})
+    for name, code, *message in response.topic_errors:
+        if code:
+            reason = (message[0] if message else None) or kafka_reason(for_code(code)())
+            raise TopicError(f"partitions cannot be added to topic {name!r}: {reason}")
+    await _wait_for_leaders(client, counts)
 
 
 def topic_differences(contract: TopicContract, existing: TopicContract) -> list[str]:
@@ -128,12 +148,13 @@ def _as_good_as(advised: str, found: str) -> bool:
     return found == advised or (found.isdigit() and advised.isdigit() and int(found) > int(advised))
 
 
-async def check_topics(settings: Settings, names: Collection[str] | None = None) -> None:
+async def check_topics(settings: Settings, names: Collection[str] | None = None, may_have_more: bool = False) -> None:
     """Check that the topics exist with the partition counts of the settings. Other differences do not stop a worker.
 
     Args:
         settings: define the contract of every topic.
         names: check only these; all by default.
+        may_have_more: whether topics may have more partitions than the settings say.
 
     Raises:
         BrokerError: no broker answers.
@@ -142,7 +163,11 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None)
     contracts = _contracts(settings, names)
     async with admin(settings) as client:
         existing = await existing_topics(client, [contract.name for contract in contracts])
-    _check_counts(settings, contracts, {name: topic.partitions for name, topic in existing.items()})
+    counts = {name: topic.partitions for name, topic in existing.items()}
+    if may_have_more:
+        wanted = {contract.name: contract.partitions for contract in contracts}
+        counts = {name: min(count, wanted[name]) for name, count in counts.items()}
+    _check_counts(settings, contracts, counts)
 
 
 async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names: Collection[str]) -> None:
@@ -203,7 +228,8 @@ def different_topics(differences: dict[str, list[str]], settings: Settings) -> s
     listed = "; ".join(f"topic {name!r}: {', '.join(phrases)}" for name, phrases in differences.items())
     return (
         f"{listed} (Kafka at {settings.broker}): change the settings (NEXTCLICK_PARTITIONS, NEXTCLICK_REPLICATION, "
-        "NEXTCLICK_…_RETENTION), alter the topic, or name another by NEXTCLICK_…_TOPIC"
+        "NEXTCLICK_…_RETENTION), alter the topic, or name another by NEXTCLICK_…_TOPIC; "
+        "`nextclick topics` adds partitions that are missing"
     )
 
 
@@ -219,12 +245,14 @@ async def _topic_configs(client: AIOKafkaAdminClient, names: Sequence[str]) -> d
     }
 
 
-async def _wait_for_leaders(client: AIOKafkaAdminClient, names: set[str]) -> None:
+async def _wait_for_leaders(client: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
+    """Wait until each topic has that many partitions, all with a leader."""
     deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
-    while waiting := names - {
+    while waiting := set(counts) - {
         topic["topic"]
         for topic in await client.describe_topics()
-        if topic["partitions"] and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        if len(topic["partitions"]) >= counts.get(topic["topic"], 1)
+        and all(partition["leader"] >= 0 for partition in topic["partitions"])
     }:
         if asyncio.get_running_loop().time() > deadline:
             raise TopicError(f"topic {min(waiting)!r} was created but has no leader after {VISIBLE_SECONDS:g} s")

@@ -18,6 +18,7 @@ from nextclick.commands import (
     models,
     produce,
     recommendations,
+    replay,
     retrain,
     schedule,
     settings,
@@ -44,6 +45,7 @@ app.command("broker")(broker.broker)
 app.command("topics")(topics.topics)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
+app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("archive")(archive.archive)
 app.command("retrain")(retrain.retrain)

@@ -17,7 +17,8 @@ class Recommendation(BaseModel):
     """The top items for a session after one of its clicks, best first.
 
     `source` is `model` (the model ranked the items) or `popular` (no model serves yet, or the session has no item that
-    the model knows). Duplicates of an answer have the same `id`.
+    the model knows). Duplicates of an answer have the same `log`, `replay` and `id`: in a clicks topic that was created
+    again, offsets begin anew.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -30,6 +31,8 @@ class Recommendation(BaseModel):
     scores: list[float] = Field(max_length=TOP, description="one per item; comparable within one answer only")
     model_version: str | None = Field(description="the bundle that answered; null before the first model")
     source: Source
+    log: str | None = Field(None, description="incarnation of the clicks topic: its topic id; null if Kafka has none")
+    replay: str | None = Field(None, description="name of the replay that answered again; null for live answers")
 
 
 class EncodedRecommendation(msgspec.Struct, gc=False):
@@ -43,6 +46,8 @@ class EncodedRecommendation(msgspec.Struct, gc=False):
     scores: list[float]
     model_version: str | None
     source: str
+    log: str | None = None
+    replay: str | None = None
 
 
 encode_recommendation = msgspec.json.Encoder().encode

@@ -129,6 +129,12 @@ async def made(owner: str) -> AsyncIterator[object]:
             yield app().tables.recovery
         case "faust.stores.rocksdb.Store":
             yield app().tables["table"].data
+        case "faust.assignor.partition_assignor.PartitionAssignor":
+            yield app().assignor
+        case "aiokafka.protocol.api.RequestStruct":
+            from aiokafka.protocol.metadata import MetadataRequest_v5
+
+            yield MetadataRequest_v5([], False)
         case "faust.Worker":
             import faust
 

@@ -121,6 +121,7 @@ CONSUMER = _rows(
     ("__init__", "(self, *args, **kwargs)", "Extended by the offsets that are answered and stored."),
     ("app", "App", "For the settings, the source and the flow control."),
     ("_new_consumer_thread", "(self)", "Overridden: makes our thread.", "8fd0d41b"),
+    ("assignment", "(self)", "The partitions that are sought after a recovery."),
     ("_thread", "AIOKafkaConsumerThread", "Our thread, asked for the last heartbeat and to seek."),
     ("commit", "async (self, topics=None, start_new_transaction=True)",
      "Commits what is stored; it returns at once where another commit is under way.", "e43a7d03"),
@@ -151,7 +152,6 @@ CONSUMER = _rows(
     ("wait_empty", "async (self)", "Overridden: waits until the micro-batches under way are stored, then commits.",
      "53195dca"),
     ("verify_event_path", "(self, now, tp)", "Overridden: it looks at acknowledgements that are not used."),
-    ("earliest_offsets", "async (self, *partitions)", "Extended: asked again until the broker answers.", "dce064c2"),
     ("seek_to_committed", "async (self)", "Extended: asked again until the broker answers.", "6c17ae1d"),
     ("seek", "async (self, partition, offset)", "It calls `_seek`.", "7c61d5bd", "_seek"),
     ("_seek", "async (self, partition, offset)", "Overridden: seeks on the thread that fetches.", "3343eefa"),
@@ -174,6 +174,17 @@ FETCHER = _rows(
     ("_fetcher", "task async (self)",
      "It runs `_drain_messages`, and takes a cancellation in a rebalance for a crash.", "64ea6297", "_drain_messages"),
 )  # fmt: skip
+
+ASSIGNOR = [
+    Row("faust.assignor.PartitionAssignor", "class", "The base of our assignor."),
+    *_rows(
+        "faust.assignor.partition_assignor.PartitionAssignor",
+        ("app", "App", "For the settings."),
+        ("assign", "(self, cluster, member_metadata)", "Extended: clicks and changelog have equal counts.", "beb0e309"),
+        ("_get_copartitioned_groups", "(topics, cluster, subscriptions)",
+         "It asks the cluster for partitions_for_topic, and for nothing else.", "76de3cb3", "partitions_for_topic"),
+    ),
+]  # fmt: skip
 
 RECOVERY = [
     *_rows(
@@ -256,6 +267,26 @@ AIOKAFKA = [
     *_rows(
         "aiokafka",
         ("AIOKafkaConsumer._coordinator", "NoneType", "The group coordinator, whose heartbeats are watched."),
+        ("client.AIOKafkaClient.send", "async (self, node_id, request, *, group=<ConnectionGroup.DEFAULT: 0>)",
+         "Sends it.", "", "topic_identity"),
+        ("client.AIOKafkaClient.get_random_node", "(self)", "The broker that it is sent to."),
+        ("client.AIOKafkaClient.force_metadata_update", "(self)", "The group's leader then assigns what came back."),
+        ("protocol.abstract.AbstractType", "class", "The base of our type for ids."),
+        ("protocol.api.Request", "class", "The base of that request: it picks a version that the broker has."),
+        ("protocol.api.Request.prepare", "(self, versions)", "It raises NotImplementedError where the broker has none.",
+         "af9f578c", "topic_identity"),
+        ("protocol.api.RequestStruct", "class", "The base of the request's version 10."),
+        ("protocol.api.RequestStruct.FLEXIBLE_VERSION", "bool", "Set: headers of this version have tagged fields."),
+        ("protocol.api.RequestStruct.__init_subclass__", "()", "It wants the five names that we define.", "",
+         "API_KEY"),
+        ("protocol.api.Response", "class", "The base of its response."),
+        ("protocol.types.Boolean", "class", "In the layout of the request and its response."),
+        ("protocol.types.CompactArray", "class", "As above."),
+        ("protocol.types.CompactString", "class", "As above."),
+        ("protocol.types.Int16", "class", "As above."),
+        ("protocol.types.Int32", "class", "As above."),
+        ("protocol.types.Schema", "class", "As above."),
+        ("protocol.types.TaggedFields", "class", "As above."),
         ("AIOKafkaConsumer.start", "async (self)", "It sets `_coordinator`; its fetcher takes `_isolation_level`.",
          "5ba1baa3", "_coordinator"),
         ("AIOKafkaConsumer._isolation_level", "str", "Set to read_committed before the consumer is started."),
@@ -305,7 +336,19 @@ AIOKAFKA = [
          "We take its response apart by position.", "00e77e2f", "topic_errors"),
     ),
     *_rows(
+        "aiokafka.protocol.api",
+        ("RequestStruct.API_KEY", "int", "Which request it is."),
+        ("RequestStruct.API_VERSION", "int", "Its version."),
+        ("RequestStruct.RESPONSE_TYPE", "class", "How its response is read."),
+        ("RequestStruct.SCHEMA", "Schema", "Its layout."),
+        ("Response.API_KEY", "property", "Which request it answers."),
+        ("Response.API_VERSION", "property", "Its version."),
+        ("Response.SCHEMA", "Schema", "Its layout."),
+    ),
+    *_rows(
         "aiokafka.consumer.group_coordinator.GroupCoordinator",
+        ("fetch_committed_offsets", "async (self, partitions)", "Committed offsets with the metadata of their commits.",
+         "c83e0caf", "committed_here"),
         ("_do_heartbeat", "async (self)", "Replaced in the object: returns whether the broker acknowledged.",
          "5628cb32"),
         ("_do_rejoin_group", "async (self, subscription)",
@@ -373,4 +416,4 @@ TORCH = _rows(
      "The store of torchrun, over which processes say that they have begun or failed."),
 )  # fmt: skip
 
-ROWS = [*APP, *WORKER, *DRIVER, *CONSUMER, *FETCHER, *RECOVERY, *STORE, *MODE, *AIOKAFKA, *NUMBA, *TORCH]
+ROWS = [*APP, *WORKER, *DRIVER, *CONSUMER, *FETCHER, *ASSIGNOR, *RECOVERY, *STORE, *MODE, *AIOKAFKA, *NUMBA, *TORCH]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from schemas.click import InvalidClickError, decode_click
 from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
+from worker.delivery.resume import PartitionLog
 from worker.recommender import Outcome, PendingClick
 from worker.rejects import reject_copy
 from worker.session_state import SessionState, new_session
@@ -28,6 +29,8 @@ class MicroBatch:
         clicks: the valid clicks, in offset order per partition.
         rejected: partition → copies of the messages that are not valid clicks.
         next_offsets: partition → the offset after the last record.
+        newest: partition → Kafka timestamp of the last record, ms since 1970 UTC.
+        logs: partition → its click log when the records were taken; partitions that are not in it are unknown.
         taken_in: when the broker took in each click, or when it was fetched if only its producer's time is known, ms
             since 1970 UTC.
         headers: partition and offset of a click → the headers that its answer carries, for clicks that have some.
@@ -40,6 +43,8 @@ class MicroBatch:
     clicks: list[PendingClick] = field(default_factory=list)
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
     next_offsets: dict[int, int] = field(default_factory=dict)
+    newest: dict[int, int] = field(default_factory=dict)
+    logs: Mapping[int, PartitionLog] = field(default_factory=dict)
     taken_in: list[int] = field(default_factory=list)
     headers: dict[tuple[int, int], Headers] = field(default_factory=dict)
     headers_left_out: int = 0
@@ -48,7 +53,12 @@ class MicroBatch:
 
 
 def decode(
-    taken: Sequence[RecordBatch], epoch: int, latest: int, passed_headers: Container[str] = (), oldest: int = 0
+    taken: Sequence[RecordBatch],
+    epoch: int,
+    latest: int,
+    passed_headers: Container[str] = (),
+    oldest: int = 0,
+    logs: Mapping[int, PartitionLog] | None = None,
 ) -> MicroBatch:
     """Make a micro-batch from fetched records. The clicks get an empty state; the pipeline attaches the stored ones.
 
@@ -58,12 +68,15 @@ def decode(
         latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
         passed_headers: names of the headers that pass from a click to its answer.
         oldest: clicks with an earlier record time are too old for an answer, ms since 1970 UTC.
+        logs: partition → its click log.
     """
-    batch = MicroBatch(epoch)
+    batch = MicroBatch(epoch, logs=logs or {})
     nobody = new_session(0)
     for records in taken:
         partition, fetched_at = records.partition, records.fetched_at
         batch.next_offsets[partition] = records.next
+        batch.newest[partition] = records.records[-1].timestamp
+        log = batch.logs[partition].name if partition in batch.logs else ""
         for record in records.records:
             key = record.key
             try:
@@ -77,7 +90,15 @@ def decode(
             too_old = 0 <= moment < oldest
             batch.clicks.append(
                 PendingClick(
-                    partition, record.offset, key, click.session_id, click.item_id, click.timestamp, nobody, too_old
+                    partition,
+                    record.offset,
+                    key,
+                    click.session_id,
+                    click.item_id,
+                    click.timestamp,
+                    nobody,
+                    too_old,
+                    log,
                 )
             )
             batch.taken_in.append(moment if record.timestamp_type == LOG_APPEND_TIME else fetched_at)
@@ -92,8 +113,14 @@ def _pass_headers(batch: MicroBatch, partition: int, record: Any, names: Contain
         batch.headers[partition, record.offset] = passed
 
 
-def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[OutgoingRecord]]:
-    """The messages for the recommendations topic, by partition. An answer goes to the partition of its click."""
+def encode_answers(batch: MicroBatch, outcome: Outcome, replay: str | None = None) -> dict[int, list[OutgoingRecord]]:
+    """The messages for the recommendations topic, by partition. An answer goes to the partition of its click.
+
+    Args:
+        batch: the clicks.
+        outcome: their answers.
+        replay: name of the replay that answers again; None for live answers.
+    """
     answers: dict[int, list[OutgoingRecord]] = defaultdict(list)
     headers = batch.headers
     for click, answer in zip(batch.clicks, outcome.answers, strict=True):
@@ -109,6 +136,8 @@ def encode_answers(batch: MicroBatch, outcome: Outcome) -> dict[int, list[Outgoi
                 answer.scores,
                 answer.model_version,
                 answer.source,
+                click.log or None,
+                replay,
             )
         )
         answers[click.partition].append(

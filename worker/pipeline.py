@@ -29,13 +29,15 @@ from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
 from worker.delivery.records import RecordBatch
+from worker.delivery.resume import PartitionLog
 from worker.latency import LatencyHistogram
 from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.recommender import Outcome, Recommender
 from worker.rejects import smaller_copy
 from worker.serving_model import ServingModel
-from worker.session_state import SessionState, new_session, unpack
+from worker.session_state import SessionState, counts_in, new_session, unpack
+from worker.skipped import SkippedClicks
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Pipeline:
         counts: how often each event in COUNTS happened since the start.
         live: Recall@20 and MRR@20 of the answers, labelled by the clicks that followed them.
         comparison: the same for the model and its shadow, on the clicks that both had ranked.
+        skipped: tells how many clicks came again.
         latency: seconds from a click to the acknowledgement of its answer.
     """
 
@@ -90,6 +93,7 @@ class Pipeline:
         self.counts: Counter[str] = Counter()
         self.live = LiveEvaluation()
         self.comparison = ShadowComparison()
+        self.skipped = SkippedClicks()
         self.latency = LatencyHistogram()
         self._app = app
         self._settings = settings
@@ -156,7 +160,8 @@ class Pipeline:
     def _decode(self, taken: Sequence[RecordBatch]) -> MicroBatch:
         now_ms = round(time.time() * 1000)
         oldest = 0 if self._max_age_ms is None else now_ms - self._max_age_ms
-        return decode(taken, self._epoch, now_ms + self._tolerance_ms, self._passed_headers, oldest)
+        latest, logs = now_ms + self._tolerance_ms, self._app.source.logs
+        return decode(taken, self._epoch, latest, self._passed_headers, oldest, logs)
 
     async def _recommend(self, batch: MicroBatch) -> Outcome:
         now_ms = round(time.time() * 1000)
@@ -223,19 +228,23 @@ class Pipeline:
         for partition, keys in missing.items():
             for key, packed in zip(keys, self._app.sessions.data.read(partition, keys), strict=True):
                 if packed is not None:
-                    found[partition, key] = self._unpacked(partition, key, packed)
+                    found[partition, key] = self._unpacked(partition, key, packed, batch.logs.get(partition))
         for click in batch.clicks:
             click.state = found[click.partition, click.key]
 
-    def _unpacked(self, partition: int, key: bytes, packed: bytes) -> SessionState:
+    def _unpacked(self, partition: int, key: bytes, packed: bytes, log_now: PartitionLog | None) -> SessionState:
         try:
-            return unpack(packed)
+            state = unpack(packed)
         except NewerStateError:
             raise  # a newer worker wrote it: starting the session anew would lose its state
         except StateError as error:
             self.counts["states_unreadable"] += 1
             log.warning("session %r in partition %d starts anew: %s", key[:64], partition, error)
             return new_session(partition)
+        if log_now is not None and not counts_in(state, log_now.name, log_now.end):
+            self._app.log_watch.tell_began_anew(state.log, log_now.name)
+            state.offset = -1  # no click of this log was applied yet
+        return state
 
     async def _start_delivery(self, batch: MicroBatch, outcome: Outcome) -> None:
         while len(self._deliveries) >= MAX_UNDER_WAY:
@@ -278,7 +287,8 @@ class Pipeline:
             self._app.sessions.data.write(partition, records, last_offsets[partition])
         self._app.after_step("states")
         for partition, offset in batch.next_offsets.items():
-            self._app.consumer.stored(TP(settings.clicks_topic, partition), offset)
+            log_name = batch.logs[partition].name if partition in batch.logs else ""
+            self._app.consumer.stored(TP(settings.clicks_topic, partition), offset, log_name, batch.newest[partition])
         self._app.after_step("offsets")
         for place in batch.states:
             if self._in_flight[place].batch is batch:
@@ -328,8 +338,10 @@ class Pipeline:
         answered = sum(answer is not None for answer in outcome.answers)
         self.counts["clicks_answered"] += answered
         self.counts["clicks_too_old"] += outcome.too_old
-        self.counts["clicks_redelivered"] += len(outcome.answers) - answered - outcome.too_old
         self.counts["headers_left_out"] += batch.headers_left_out
+        came_again = len(outcome.answers) - answered - outcome.too_old
+        self.counts["clicks_redelivered"] += came_again
+        self.skipped.add(came_again, any(not known.noted for known in batch.logs.values()))
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
         self.comparison.add(outcome.duels)

@@ -25,6 +25,7 @@ class PendingClick(msgspec.Struct, gc=False):
     """A valid click that is not answered yet. All clicks of one session in a batch share one `state`.
 
     A click that is `too_old` is applied to its session without an answer.
+    `log` is the incarnation of the click log that `offset` counts in; empty if unknown.
     """
 
     partition: int
@@ -35,6 +36,7 @@ class PendingClick(msgspec.Struct, gc=False):
     timestamp: int
     state: SessionState
     too_old: bool = False
+    log: str = ""
 
 
 class Label(msgspec.Struct, gc=False):
@@ -173,7 +175,7 @@ class Recommender:
             history.append(item)
             if len(history) > self._history:
                 del history[0]
-            state.partition, state.offset, state.log = click.partition, click.offset, ""
+            state.partition, state.offset, state.log = click.partition, click.offset, click.log
             state.clicked_at, state.stored_at = click.timestamp, now_ms
             plan.items.append(item)
             plan.as_text.append(as_text)

@@ -65,6 +65,8 @@ async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFo
         asyncio.create_task(work, name=name)
         for name, work in (
             ("models", follower.run()),
+            ("clicks topic", app.watch_log()),
+            ("skipped clicks", pipeline.skipped.tell()),
             ("expiry", pipeline.expire_sessions()),
             ("evidence", pipeline.tell_evidence()),
         )
@@ -104,7 +106,7 @@ class Worker(faust.Worker):
             lock = _lock(settings.data_dir)
             if self.app.conf.web_enabled:
                 _check_port(self.app.conf.web_bind, self.app.conf.web_port)
-            self.loop.run_until_complete(check_topics(settings))
+            self.loop.run_until_complete(check_topics(settings, may_have_more=True))  # these are told by the watch
         except NextclickError as error:
             _stop(error)
         with lock:

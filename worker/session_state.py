@@ -4,8 +4,8 @@ Packed: one byte of format version, then a MessagePack array of the fields in th
 hidden units, 5 items and a last top-20.
 
     1    one model
-    2    a model and its shadow
-    3    also: the incarnation of the click log, dtype and digest of the memory, named additions
+    2    a model and its shadow; from 0.3 on also the incarnation of the click log, which 0.1 and 0.2 skip
+    3    also: dtype and digest of the memory, named additions
 
 All formats are read. Format 2 is written until NEXTCLICK_STATE_FORMAT=3 is set, so that workers of two versions can
 share a group during an upgrade. A newer format stops the worker: only a newer version can continue these sessions.
@@ -106,7 +106,9 @@ def pack(state: SessionState, state_format: int = FORMATS[0]) -> bytes:
         return b"\3" + _encode(state)
     shadow = None if state.shadow is None else _fields_2(state.shadow)
     fields = (state.partition, state.offset, state.clicked_at, state.stored_at, state.history)
-    return b"\2" + _encode((*fields, _fields_2(state.served), shadow))
+    if not state.log:
+        return b"\2" + _encode((*fields, _fields_2(state.served), shadow))
+    return b"\2" + _encode((*fields, _fields_2(state.served), shadow, state.log))  # readers skip what they do not know
 
 
 def _fields_2(model: ModelState) -> tuple[str | None, bytes, list[ItemId], str]:
@@ -154,21 +156,39 @@ def stored_at(packed: bytes) -> int:
         return 0
 
 
-def newer_of(first: bytes, second: bytes) -> bytes:
-    """The one of two packed states of a session that has the higher click offset; `second` if they are equal.
+def counts_in(state: SessionState, log: str, end: int) -> bool:
+    """Whether a state's offset counts in a click log; else none of the log's clicks was applied to the state yet.
 
-    A damaged state counts as older than an undamaged one. If it is kept, the pipeline starts the session anew.
+    Args:
+        state: as stored.
+        log: incarnation of the log; empty if unknown.
+        end: where the log ended when reading began. A state beyond it saw a log that was replaced or truncated.
+    """
+    return (not state.log or not log or state.log == log) and state.offset < end
+
+
+def newer_of(first: bytes, second: bytes) -> bytes:
+    """The newer one of two packed states of a session; `second` comes later in the changelog.
+
+    It is the one with the higher click offset, or `second` if they are equal. If `second` counts in another log than
+    `first`, their offsets cannot be compared, and it is `second`. A damaged state counts as older than an undamaged
+    one. If it is kept, the pipeline starts the session anew.
 
     Raises:
         NewerStateError: see `unpack`.
     """
-    return first if _offset(first) > _offset(second) else second
+    (log, offset), (later_log, later_offset) = _position(first), _position(second)
+    if later_log and later_log != log:
+        return second
+    return first if offset > later_offset else second
 
 
-def _offset(packed: bytes) -> int:
+def _position(packed: bytes) -> tuple[str, int]:
+    """Log and offset of a packed state; ("", -1) if it is damaged."""
     try:
-        return unpack(packed).offset
+        state = unpack(packed)
     except NewerStateError:
         raise
     except StateError:
-        return -1
+        return "", -1
+    return state.log, state.offset

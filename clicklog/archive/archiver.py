@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.compaction import compact
-from clicklog.archive.files import Archive, ArchiveFile, day_of, ends
+from clicklog.archive.files import Archive, day_of
+from clicklog.archive.incarnations import Continuation, chains, continuation
 from clicklog.columns import ClickColumns
-from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans
+from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, first_since, open_spans
 from messaging.record_time import taken_in
+from messaging.topic_identity import TopicIdentity, topic_identity
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 from schemas.settings import Settings
@@ -28,6 +31,12 @@ log = logging.getLogger(__name__)
 
 FILE_CLICKS = 250_000
 """A file is written early when it has this many messages: 60 MB of Python objects in memory."""
+
+LOOK_SECONDS = 3.0
+"""Pause between two looks whether the topic is still the one that is archived."""
+
+TAKE_OVER_TRIES = 10
+"""So often a broker that does not answer is asked where a partition goes on; then the archiver ends."""
 
 POLL_MILLISECONDS = 200
 GROUP_TIMEOUT_MS = 10_000
@@ -60,6 +69,7 @@ class _Filling:
 
     first: int  # offset
     end: int
+    log: str = ""  # incarnation of the topic
     day: str = ""
     day_ends: int = 0  # ms since 1970
     since: float = 0.0  # monotonic time of the first message
@@ -81,6 +91,9 @@ class Archiver:
         self._archive = Archive(settings.archive_uri, settings.clicks_topic)
         self._interval = settings.archive_interval.total_seconds()
         self._filling: dict[TopicPartition, _Filling] = {}
+        self._identity: TopicIdentity | None = None
+        self._looked = 0.0
+        self._short: set[TopicPartition] = set()
         self._tidied = 0.0
         self._in_group = False
         self._failure: ClicksError | None = None
@@ -95,13 +108,17 @@ class Archiver:
         Raises:
             BrokerError: no broker answers.
             TopicError: the topic does not exist.
-            ClicksError: the archive is not writable, or belongs to another topic of the same name.
+            ClicksError: the archive is not writable, or belongs to another topic and the broker knows no topic ids.
         """
         self._archive.files()  # fails now, not after the first interval, if there is no archive
         self._archive.sweep(time.time() - 3600)
         group = None if once else f"{self._settings.app_id}-archive"
         async with click_consumer(
-            self._settings, "archive", group_id=group, session_timeout_ms=GROUP_TIMEOUT_MS
+            self._settings,
+            "archive",
+            group_id=group,
+            session_timeout_ms=GROUP_TIMEOUT_MS,
+            metadata_max_age_ms=5_000,  # so that a topic that comes back is assigned soon
         ) as consumer:
             partitions = await click_partitions(consumer, self._settings)
             if once:
@@ -127,6 +144,9 @@ class Archiver:
             if self._failure is not None:
                 raise self._failure
             now = time.monotonic()
+            if until is None and now - self._looked > LOOK_SECONDS:
+                self._looked = now
+                await self._look(consumer)
             due = [
                 partition
                 for partition, filling in self._filling.items()
@@ -155,11 +175,13 @@ class Archiver:
         filling: _Filling,
         records: list["ConsumerRecord[bytes, bytes]"],
     ) -> None:
+        if records[0].offset < filling.end:  # of another log: it is noticed at the next look
+            return
         if records[0].offset > filling.end:
             begin = (await consumer.beginning_offsets([partition]))[partition]
             if begin > filling.end:  # else the gap is a transaction marker: no click is missing
                 _say_lost(partition, filling.end, begin)
-                following = _Filling(begin, begin)
+                following = _Filling(begin, begin, filling.log)
                 await self._write(consumer, [partition], following)
                 if self._filling.get(partition) is not following:
                     return
@@ -180,7 +202,7 @@ class Archiver:
             if part:
                 filling.end = part[-1].offset + 1
             if records or filling.end - filling.first >= FILE_CLICKS:
-                following = _Filling(filling.end, filling.end)
+                following = _Filling(filling.end, filling.end, filling.log)
                 await self._write(consumer, [partition], following)
                 if self._filling.get(partition) is not following:
                     return
@@ -197,13 +219,14 @@ class Archiver:
             filling = self._filling.get(partition)
             if filling is None:
                 continue
-            self._filling[partition] = following or _Filling(filling.end, filling.end)
+            self._filling[partition] = following or _Filling(filling.end, filling.end, filling.log)
             if filling.end == filling.first:
                 continue
             clicks = filling.columns.frame()
             oldest, newest = clicks["timestamp"].min(), clicks["timestamp"].max()
             file = ArchiveFile(
-                partition.partition, filling.first, filling.end, filling.day or day_of(_now()), oldest, newest  # type: ignore[arg-type]
+                partition.partition, filling.first, filling.end, filling.day or day_of(_now()), oldest, newest,  # type: ignore[arg-type]
+                log=filling.log,
             )  # fmt: skip
             await asyncio.to_thread(self._archive.write, file, clicks, filling.columns.skipped)
             self.done.clicks += len(clicks)
@@ -221,17 +244,54 @@ class Archiver:
                 self._report(self.done)
 
     async def _take_over(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> list[PartitionSpan]:
-        """Begin each partition where its archive ends."""
-        archived = ends(await asyncio.to_thread(self._archive.files))
+        """Begin each partition where the archive of the topic that exists now ends."""
+        identity = await topic_identity(consumer, self._settings.clicks_topic)
+        archived = chains(await asyncio.to_thread(self._archive.files))
         spans = await open_spans(consumer, partitions)
         for span in spans:
-            archive_ends = archived.get(span.number, span.begins)
-            start = self._archive.next_offset(archive_ends, span)
-            if start > archive_ends:
-                _say_lost(span.partition, archive_ends, start)
-            self._filling[span.partition] = _Filling(start, start)
+            topic_id = identity.topic_id if identity else ""
+            found = continuation([chain for chain in archived if chain.partition == span.number], topic_id, span)
+            start = await first_since(consumer, span, found.since) if found.since is not None else found.first
+            if found.replaced is not None:
+                _say_another(span, found)
+            elif found.chain is not None and start > found.chain.end:
+                _say_lost(span.partition, found.chain.end, start)
+            self._filling[span.partition] = _Filling(start, start, found.log)
             consumer.seek(span.partition, start)
+        self._identity = identity
         return spans
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+        """If the topic is not the archived one any more, write what was collected and go on in the present one."""
+        partitions = list(self._filling)
+        try:
+            if not partitions or not await self._is_another(consumer, partitions):
+                return
+            await self._write(consumer, partitions)
+            await self._take_over(consumer, partitions)
+        except KafkaError as error:
+            log.debug("look at the topic: %r", error)
+
+    async def _is_another(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
+        """Whether the topic has another id, or ends before what was read of it, seen twice in a row."""
+        collected = {partition: self._filling[partition].end for partition in partitions}
+        identity = await topic_identity(consumer, self._settings.clicks_topic)
+        if identity is None or any(partition.partition >= identity.partitions for partition in partitions):
+            return False  # deleted: what comes in its place is noticed later
+        ends = await consumer.end_offsets(partitions)
+        short = {partition for partition, end in collected.items() if ends[partition] < end}
+        truncated, self._short = short & self._short, short
+        before = self._identity
+        return bool(truncated) or (before is not None and before.topic_id != identity.topic_id)
+
+    async def _save_last(self, consumer: AIOKafkaConsumer) -> None:
+        """Write what was collected of a topic that does not exist any more: nobody can read it again."""
+        try:
+            identity = await topic_identity(consumer, self._settings.clicks_topic)
+        except KafkaError:
+            return
+        if identity is None or (self._identity is not None and identity.topic_id != self._identity.topic_id):
+            await self._write(consumer, list(self._filling))
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Drop the collected clicks of these partitions: their next owner reads them again."""
@@ -257,13 +317,28 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._archiver, self._consumer = archiver, consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        try:
+            await self._archiver._save_last(self._consumer)
+        except ClicksError as error:  # aiokafka would only log it
+            self._archiver._failure = error
         self._archiver._give_up(list(revoked))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        try:
-            await self._archiver._take_over(self._consumer, sorted(assigned))
-        except ClicksError as error:  # aiokafka would only log it
-            self._archiver._failure = error
+        left = TAKE_OVER_TRIES
+        while left:
+            left -= 1
+            try:
+                await self._archiver._take_over(self._consumer, sorted(assigned))
+                return
+            except ClicksError as error:  # aiokafka would only log it
+                self._archiver._failure = error
+                return
+            except KafkaError as error:
+                if not left:
+                    self._archiver._failure = ClicksError(
+                        f"the partitions {sorted(assigned)} cannot be read: {error!r}"
+                    )
+                await asyncio.sleep(0.5)
 
 
 async def _commit(consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
@@ -283,6 +358,19 @@ def _say_lost(partition: TopicPartition, first: int, end: int) -> None:
         end - first,
         first,
         end - 1,
+    )
+
+
+def _say_another(span: PartitionSpan, found: Continuation) -> None:
+    assert found.replaced is not None
+    log.warning(
+        "topic %r, partition %d: the archive holds offsets up to %d of another log (%s); this one is %s, and is "
+        "archived beside it",
+        span.partition.topic,
+        span.number,
+        found.replaced.end - 1,
+        found.replaced.log or "of an unknown id",
+        found.log,
     )
 
 

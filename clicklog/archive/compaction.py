@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.content import open_file
-from clicklog.archive.files import Archive, ArchiveFile, Slice, resolve
+from clicklog.archive.files import Archive, Slice, resolve
 from clicklog.columns import with_equal_ids
 
 MERGE_FILES = 8
@@ -60,12 +61,12 @@ def compact(archive: Archive, partitions: Iterable[int], today: str, oldest_day:
 
 
 def _runs(slices: list[Slice], today: str) -> list[list[Slice]]:
-    """The runs of slices to merge: of one partition and day, each slice begins where the one before ends."""
+    """The runs of slices to merge: of one partition, incarnation and day, each begins where the one before ends."""
     runs: list[list[Slice]] = []
-    of_day: defaultdict[tuple[int, str], list[Slice]] = defaultdict(list)
+    of_day: defaultdict[tuple[int, str, str], list[Slice]] = defaultdict(list)
     for piece in slices:
-        of_day[piece.file.partition, piece.file.day].append(piece)
-    for (_, day), pieces in of_day.items():
+        of_day[piece.file.partition, piece.file.log, piece.file.day].append(piece)
+    for (_, _, day), pieces in of_day.items():
         run: list[Slice] = []
         stretches: list[list[Slice]] = []
         for piece in pieces:
@@ -94,8 +95,8 @@ def _rewrite_numbers(archive: Archive, pieces: list[Slice], merged: set[ArchiveF
     for partition, of_partition in groupby(pieces, key=lambda piece: piece.file.partition):
         noted = done = archive.texts_end(partition)
         for piece in of_partition:
-            if piece.file.end <= done:
-                continue
+            if piece.file.log or piece.file.end <= done:
+                continue  # versions that name the incarnation write texts
             try:
                 if piece.file not in merged and not _has_texts(archive, piece.file):
                     if left <= 0:
@@ -131,6 +132,7 @@ def _merge(archive: Archive, run: list[Slice]) -> None:
         last.day,
         whole["timestamp"].min(),  # type: ignore[arg-type]
         whole["timestamp"].max(),  # type: ignore[arg-type]
+        log=last.log,
     )
     parts = [piece.file for piece in run]
     archive.write(merged, whole, skipped)

@@ -34,11 +34,17 @@ class StoredClicks(NamedTuple):
     texts: bool
 
 
-def encode(clicks: pl.DataFrame, skipped: int) -> BytesIO:
-    """The content of a file with these clicks (`COLUMNS`); an id column is Int64 or String."""
+def encode(clicks: pl.DataFrame, skipped: int, log: str = "") -> BytesIO:
+    """The content of a file.
+
+    Args:
+        clicks: `COLUMNS`; an id column is Int64 or String.
+        skipped: number of messages in the file's range that are not valid clicks.
+        log: incarnation of the topic, for other engines a column beside the offset.
+    """
     numbers = ",".join(name for name in IDS if exact_numbers(clicks[name]).dtype == pl.Int64)
     content = BytesIO()
-    texts = clicks.with_columns(pl.col(IDS).cast(pl.String))
+    texts = clicks.with_columns(pl.col(IDS).cast(pl.String), pl.lit(log, pl.String).alias("log"))
     texts.write_parquet(content, compression="zstd", metadata={SKIPPED: str(skipped), NUMBERS: numbers})
     return content
 

@@ -1,9 +1,7 @@
 """Archive files: their names, which parts of them are used, and writing and deleting them on any fsspec file system."""
 
 import os
-import re
 import secrets
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,70 +12,26 @@ from typing import Any
 import fsspec
 import polars as pl
 
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.content import encode
-from clicklog.topic_span import PartitionSpan
+from clicklog.archive.incarnations import chains
 from schemas.errors import ClicksError, one_line
 from schemas.places import filesystem_options
-
-_NAME = re.compile(
-    r"day=(?P<day>\d{4}-\d\d-\d\d)/partition=(?P<partition>\d+)/"
-    r"(?P<first>\d{20})-(?P<end>\d{20})_(?:(?P<oldest>\d+)-(?P<newest>\d+)|empty)\.parquet$"
-)
-
-
-@dataclass(frozen=True, order=True)
-class ArchiveFile:
-    """One file, with the values in its path.
-
-    Attributes:
-        partition: of the clicks topic.
-        first: first offset that the file covers.
-        end: the offset after the last one.
-        day: UTC day on which the broker took in the messages, such as `2026-11-24`; on a topic that keeps producers'
-            times, the day on which the file was begun.
-        oldest: earliest click time, ms since 1970 UTC; None if the range has no valid click.
-        newest: latest click time, as `oldest`.
-        size: in bytes; 0 where it is unknown.
-    """
-
-    partition: int
-    first: int
-    end: int
-    day: str
-    oldest: int | None = None
-    newest: int | None = None
-    size: int = 0
-
-    @property
-    def name(self) -> str:
-        """The path below the topic's directory."""
-        times = "empty" if self.oldest is None else f"{self.oldest}-{self.newest}"
-        return f"day={self.day}/partition={self.partition}/{self.first:020d}-{self.end:020d}_{times}.parquet"
-
-    @classmethod
-    def of(cls, path: str, size: int = 0) -> "ArchiveFile | None":
-        """The file of a path; None for a path that is not an archive file's."""
-        match = _NAME.search(path)
-        if match is None:
-            return None
-        oldest, newest = match["oldest"], match["newest"]
-        return cls(
-            int(match["partition"]),
-            int(match["first"]),
-            int(match["end"]),
-            match["day"],
-            None if oldest is None else int(oldest),
-            None if newest is None else int(newest),
-            size,
-        )
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The used part of a file: its clicks from offset `start` on. Earlier offsets are in another file."""
+    """The used part of a file: its clicks from offset `start` on. Earlier offsets are in another file.
+
+    Attributes:
+        file: the file.
+        start: the first used offset.
+        log: incarnation of the topic that the offsets count in; empty if unknown.
+    """
 
     file: ArchiveFile
     start: int
+    log: str = ""
 
 
 def resolve(files: Iterable[ArchiveFile]) -> tuple[list[Slice], list[ArchiveFile]]:
@@ -87,26 +41,24 @@ def resolve(files: Iterable[ArchiveFile]) -> tuple[list[Slice], list[ArchiveFile
     changes, so either file can be read.
 
     Returns:
-        Slices in order of partition and offset, and the files that are not needed.
+        Slices in order of partition, incarnation of the topic (by time) and offset, and the files that are not needed.
     """
-    slices, superseded = [], []
-    covered: dict[int, int] = {}
-    for file in sorted(files, key=lambda file: (file.partition, file.first, -file.end)):
-        until = covered.get(file.partition, file.first)
-        if file.end <= until and file.partition in covered:
-            superseded.append(file)
-            continue
-        slices.append(Slice(file, max(file.first, until)))
-        covered[file.partition] = file.end
+    slices: list[Slice] = []
+    superseded: list[ArchiveFile] = []
+    for chain in chains(files):
+        until = chain.first
+        for place, file in enumerate(chain.files):
+            if place and file.end <= until:
+                superseded.append(file)
+                continue
+            slices.append(Slice(file, max(file.first, until), chain.log))
+            until = file.end
     return slices, superseded
 
 
 def ends(files: Iterable[ArchiveFile]) -> dict[int, int]:
-    """Partition → the offset where its archive ends."""
-    found: defaultdict[int, int] = defaultdict(int)
-    for file in files:
-        found[file.partition] = max(found[file.partition], file.end)
-    return dict(found)
+    """Partition → the offset where the archive of its newest incarnation ends."""
+    return {chain.partition: chain.end for chain in chains(files)}
 
 
 class Archive:
@@ -144,24 +96,6 @@ class Archive:
         found = (ArchiveFile.of(path, int(entry["size"] or 0)) for path, entry in listed.items())
         return [file for file in found if file is not None]
 
-    def next_offset(self, archived: int, span: PartitionSpan) -> int:
-        """The first offset of a partition that is not in a file and that the topic still has.
-
-        Args:
-            archived: the offset where the partition's archive ends.
-            span: the offsets that the topic has of the partition.
-
-        Raises:
-            ClicksError: the topic ends before the archive, so a different topic was archived.
-        """
-        if archived > span.end:
-            raise ClicksError(
-                f"the archive at {self.uri} holds partition {span.number} of topic {span.partition.topic!r} up to "
-                f"offset {archived}, and the topic ends at {span.end}: it was created anew; "
-                "name another NEXTCLICK_ARCHIVE_URI"
-            )
-        return max(archived, span.begins)
-
     def write(self, file: ArchiveFile, clicks: pl.DataFrame, skipped: int) -> None:
         """Write a file atomically. An existing file of this name has the same content.
 
@@ -173,7 +107,7 @@ class Archive:
         Raises:
             ClicksError: the archive is not writable.
         """
-        self._put(self.path(file), encode(clicks, skipped))
+        self._put(self.path(file), encode(clicks, skipped, file.log))
 
     def texts_end(self, partition: int) -> int:
         """The offset up to which the files of a partition are known to have ids as texts; 0 if nothing is known.

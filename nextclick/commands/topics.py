@@ -4,7 +4,11 @@ import typer
 
 
 def topics() -> None:
-    """Create the topics that are missing, and say which exist with other properties than the settings say.
+    """Create the topics that are missing, and add partitions where NEXTCLICK_PARTITIONS says more than exist.
+
+    Says which topics have other properties than the settings say. Add partitions to all topics by this command only:
+    clicks, recommendations, clicks-rejected and the changelog must have equally many. Sessions whose key moves to
+    another partition begin anew.
 
     Of a topic that works, but differs from what a new one gets, a warning says what to change; the exit code is 0.
     """
@@ -18,7 +22,14 @@ async def _topics() -> None:
 
     from messaging.clients import admin
     from messaging.contracts import topic_contracts
-    from messaging.topics import create_topics, different_topics, existing_topics, topic_advice, topic_differences
+    from messaging.topics import (
+        add_partitions,
+        create_topics,
+        different_topics,
+        existing_topics,
+        topic_advice,
+        topic_differences,
+    )
     from nextclick.commands.tables import print_table
     from schemas.errors import TopicError
     from schemas.settings import load_settings
@@ -28,6 +39,13 @@ async def _topics() -> None:
     async with admin(settings) as client:
         existing = await existing_topics(client, [contract.name for contract in contracts])
         created = await create_topics(client, [contract for contract in contracts if contract.name not in existing])
+        grown = {
+            contract.name: contract.partitions
+            for contract in contracts
+            if contract.name in existing and existing[contract.name].partitions < contract.partitions
+        }
+        await add_partitions(client, grown)
+        existing |= await existing_topics(client, list(grown))
     different = {c.name: topic_differences(c, existing[c.name]) for c in contracts if c.name in existing}
     different = {name: phrases for name, phrases in different.items() if phrases}
     advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts if c.name in existing}
@@ -38,6 +56,7 @@ async def _topics() -> None:
         state = (
             "created" if contract.name in created else
             "different" if contract.name in different else
+            "partitions added" if contract.name in grown else
             "see warning" if advice.get(contract.name) else "as it should be"
         )  # fmt: skip
         config = ", ".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)

@@ -34,13 +34,27 @@ def test_topics_creates_every_topic_as_the_settings_say_and_again_changes_nothin
     asyncio.run(check_topics(bare_settings))
 
 
-def test_another_partition_count_is_named_and_fails(command_line: Any, kafka_settings: Settings) -> None:
+def test_partitions_that_are_missing_are_added_to_all_topics_together(
+    command_line: Any, kafka_settings: Settings
+) -> None:
     wider = kafka_settings.model_copy(update={"partitions": 6})
-    code, output, errors = command_line.run("topics", settings=wider)
-    assert (code, output.count("different"), errors.count("\n")) == (1, 4, 1)
-    assert f"topic '{wider.clicks_topic}': it has 4 partitions, the settings say 6" in errors
-    with pytest.raises(TopicError, match="it has 4 partitions, the settings say 6"):
+    with pytest.raises(TopicError, match=r"it has 4 partitions, the settings say 6.*`nextclick topics` adds"):
         asyncio.run(check_topics(wider))
+    first, again = (command_line.run("topics", settings=wider) for _ in range(2))
+    assert (first[0], first[1].count("added"), again[0], again[1].count("as it should be")) == (0, 4, 0, 5)
+    asyncio.run(check_topics(wider))
+
+
+def test_partitions_beyond_the_settings_are_named_and_fail_but_stop_no_worker(
+    command_line: Any, kafka_settings: Settings
+) -> None:
+    narrower = kafka_settings.model_copy(update={"partitions": 3})
+    code, output, errors = command_line.run("topics", settings=narrower)
+    assert (code, output.count("different"), errors.count("\n")) == (1, 4, 1)
+    assert f"topic '{narrower.clicks_topic}': it has 4 partitions, the settings say 3" in errors
+    with pytest.raises(TopicError, match="it has 4 partitions, the settings say 3"):
+        asyncio.run(check_topics(narrower))
+    asyncio.run(check_topics(narrower, may_have_more=True))
 
 
 def test_another_retention_is_told_but_stops_no_worker(command_line: Any, kafka_settings: Settings) -> None:

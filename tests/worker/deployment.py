@@ -22,6 +22,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from threadpoolctl import threadpool_limits
 
 from clicklog.items import ItemIndex
+from messaging.clients import connected
+from messaging.topic_identity import topic_identity
 from modelregistry.publishing import publish_bundle
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.gru4rec.network import GRU4Rec
@@ -274,8 +276,26 @@ class Deployment:
             if message.value is not None
         }
 
-    def undisturbed(self) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
-        """Expected answers by id and final states, computed from the clicks topic one click at a time."""
+    def log(self) -> str:
+        """The id of the clicks topic."""
+
+        async def ask() -> str:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers)
+            async with connected(consumer, self.settings):
+                identity = await topic_identity(consumer, self.settings.clicks_topic)
+            assert identity is not None
+            return identity.topic_id
+
+        return asyncio.run(ask())
+
+    def undisturbed(
+        self, begin: dict[bytes, SessionState] | None = None
+    ) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
+        """Expected answers by id and final states, computed from the clicks topic one click at a time.
+
+        Args:
+            begin: states that the sessions go on from, whose offsets count in another log.
+        """
         (path,) = self.bundles.values()
         recommender = Recommender(
             gap_ms=milliseconds(self.settings.session_gap),
@@ -284,7 +304,10 @@ class Deployment:
         )
         latest = round(time.time() * 1000) + milliseconds(self.settings.clock_tolerance)
         answers: dict[str, list[Any]] = {}
-        states: dict[bytes, SessionState] = {}
+        states = dict(begin or {})
+        for state in states.values():
+            state.offset = -1
+        log = self.log()
         for message in self.read(self.settings.clicks_topic):
             try:
                 click = decode_click(message.key, message.value, latest)
@@ -300,6 +323,7 @@ class Deployment:
                 click.item_id,
                 click.timestamp,
                 state,
+                log,
             )
             (answer,) = recommender.recommend([pending], 0).answers
             assert answer is not None

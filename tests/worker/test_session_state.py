@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import NewerStateError, StateError
-from worker.session_state import ModelState, SessionState, newer_of, pack, stored_at, unpack
+from worker.session_state import ModelState, SessionState, counts_in, newer_of, pack, stored_at, unpack
 
 numbers = st.integers(-(2**63), 2**63 - 1)
 items = st.lists(st.one_of(numbers, st.text(max_size=20)), max_size=60)
@@ -33,7 +33,31 @@ def test_what_was_packed_in_format_3_comes_back(state: SessionState) -> None:
 def test_format_2_leaves_out_what_it_has_no_place_for(state: SessionState) -> None:
     again = unpack(pack(state, 2))
     assert (again.offset, again.history, again.served.memory) == (state.offset, state.history, state.served.memory)
-    assert (again.log, again.more, again.served.dtype, again.served.network) == ("", {}, "", "")
+    assert (again.log, again.more, again.served.dtype, again.served.network) == (state.log, {}, "", "")
+
+
+def test_what_0_1_reads_of_format_2_does_not_depend_on_the_log() -> None:
+    class Model(msgspec.Struct, array_like=True):
+        version: str | None
+        memory: bytes
+        top: list[int]
+        source: str
+
+    class State(msgspec.Struct, array_like=True):  # as 0.1 declared it
+        partition: int
+        offset: int
+        clicked_at: int
+        stored_at: int
+        history: list[int]
+        served: Model
+        shadow: Model | None = None
+
+    state = SessionState(0, 1, 2, 3, [4], ModelState("v", b"m", [5], "model"))
+    before = pack(state)
+    state.log = "AAAAAAAAAAAAAAAAAAAAAA"
+    assert pack(state)[:1] == before[:1] == b"\x02"
+    read = msgspec.msgpack.Decoder(State).decode
+    assert read(pack(state)[1:]) == read(before[1:])
 
 
 def test_format_1_is_read() -> None:
@@ -65,6 +89,35 @@ def test_of_two_states_the_one_that_saw_more_clicks_stays() -> None:
     assert newer_of(at(4, 3), at(5)) == at(5)
     assert newer_of(at(4), b"\x02damaged") == at(4)
     assert newer_of(b"\x02damaged", at(4)) == at(4)
+
+
+def test_of_two_states_that_count_in_different_logs_the_later_one_stays() -> None:
+    def at(offset: int, log: str) -> bytes:
+        return pack(SessionState(0, offset, 0, 0, [], ModelState(None, b"", [], ""), None, log))
+
+    assert newer_of(at(59, "old"), at(3, "new")) == at(3, "new")
+    assert newer_of(at(59, ""), at(3, "new")) == at(3, "new")  # 0.2 wrote the first one
+    assert newer_of(at(59, "new"), at(3, "new")) == at(59, "new")
+    assert newer_of(at(59, "new"), at(3, "")) == at(59, "new")  # a worker of 0.2 in the group, which woke up late
+
+
+@pytest.mark.parametrize(
+    ("of_state", "of_topic", "offset", "end", "counts"),
+    [
+        ("log", "log", 9, 10, True),
+        ("log", "other", 9, 10, False),
+        ("log", "log.1", 9, 10, False),
+        ("", "log", 9, 10, True),  # not known: as long as the log has that offset
+        ("", "log", 10, 10, False),
+        ("log", "", 9, 10, True),
+        ("log", "log", 10, 10, False),  # the log lost its end
+    ],
+)
+def test_an_offset_counts_in_its_own_log_only(
+    of_state: str, of_topic: str, offset: int, end: int, counts: bool
+) -> None:
+    state = SessionState(0, offset, 0, 0, [], ModelState(None, b"", [], ""), None, of_state)
+    assert counts_in(state, of_topic, end) is counts
 
 
 def test_a_state_of_a_newer_version_is_neither_read_nor_passed_over() -> None:

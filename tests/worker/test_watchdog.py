@@ -12,6 +12,7 @@ from faust.types import TP
 from schemas.settings import Settings
 from worker.delivery import watchdog
 from worker.delivery.app import DeliveryApp
+from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 from worker.delivery.progress import Progress
 from worker.delivery.watchdog import _look_at_progress, dead_loop, ill_health, watch
@@ -67,6 +68,7 @@ class App:
         self.clock = Clock()
         self.settings = Settings(_env_file=None)
         self.outage = Outage(self.clock)
+        self.log_watch = LogWatch(self.settings, self.outage)
         self.should_stop = self.rebalancing = False
         self.member = True
         self.consumer = SimpleNamespace(progress=Progress(self.clock), is_member=lambda: self.member)
@@ -98,6 +100,11 @@ def app() -> App:
 def test_a_worker_that_has_nothing_to_do_is_healthy(app: App) -> None:
     app.pass_time(120)
     assert ill_health(app) is None
+
+
+def test_a_topic_that_is_not_as_the_settings_say_is_ill_health(app: App) -> None:
+    app.log_watch.trouble = "topic 'clicks' has 4 partitions and NEXTCLICK_PARTITIONS=2"
+    assert ill_health(app) == app.log_watch.trouble
 
 
 def test_a_standby_without_partitions_is_healthy(app: App) -> None:

@@ -23,7 +23,7 @@ from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.presets import RETRAINING
 from trainer.retraining.outcome import DecisionDraft, Refused
-from trainer.retraining.resume_point import ResumePoint, load_resume_point, resume_directory
+from trainer.retraining.resume_point import ResumePoint, forget_resume_point, load_resume_point, resume_directory
 from trainer.retraining.window import usable_clicks
 from trainer.settings_file import read_train_config
 
@@ -84,11 +84,16 @@ def read(
     parent = _fetch_parent(serving, store) if serving else None
     deciding = _deciding(config, settings)
     resumed = load_resume_point(resume_directory(settings), draft.serving, deciding, now)
+    begun = now
     if resumed is not None:
         say("going on with a retraining that was interrupted")
         now = resumed.now
     since = resumed.since if resumed else max(now - milliseconds(settings.retrain_window), 0)
     with open_log(settings, since, run=connection.run) as log:
+        if resumed is not None and resumed.logs and resumed.logs != log.logs:
+            say("the clicks topic began anew since then: beginning this retraining anew too")
+            forget_resume_point(resume_directory(settings))
+            return read(connection, settings, draft, say, begun)
         draft.missing = [str(line) for line in log.missing]
         for line in draft.missing:
             say(f"missing: {line}")
@@ -96,7 +101,8 @@ def read(
         if log.skipped:
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
-    point = ResumePoint(since, now, {number: end for number, (_, end) in offsets.items()}, draft.serving, deciding)
+    ends = {number: end for number, (_, end) in offsets.items()}
+    point = ResumePoint(since, now, ends, draft.serving, deciding, log.logs)
     seen = parent.trained_on.last if parent and parent.trained_on else None
     return Reading(config, serving, parent, seen, clicks, log.source, offsets, point)
 
@@ -122,12 +128,8 @@ def _fetch_parent(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
 
 def _frame_up_to(log: ClickLog, point: ResumePoint | None) -> tuple[pl.DataFrame, dict[int, tuple[int, int]]]:
     """The clicks of the log and its offsets; a resumed retraining ends at the offsets of its resume point."""
-    frame = log.frame()
     if point is None:
-        return frame, log.offsets
-    ends = pl.DataFrame(
-        {"partition": list(point.ends), "end": list(point.ends.values())},
-        schema={"partition": pl.Int32, "end": pl.Int64},
-    )
-    frame = frame.join(ends, on="partition", maintain_order="left").filter(pl.col("offset") < pl.col("end"))
-    return frame, {number: (first, point.ends.get(number, end)) for number, (first, end) in log.offsets.items()}
+        return log.frame(), log.offsets
+    return log.frame(point.ends), {
+        number: (first, point.ends.get(number, end)) for number, (first, end) in log.offsets.items()
+    }

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class ResumePoint:
         ends: partition → the offset to read up to (exclusive).
         serving: the version that served; None if none did.
         settings: the settings that determine the training, by name; JSON values.
+        logs: partition → incarnation of the clicks topic that `ends` count in; empty if unknown.
     """
 
     since: int
@@ -32,6 +33,7 @@ class ResumePoint:
     ends: Mapping[int, int]
     serving: str | None
     settings: Mapping[str, Any]
+    logs: Mapping[int, str] = field(default_factory=dict)
 
 
 def resume_directory(settings: Settings) -> Path:
@@ -51,11 +53,16 @@ def load_resume_point(
     """
     try:
         kept = json.loads((directory / FILE).read_text())
-        point = ResumePoint(**{**kept, "ends": {int(number): end for number, end in kept["ends"].items()}})
+        by_partition = {name: _by_number(kept.get(name, {})) for name in ("ends", "logs")}
+        point = ResumePoint(**{**kept, **by_partition})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     same = (point.serving, point.settings) == (serving, json.loads(json.dumps(settings)))
     return point if same and 0 <= now - point.now < LONGEST_MS else None
+
+
+def _by_number(kept: Mapping[str, Any]) -> dict[int, Any]:
+    return {int(number): value for number, value in kept.items()}
 
 
 def save_resume_point(directory: Path, point: ResumePoint) -> None:

@@ -1,6 +1,7 @@
 """The Faust app with bulk transport, source, table and recovery in place."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from faust.types.transports import TransportT
@@ -19,8 +20,10 @@ from messaging.failures import unreadable_batch
 from schemas.errors import BrokerError, NextclickError
 from schemas.settings import Settings
 from worker.delivery import watchdog
+from worker.delivery.assignor import CoPartitionedAssignor
 from worker.delivery.consumer import Transport
 from worker.delivery.consumer_thread import ConsumerThread
+from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 from worker.delivery.publisher import Publisher
 from worker.delivery.recovery import BulkTableManager
@@ -51,6 +54,7 @@ class DeliveryApp(faust.App):
         outage: what fails at present and is tried again.
         publisher: produces answers and rejected messages.
         changelog: produces states, on a separate connection, so that answers never wait for states.
+        log_watch: knows which incarnation of the clicks topic exists.
         sessions: the table of session states.
         after_step: called with the name of each finished step of a delivery; tests end the process there.
         finish_deliveries: set by the pipeline; waits until the micro-batches in flight are stored.
@@ -86,9 +90,11 @@ class DeliveryApp(faust.App):
             producer_request_timeout=30.0,
             stream_wait_empty=True,
             TableManager=BulkTableManager,
+            PartitionAssignor=CoPartitionedAssignor,
             **options,
         )
         self.source = ClickSource(lambda: self.consumer)
+        self.log_watch = LogWatch(settings, self.outage)
         self.publisher = Publisher(lambda: self.producer._ensure_producer(), settings, self.outage)
         self.changelog = Publisher(lambda: self._changelog_producer, settings, self.outage)
         self.sessions: SessionTable = self.tables.add(
@@ -131,6 +137,23 @@ class DeliveryApp(faust.App):
     def ill_health(self) -> str | None:
         """Why clicks are not answered at present, in one line; None if they are, or none are for this worker."""
         return watchdog.ill_health(self)
+
+    async def watch_log(self) -> None:
+        """Notice a clicks topic that was replaced, truncated, lost or extended, for as long as the worker runs."""
+        await self.log_watch.watch(self.source.reading, self._begin_anew, self._refresh_topics)
+
+    async def _begin_anew(self) -> None:
+        """Finish the clicks under way, then go on in the log that exists now."""
+        self.source.halt()
+        await self.finish_deliveries()
+        await self.consumer.commit()
+        if self.partitions():
+            with contextlib.suppress(IllegalStateError):  # revoked meanwhile: the rebalance seeks
+                await self.consumer.perform_seek()
+
+    async def _refresh_topics(self) -> None:
+        if not self.should_stop:
+            await self.consumer.refresh_metadata()
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once. Clicks that were not stored are delivered again, to the next owner of the partition.
@@ -195,6 +218,7 @@ class DeliveryApp(faust.App):
         await super().on_stop()
         self._watching.cancel()
         await self._changelog_producer.stop()
+        await self.log_watch.close()
 
 
 def _interrupted(task: "asyncio.Task[None]") -> str:

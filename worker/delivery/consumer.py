@@ -7,14 +7,15 @@ The changes and their reasons (Faust's behaviour is in `faust/transport/consumer
   the last commit is then empty, and the clicks of a commit interval are answered twice.
 - Committed offsets come from `stored`: every click below them is answered and stored. Faust's acknowledgements are not
   used.
-- `perform_seek` also rewinds partitions without a committed offset, and gives the source the start of each partition.
+- `perform_seek` also rewinds partitions without a committed offset, or whose committed offset counts in a log that does
+  not exist any more, and gives the source the start of each partition.
 - The thread that talks to the broker is ours, see `consumer_thread`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from time import monotonic
-from typing import Any, NoReturn, Protocol
+from time import monotonic, time
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
@@ -26,10 +27,14 @@ from messaging.failures import passes
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.consumer_thread import RETRY_SECONDS, ConsumerThread
+from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 from worker.delivery.progress import Progress
 from worker.delivery.records import RecordBatch
+from worker.delivery.resume import CommitNote, Resumption, StoredOffset, resume
 from worker.delivery.source import ClickSource
+
+Value = TypeVar("Value")
 
 FETCH_SECONDS = 0.2
 """How long a fetch waits for records; a rebalance waits for it to end."""
@@ -44,6 +49,7 @@ class ConsumingApp(Protocol):
     settings: Settings
     outage: Outage
     source: ClickSource
+    log_watch: LogWatch
     flow_control: FlowControlEvent
     consumer_generation_id: int
     should_stop: bool
@@ -67,7 +73,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._stored: dict[TP, int] = {}
+        self._stored: dict[TP, StoredOffset] = {}
         self.progress = Progress()
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -87,9 +93,19 @@ class Consumer(driver.Consumer):
         membership = self._thread.membership
         return membership is not None and membership.lasts()
 
-    def stored(self, tp: TP, next_offset: int) -> None:
-        """Set the offset for the next commit: everything below it in the partition is answered and stored."""
-        self._stored[tp] = next_offset
+    def stored(self, tp: TP, next_offset: int, log: str = "", newest: int = 0) -> None:
+        """Set the offset for the next commit: everything below it in the partition is answered and stored.
+
+        Args:
+            tp: the partition.
+            next_offset: the offset.
+            log: incarnation of the click log that it counts in; empty if unknown.
+            newest: Kafka timestamp of the record before it, ms since 1970 UTC.
+        """
+        identity = self.app.log_watch.identity
+        cluster = identity.cluster_id if identity else ""
+        note = CommitNote(log, cluster, min(newest, round(time() * 1000)))
+        self._stored[tp] = StoredOffset(next_offset, note)
         self.progress.stored(tp, next_offset)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -128,15 +144,13 @@ class Consumer(driver.Consumer):
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's livelock detector reads its own acknowledgements, which are not used here."""
 
-    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """The first offset of each partition; tries again until the broker answers."""
-        return await self._patiently(super().earliest_offsets, *partitions)
-
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek to the committed offsets; tries again until the broker answers."""
         return await self._patiently(super().seek_to_committed)
 
-    async def _patiently(self, ask: Callable[..., Awaitable[Mapping[TP, int]]], *partitions: TP) -> Mapping[TP, int]:
+    async def _patiently(
+        self, ask: Callable[..., Awaitable[Mapping[TP, Value]]], *partitions: TP
+    ) -> Mapping[TP, Value]:
         what = "the offsets to go on from are not known"
         while True:
             try:
@@ -158,21 +172,50 @@ class Consumer(driver.Consumer):
         Faust calls this when states are recovered; the pipeline calls it after it dropped the batches in flight.
         """
         generation = self.app.recovered_generation
-        committed: Mapping[TP, int | None] = await self.seek_to_committed()
-        clicks = {tp: offset for tp, offset in committed.items() if tp.topic == self.app.settings.clicks_topic}
-        fresh = [tp for tp, offset in clicks.items() if offset is None or offset < 0]
-        beginnings = await self.earliest_offsets(*fresh) if fresh else {}
+        await self.seek_to_committed()
+        clicks = [TP(*tp) for tp in self.assignment() if tp.topic == self.app.settings.clicks_topic]
+        committed = await self._patiently(self._committed, *clicks)
+        sights = await self.app.log_watch.sights([tp.partition for tp in clicks]) if clicks else {}
         positions: dict[TP, int] = {}
-        for tp, offset in clicks.items():
-            if tp in beginnings:
-                await self._seek(tp, beginnings[tp])
-                positions[TP(*tp)] = beginnings[tp]
-            else:
-                assert offset is not None
-                positions[TP(*tp)] = offset
-                self._committed_offset[TP(*tp)] = offset
+        resumptions: dict[TP, Resumption] = {}
+        for tp in clicks:
+            offset, metadata = committed.get(tp, (None, ""))
+            found = resume(offset, CommitNote.read(metadata), sights[tp.partition])
+            resumptions[tp], positions[tp] = found, await self._first(tp, found)
+            await self._seek(tp, positions[tp])
+            self._tell(tp, offset, CommitNote.read(metadata), found, positions[tp])
         if generation == self.group_generation:  # otherwise a rebalance came meanwhile, and its own seek follows
-            self.app.source.restart(positions, generation)
+            for tp, found in resumptions.items():
+                self._committed_offset[tp] = positions[tp] if found.why == "committed" else None
+                if found.why != "committed":
+                    self._stored.pop(tp, None)  # counts in a log that has gone
+                    self.progress.forget([tp])
+            self.app.source.restart(positions, generation, {tp.partition: r.log for tp, r in resumptions.items()})
+
+    async def _committed(self, *tps: TP) -> Mapping[TP, tuple[int, str]]:
+        found: Mapping[TP, tuple[int, str]] = await self._thread.call_thread(self._thread.committed_here, tps)
+        return found
+
+    async def _first(self, tp: TP, found: Resumption) -> int:
+        if found.since is None:
+            return found.offset
+        first = await self.app.log_watch.first_since(tp.partition, found.since)
+        return found.offset if first is None else min(first, found.offset)
+
+    def _tell(self, tp: TP, committed: int | None, note: CommitNote | None, found: Resumption, first: int) -> None:
+        """Say, once, if the committed offset counts in a log that has gone."""
+        if found.why == "new log":
+            self.app.log_watch.tell_began_anew(note.log if note else "", found.log.name)
+        elif found.why in ("truncated", "beyond the end"):
+            self.app.log_watch.tell(
+                f"{tp.topic} {tp.partition} {found.log.name} {found.why}",
+                f"{tp.topic} {tp.partition} ends at offset {found.log.end}, and clicks up to {(committed or 0) - 1} "
+                f"were answered: it was truncated, or the group's offset was set too far; reading goes on at {first}",
+            )
+
+    async def refresh_metadata(self) -> None:
+        """Ask for the topics of the group again."""
+        await self._thread.call_thread(self._thread.refresh_metadata)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:

@@ -12,7 +12,7 @@ Changes to Faust's (`faust/transport/drivers/aiokafka.py` of faust-streaming 0.1
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
@@ -26,6 +26,7 @@ from schemas.settings import Settings
 from worker.delivery.fetches import Coverage, Fetch
 from worker.delivery.membership import Membership
 from worker.delivery.outage import Outage
+from worker.delivery.resume import StoredOffset
 
 RETRY_SECONDS = 0.5
 """Pause before a request that failed is sent again."""
@@ -88,7 +89,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Commit offsets; False if the broker refuses or is silent. The next commit then includes these offsets."""
         consumer, what = self._ensure_consumer(), "offsets are not committed"
         mine = self.assignment()
-        wanted = {driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in mine}
+        wanted = {driver.ensure_aiokafka_TP(tp): _with_note(offset) for tp, offset in offsets.items() if tp in mine}
         try:
             await asyncio.wait_for(consumer.commit(wanted), COMMIT_SECONDS)
         except (KafkaError, TimeoutError) as error:
@@ -98,6 +99,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return False
         self.app.outage.worked(what)
         return True
+
+    async def committed_here(self, tps: Collection[TP]) -> dict[TP, tuple[int, str]]:
+        """Committed offsets with the metadata of their commits; partitions without one are left out."""
+        coordinator = self._ensure_consumer()._coordinator
+        found = await coordinator.fetch_committed_offsets([driver.ensure_aiokafka_TP(tp) for tp in tps])
+        return {TP(tp.topic, tp.partition): (commit.offset, commit.metadata or "") for tp, commit in found.items()}
+
+    async def refresh_metadata(self) -> None:
+        """Ask for the topics of the group again. The group's leader then assigns partitions that came or went."""
+        await self._ensure_consumer()._client.force_metadata_update()
 
     async def seek_here(self, tp: TP, offset: int) -> None:
         """Seek on the thread that fetches. From another thread, a seek during a fetch can be lost."""
@@ -190,3 +201,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def seconds_since_turn(self) -> float:
         """How long ago this thread's loop ran `turn`."""
         return monotonic() - self._last_turn
+
+
+def _with_note(offset: int) -> tuple[int, str]:
+    return int(offset), offset.note.text() if isinstance(offset, StoredOffset) else ""

@@ -12,6 +12,7 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from worker.delivery.records import RecordBatch
+from worker.delivery.resume import PartitionLog
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class ClickSource:
         self._consumer = consumer
         self.queue: asyncio.Queue[RecordBatch] = asyncio.Queue()
         self._expected: dict[TP, int] = {}
+        self._logs: dict[int, PartitionLog] = {}
         self._refused: dict[TP, tuple[int, float]] = {}  # the refused first offset, time of the last seek back
         self._waiting: deque[RecordBatch] = deque()
         self._generation: int | None = None
@@ -69,10 +71,34 @@ class ClickSource:
         """Read from the queue of the agent's stream."""
         self.queue = queue
 
-    def restart(self, positions: Mapping[TP, int], generation: int | None) -> None:
-        """Start reading at these offsets, in the generation whose states are recovered; drop all waiting batches."""
+    @property
+    def logs(self) -> Mapping[int, PartitionLog]:
+        """Partition → the click log that is read."""
+        return self._logs
+
+    def reading(self) -> dict[int, tuple[PartitionLog, int]]:
+        """Partition → the click log that is read, and its next offset; empty while nothing is read."""
+        if self._generation is None:
+            return {}
+        return {
+            tp.partition: (self._logs[tp.partition], offset)
+            for tp, offset in self._expected.items()
+            if tp.partition in self._logs
+        }
+
+    def restart(
+        self, positions: Mapping[TP, int], generation: int | None, logs: Mapping[int, PartitionLog] | None = None
+    ) -> None:
+        """Start reading at these offsets, in the generation whose states are recovered; drop all waiting batches.
+
+        Args:
+            positions: the offsets.
+            generation: of the consumer group.
+            logs: partition → the click log that its offset counts in.
+        """
         self.halt()
         self._expected = dict(positions)
+        self._logs = dict(logs or {})
         self._generation = generation
 
     def halt(self) -> None:

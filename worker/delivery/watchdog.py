@@ -15,6 +15,7 @@ from messaging.failures import passes
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.consumer_thread import ConsumerThread
+from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 
 LOOK_SECONDS = 1.0
@@ -35,6 +36,7 @@ class WatchedApp(Protocol):
     rebalancing: bool
     consumer: Any
     tables: Any
+    log_watch: LogWatch
 
     def consumer_thread(self) -> ConsumerThread | None:
         """The thread that talks to the broker; None until it is started."""
@@ -79,6 +81,8 @@ def ill_health(app: WatchedApp) -> str | None:
     """Why clicks are not answered at present, in one line; None if they are, or if there are none for this worker."""
     if app.consumer_thread() is None:
         return "the worker is starting"
+    if app.log_watch.trouble is not None:
+        return app.log_watch.trouble
     if not app.consumer.is_member():
         return f"no heartbeat was acknowledged within {app.settings.group_timeout.total_seconds():g} s"
     if app.rebalancing:

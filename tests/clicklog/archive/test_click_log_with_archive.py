@@ -1,15 +1,21 @@
 """Archive and topic read as one log."""
 
 import asyncio
+import time
 
+import polars as pl
 import pytest
 
-from clicklog.archive.files import Archive
+from clicklog.archive.compaction import compact
+from clicklog.archive.files import Archive, ends
 from clicklog.log import open_log
+from messaging.clients import admin
+from messaging.contracts import topic_contracts
+from messaging.topics import create_topics, existing_topics
 from schemas.errors import ClicksError
 from schemas.settings import Settings
-from tests.clicklog.archive.test_exactly_once import archive_now
-from tests.clicklog.archive.topic import START, produce, produce_raw, rows, some_clicks
+from tests.clicklog.archive.test_exactly_once import archive_now, wait_until_archived
+from tests.clicklog.archive.topic import START, Archivers, produce, produce_raw, rows, some_clicks
 
 
 def delete_records(settings: Settings, partition: int, before: int) -> None:
@@ -86,19 +92,65 @@ def test_what_a_retention_has_eaten_is_said(archive_settings: Settings) -> None:
         assert not log.missing
 
 
-def test_a_topic_created_anew_is_not_taken_for_the_archived_one(archive_settings: Settings) -> None:
-    produce(archive_settings, some_clicks(100))
+def test_a_topic_created_anew_is_archived_beside_the_old_one_and_both_are_read(
+    archive_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = some_clicks(100), some_clicks(60, first=500)
+    produce(archive_settings, old)
     archive_now(archive_settings)
+    with open_log(archive_settings) as log:
+        first_logs = dict(log.logs)
+    create_again(archive_settings)
+    with open_log(archive_settings) as log:
+        assert rows(log.frame()) == old
+        assert set(log.offsets.values()) == {(0, 0)}
+        assert not set(log.logs.values()) & set(first_logs.values())
+        assert log.frame(dict.fromkeys(range(archive_settings.partitions), 0)).height == 100  # no end of the new one
+    produce(archive_settings, new[:40])
+    archive_now(archive_settings)
+    assert caplog.text.count("is archived beside it") == archive_settings.partitions
+    produce(archive_settings, new[40:])
     archive = Archive(archive_settings.archive_uri, archive_settings.clicks_topic)
-    file = archive.files()[0]
-    import polars as pl
+    for _ in range(2):
+        with open_log(archive_settings) as log:
+            assert rows(log.frame()) == old + new
+            assert sum(end - first for first, end in log.offsets.values()) == 60
+            assert not log.missing
+        archive_now(archive_settings)
+        compact(archive, range(archive_settings.partitions), "9999-12-31", "1970-01-01")
+    assert len(archive.files()) == 2 * archive_settings.partitions
+    assert set(pl.read_parquet(archive.root + "/**/*.parquet")["log"]) == {*first_logs.values(), *log.logs.values()}
 
-    from clicklog.archive.files import ArchiveFile
 
-    beyond = ArchiveFile(file.partition, file.end, file.end + 50, file.day)
-    archive.write(
-        beyond, pl.DataFrame(schema=dict.fromkeys(("session_id", "item_id", "timestamp", "offset"), pl.Int64)), 0
-    )
-    for use in (lambda: archive_now(archive_settings), lambda: open_log(archive_settings)):
-        with pytest.raises(ClicksError, match="created anew"):
-            use()
+def create_again(settings: Settings) -> None:
+    """Delete and create the clicks topic."""
+
+    async def create() -> None:
+        topic = settings.clicks_topic
+        async with admin(settings) as client:
+            await client.delete_topics([topic])
+            while await existing_topics(client, [topic]):
+                await asyncio.sleep(0.1)
+            await create_topics(client, [each for each in topic_contracts(settings) if each.name == topic])
+
+    asyncio.run(create())
+
+
+def test_a_following_archiver_goes_on_with_a_topic_created_anew(
+    archive_settings: Settings, archivers: Archivers
+) -> None:
+    settings = archive_settings.model_copy(update={"archive_interval": archive_settings.archive_interval / 200})
+    archiver = archivers.start(settings)
+    old, new = some_clicks(100), some_clicks(60, first=500)
+    produce(settings, old)
+    wait_until_archived(settings, 100)
+    create_again(settings)
+    produce(settings, new)
+    archive = Archive(settings.archive_uri, settings.clicks_topic)
+    deadline = time.monotonic() + 60
+    while sum(ends(archive.files()).values()) != 60:  # of the newest incarnation
+        assert time.monotonic() < deadline
+        assert archiver.poll() is None
+        time.sleep(0.1)
+    with open_log(settings) as log:
+        assert rows(log.frame()) == old + new

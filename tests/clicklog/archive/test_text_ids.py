@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from clicklog.archive import compaction
+from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.compaction import compact
 from clicklog.archive.content import open_file
-from clicklog.archive.files import Archive, ArchiveFile, resolve
+from clicklog.archive.files import Archive, resolve
 from clicklog.log import ClickLog
 
 TODAY, BEFORE = "2026-11-27", "2026-11-26"

@@ -11,7 +11,7 @@ from trainer.retraining.resume_point import FILE, ResumePoint, load_resume_point
 
 NOW = 1_700_000_000_000
 DECIDING = {"config": asdict(TrainConfig(FitConfig(seed=3))), "mode": "warm", "window_ms": 86_400_000}
-POINT = ResumePoint(NOW - 86_400_000, NOW, {0: 17, 1: 4}, "v1", DECIDING)
+POINT = ResumePoint(NOW - 86_400_000, NOW, {0: 17, 1: 4}, "v1", DECIDING, {0: "log", 1: "log.1"})
 
 
 def test_the_same_retraining_goes_on(tmp_path: Path) -> None:
