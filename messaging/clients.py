@@ -7,6 +7,7 @@ async with admin(settings) as client:
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
@@ -122,13 +123,32 @@ def kafka_reason(error: BaseException) -> str:
     return text if name in text else f"{name}: {text}" if text else name
 
 
-@contextlib.contextmanager
-def quiet_client_log() -> Iterator[None]:
+class _QuietLog:
+    """Silences a logger while at least one block asks for it: blocks of several tasks and threads may overlap."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._level = logging.NOTSET
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._level = self._logger.level
+                self._logger.setLevel(logging.CRITICAL + 1)
+            self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._logger.setLevel(self._level)
+
+
+_QUIET_CLIENT = _QuietLog("aiokafka")
+
+
+def quiet_client_log() -> contextlib.AbstractContextManager[None]:
     """Silence aiokafka's log: what it would log is also raised as an error."""
-    logger = logging.getLogger("aiokafka")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    return _QUIET_CLIENT

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from messaging.clients import admin
@@ -49,6 +50,10 @@ COMPILED = sorted(
 STATE = hashlib.sha256(b"".join(source.read_bytes() for source in COMPILED)).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(CACHE / "numba" / STATE))
 """Numba misses a change in a function inlined from another file: each state of the sources gets its own cache."""
+
+
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

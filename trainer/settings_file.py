@@ -20,8 +20,9 @@ from trainer.options import OPTIONS, option_values
 
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
-RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint")
-"""Options of `train` that say where to read and write. A file for `train` may contain them; they are ignored here."""
+_FILE = ("where", "skip_invalid", "quote", "encoding")
+RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint", *_FILE)
+"""Options of `train` that say what to read and where to write. A file may contain them; they are ignored here."""
 
 _WHOLE = TypeAdapter(TrainConfig)
 

@@ -33,7 +33,7 @@ from worker.delivery.resume import PartitionLog
 from worker.latency import LatencyHistogram
 from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
-from worker.recommender import Outcome, Recommender
+from worker.recommender import Outcome, PendingClick, Recommender
 from worker.rejects import smaller_copy
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, counts_in, new_session, unpack
@@ -214,7 +214,7 @@ class Pipeline:
 
     def _attach_states(self, batch: MicroBatch) -> None:
         found = batch.states
-        missing: dict[int, list[bytes]] = defaultdict(list)
+        missing: dict[int, list[PendingClick]] = defaultdict(list)
         for click in batch.clicks:
             place = (click.partition, click.key)
             if place in found:
@@ -224,24 +224,25 @@ class Pipeline:
                 found[place] = under_way.state
             else:
                 found[place] = new_session(click.partition)
-                missing[click.partition].append(click.key)
-        for partition, keys in missing.items():
-            for key, packed in zip(keys, self._app.sessions.data.read(partition, keys), strict=True):
+                missing[click.partition].append(click)
+        for partition, clicks in missing.items():
+            stored = self._app.sessions.data.read(partition, [click.key for click in clicks])
+            for click, packed in zip(clicks, stored, strict=True):
                 if packed is not None:
-                    found[partition, key] = self._unpacked(partition, key, packed, batch.logs.get(partition))
+                    found[partition, click.key] = self._unpacked(click, packed, batch.logs.get(partition))
         for click in batch.clicks:
             click.state = found[click.partition, click.key]
 
-    def _unpacked(self, partition: int, key: bytes, packed: bytes, log_now: PartitionLog | None) -> SessionState:
+    def _unpacked(self, click: PendingClick, packed: bytes, log_now: PartitionLog | None) -> SessionState:
         try:
             state = unpack(packed)
         except NewerStateError:
             raise  # a newer worker wrote it: starting the session anew would lose its state
         except StateError as error:
             self.counts["states_unreadable"] += 1
-            log.warning("session %r in partition %d starts anew: %s", key[:64], partition, error)
-            return new_session(partition)
-        if log_now is not None and not counts_in(state, log_now.name, log_now.end):
+            log.warning("session %r in partition %d starts anew: %s", click.key[:64], click.partition, error)
+            return new_session(click.partition)
+        if log_now is not None and not counts_in(state, log_now.name, max(log_now.end, click.offset)):
             self._app.log_watch.tell_began_anew(state.log, log_now.name)
             state.offset = -1  # no click of this log was applied yet
         return state

@@ -162,7 +162,8 @@ def counts_in(state: SessionState, log: str, end: int) -> bool:
     Args:
         state: as stored.
         log: incarnation of the log; empty if unknown.
-        end: where the log ended when reading began. A state beyond it saw a log that was replaced or truncated.
+        end: what the log has reached, by its end when reading began or by a click that was read. A state at or beyond
+            it saw a log that was replaced or truncated.
     """
     return (not state.log or not log or state.log == log) and state.offset < end
 

@@ -323,7 +323,7 @@ class Deployment:
                 click.item_id,
                 click.timestamp,
                 state,
-                log,
+                log=log,
             )
             (answer,) = recommender.recommend([pending], 0).answers
             assert answer is not None

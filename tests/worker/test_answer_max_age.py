@@ -103,7 +103,7 @@ async def send(settings: Settings, clicks: list[tuple[str, int, int]], record_ti
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("deployments")
+@pytest.mark.xdist_group("incidents")
 @pytest.mark.usefixtures("compiled_scorer")
 def test_after_an_outage_only_fresh_clicks_are_answered(
     bare_settings: Settings, tmp_path: Path, free_port: int

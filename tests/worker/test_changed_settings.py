@@ -109,8 +109,9 @@ def test_item_ids_that_become_texts_are_the_same_items(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("deployments")
+@pytest.mark.xdist_group("incidents")
 @pytest.mark.usefixtures("compiled_scorer")
+@pytest.mark.long
 def test_restarts_with_other_settings_answer_as_an_undisturbed_run(deployment: Deployment) -> None:
     deployment.publish()
     restarts: list[tuple[str, dict[str, str]]] = [

@@ -19,6 +19,7 @@ def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool, logs
     Older versions write states that do not know their log.
     """
     deployment.wait_until_all_answered()
+    assert not any("began anew" in worker.said for worker in deployment.workers)
     outcome = deployment.outcome()
     answers, states = deployment.undisturbed()
     assert not outcome.unequal(answers)

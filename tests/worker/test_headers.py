@@ -91,7 +91,7 @@ def test_a_rejected_message_keeps_its_headers_and_says_why() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("deployments")
+@pytest.mark.xdist_group("incidents")
 @pytest.mark.usefixtures("compiled_scorer")
 def test_a_trace_goes_through_kafka(deployment: Deployment) -> None:
     sent: list[tuple[bytes, list[tuple[str, bytes | None]]]] = [

@@ -20,7 +20,7 @@ from nextclick.broker import LocalBroker
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment, WorkerProcess
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("deployments")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("incidents")]
 
 STARTED = "no model is announced yet"
 

@@ -17,7 +17,7 @@ from tests.worker.deployment import Deployment, Message, clicks_of
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
-    pytest.mark.xdist_group("deployments"),
+    pytest.mark.xdist_group("incidents"),
     pytest.mark.usefixtures("compiled_scorer"),
 ]
 

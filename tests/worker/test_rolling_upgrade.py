@@ -58,6 +58,7 @@ def deployment(kafka_settings: Settings, tmp_path: Path, version_0_1: Path) -> I
     deployment.close()
 
 
+@pytest.mark.long
 def test_a_rolling_upgrade_and_back_loses_and_doubles_nothing(deployment: Deployment, version_0_1: Path) -> None:
     workers = [deployment.start("w1", root=version_0_1), deployment.start("w2", root=version_0_1)]
     deployment.send(clicks_of(1, 1, seed=9))

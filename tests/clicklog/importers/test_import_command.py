@@ -237,7 +237,7 @@ def test_titles_with_quote_signs(nextclick: Command, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("session_id,title,item_id,timestamp\n" + "\n".join(lines) + "\n")
     code, _, errors = nextclick("import", "csv", "a.csv", "--out", "clicks.parquet")
     assert code == 1
-    assert "a.csv, lines 11 to 22: the quote signs have no sure meaning" in errors
+    assert "a.csv, lines 11 to 152: the quote signs have no sure meaning" in errors
 
 
 def test_a_title_with_a_separator_moves_no_field(nextclick: Command, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from messaging.clients import admin
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment, clicks_of
 
@@ -42,6 +44,9 @@ def test_since_begins_with_later_clicks(deployment: Deployment, command_line: An
     settings, topic = deployment.settings, deployment.settings.recommendations_topic + "-x"
 
     async def send_old() -> None:
+        async with admin(settings) as client:  # else the broker sets the record times
+            keep_times = {"message.timestamp.type": "CreateTime"}
+            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.clicks_topic, keep_times)])
         async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
             for session, item, moment in clicks_of(5, 2):
                 value = msgspec.json.encode({"session_id": session, "item_id": item, "timestamp": moment})
