@@ -48,12 +48,14 @@ class _Table:
         rows: in memory, each with its number in the file.
         delimited: whether it is a delimited file.
         place: where a row stands in the file.
+        hint: what else may help if a row is no click, as the end of a sentence.
     """
 
     path: Path
     rows: pl.LazyFrame
     delimited: bool
     place: Callable[[int], str]
+    hint: str = ""
 
 
 def _read(table: _Table, splits: Sequence[str], form: FileForm) -> Clicks:
@@ -70,7 +72,7 @@ def _read(table: _Table, splits: Sequence[str], form: FileForm) -> Clicks:
     untimed = not facts.of(time.given.any())[0]
     raw = [pl.col(name).alias(f"raw {name}") for name in COLUMNS]
     typed = rows.select(ROW, *raw, *ids, time.value.alias("timestamp"), time.given.alias("given")).collect().lazy()
-    valid = valid_rows(typed, faults_of(IDS, time, untimed), form, left_out, table.place)
+    valid = valid_rows(typed, faults_of(IDS, time, untimed, table.hint), form, left_out, table.place)
     notes = tuple(note for note in (time.note, str(left_out)) if note)
     return Clicks(valid.select(COLUMNS).collect(), source=str(path), notes=notes)
 
@@ -106,7 +108,8 @@ def _parquet(path: Path, form: FileForm) -> _Table:
 def _csv(path: Path, text: Path, form: FileForm) -> _Table:
     file = open_delimited(path, text, form, COLUMNS)
     rows = file.table(_wanted(path, file.names, form), COLUMNS)
-    return _Table(path, rows, delimited=True, place=file.place)
+    hint = """, --quote '"' reads quote signs as enclosing fields""" if file.signs_are_text else ""
+    return _Table(path, rows, delimited=True, place=file.place, hint=hint)
 
 
 def _wanted(path: Path, names: Sequence[str], form: FileForm) -> list[str]:

@@ -46,6 +46,7 @@ class Delimited:
         header: whether the first line names the columns.
         form: what the user says about the file.
         enclosing: the sign that encloses fields, once the rows were read; None if there is none.
+        signs_are_text: whether the rows were read with quote signs as a part of the texts, without being told so.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Delimited:
     header: bool
     form: FileForm
     enclosing: str | None = None
+    signs_are_text: bool = False
 
     def table(self, columns: Sequence[str], numeric: Sequence[str]) -> pl.LazyFrame:
         """The columns as texts, null where a field is empty, and the number of each row, in memory.
@@ -96,6 +98,7 @@ class Delimited:
             if exact:
                 if quote is not None or given is not None:
                     return rows
+                self.signs_are_text = True
                 return with_numbers(rows.with_columns(without_quotes(name) for name in columns), numeric)
         sign = given or QUOTE
         check_quotes(self._lines, self.path, self.separator, len(self.names), sign, sure=given is not None)

@@ -114,15 +114,17 @@ def select_rows(rows: pl.LazyFrame, form: FileForm, path: Path, left_out: LeftOu
     return rows
 
 
-def faults_of(ids: Sequence[str], time: Times | None, untimed: bool) -> list[Fault]:
+def faults_of(ids: Sequence[str], time: Times | None, untimed: bool, hint: str = "") -> list[Fault]:
     """The faults that a row can have.
 
     Args:
         ids: names of the id columns; the frame has the ids as read under these names.
         time: how the times were read, as column `timestamp`, with `given`; None if the file has no times.
         untimed: no row has a time: then the row order counts.
+        hint: what else may help, as the end of a sentence.
     """
-    faults = [Fault(name, pl.col(name).is_null(), "is null or empty", HELP) for name in ids]
+    advice = HELP + hint
+    faults = [Fault(name, pl.col(name).is_null(), "is null or empty", advice) for name in ids]
     if time is None or untimed:
         return faults
     value, given = pl.col("timestamp"), pl.col("given")
@@ -132,19 +134,19 @@ def faults_of(ids: Sequence[str], time: Times | None, untimed: bool) -> list[Fau
             "timestamp",
             ~given,
             "is null",
-            f"give every click its time, or none (then the rows are taken to be in click order); {HELP}",
+            f"give every click its time, or none (then the rows are taken to be in click order); {advice}",
         ),
         Fault(
             "timestamp",
             given & value.is_null(),
             "is not in milliseconds since 1970 UTC, nor another time with one meaning",
-            f"`nextclick import csv --time-format` says how times are written; {HELP}",
+            f"`nextclick import csv --time-format` says how times are written; {advice}",
         ),
         Fault(
             "timestamp",
             given & ((value < 0) | (value > MAX_TIMESTAMP)),
             "lies outside 1970 to 9999",
-            f"write milliseconds since 1970 UTC; {HELP}",
+            f"write milliseconds since 1970 UTC; {advice}",
         ),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clicklog.click_files import read_click_file
@@ -114,6 +114,7 @@ def test_quote_says_what_the_file_does_not(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(alphabet='ab,"\n ', max_size=6), min_size=1, max_size=12), st.booleans())
+@example([",,\n,"], True)
 def test_a_written_table_is_read_back_or_refused(
     tmp_path_factory: pytest.TempPathFactory, titles: list[str], proper: bool
 ) -> None:
