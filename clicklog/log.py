@@ -32,6 +32,7 @@ from clicklog.topic_span import (
     open_spans,
     read_spans,
 )
+from messaging.incarnations import truncations_of
 from messaging.topic_identity import topic_identity
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
@@ -217,9 +218,8 @@ def _add_tail(log: ClickLog, span: PartitionSpan, tail: ClickColumns, pieces: li
     """Add the topic's clicks of a partition from the end of its archive on."""
     log.offsets[span.number] = (pieces[0].start if pieces else span.first, span.end)
     log.skipped += tail.skipped
-    begin = (
-        log.offsets[span.number][0] if "." in log.logs[span.number] else 0
-    )  # after a truncation: where it was noticed
+    truncated = truncations_of(log.logs[span.number]) > 0
+    begin = log.offsets[span.number][0] if truncated else 0  # after a truncation: where it was noticed
     log.missing += _missing(pieces, begin, log.since, log.until)
     archived = max((piece.file.end for piece in pieces), default=begin)
     first = span.first if pieces or log.since is None else span.begins

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from clicklog.columns import ClickColumns
 from messaging.clients import connected
@@ -119,6 +119,52 @@ async def first_since(consumer: AIOKafkaConsumer, span: PartitionSpan, since: in
     return span.end if found is None else min(int(found.offset), span.end)
 
 
+async def span_records(
+    consumer: AIOKafkaConsumer, spans: Sequence[PartitionSpan], settings: Settings, most: int | None = None
+) -> "AsyncIterator[tuple[dict[int, list[ConsumerRecord[bytes, bytes]]], int]]":
+    """Read the messages of spans to their ends.
+
+    Args:
+        consumer: must be assigned exactly the spans' partitions.
+        spans: to read.
+        settings: the broker for error messages.
+        most: messages of one fetch; None: all that came.
+
+    Yields:
+        after each fetch, partition number → its new messages, by offset, and the number of offsets still to come.
+
+    Raises:
+        BrokerError: the broker sends nothing for `SILENCE_SECONDS`.
+    """
+    clock = asyncio.get_running_loop().time
+    left = {span.number: span.end - span.first for span in spans}
+    for span in spans:
+        consumer.seek(span.partition, span.first)
+        if not left[span.number]:
+            consumer.pause(span.partition)
+    silent = 0.0  # seconds of fetches without a message; what the caller does meanwhile does not count
+    while to_come := sum(left.values()):
+        unread = [span for span in spans if left[span.number]]
+        partitions, asked = (span.partition for span in unread), clock()
+        fetched = await consumer.getmany(*partitions, timeout_ms=POLL_MILLISECONDS, max_records=most)
+        for span in unread:
+            # The consumer's position, because the last offset may have no message (transactions, compaction).
+            left[span.number] = max(span.end - await consumer.position(span.partition), 0)
+            if not left[span.number]:
+                consumer.pause(span.partition)
+        still_to_come = sum(left.values())
+        silent = 0.0 if still_to_come < to_come else silent + clock() - asked
+        if silent > SILENCE_SECONDS:
+            raise BrokerError(_silent(settings, still_to_come))
+        yield (
+            {
+                span.number: [record for record in fetched.get(span.partition, []) if record.offset < span.end]
+                for span in unread
+            },
+            still_to_come,
+        )
+
+
 async def read_spans(
     consumer: AIOKafkaConsumer,
     spans: Sequence[PartitionSpan],
@@ -127,7 +173,7 @@ async def read_spans(
     until: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[int, ClickColumns]:
-    """Read spans to their ends.
+    """Read the clicks of spans to their ends.
 
     Args:
         consumer: must be assigned exactly the spans' partitions.
@@ -141,41 +187,16 @@ async def read_spans(
         partition number → its clicks, by offset.
 
     Raises:
-        BrokerError: the broker sends nothing for `SILENCE_SECONDS`.
+        BrokerError: as `span_records`.
     """
-    clock = asyncio.get_running_loop().time
     columns = {span.number: ClickColumns.between(since, until) for span in spans}
-    left = {span.number: span.end - span.first for span in spans}
-    for span in spans:
-        consumer.seek(span.partition, span.first)
-        if not left[span.number]:
-            consumer.pause(span.partition)
-    total, heard = sum(left.values()), clock()
-    while to_come := sum(left.values()):
-        await _read_more(consumer, spans, left, columns)
-        still_to_come = sum(left.values())
-        if still_to_come < to_come:
-            heard = clock()
-        elif clock() - heard > SILENCE_SECONDS:
-            raise BrokerError(_silent(settings, still_to_come))
+    total = sum(span.end - span.first for span in spans)
+    async for records, still_to_come in span_records(consumer, spans, settings):
+        for number, found in records.items():
+            columns[number].add(found)
         if progress is not None:
             progress(total - still_to_come, total)
     return columns
-
-
-async def _read_more(
-    consumer: AIOKafkaConsumer, spans: Sequence[PartitionSpan], left: dict[int, int], columns: dict[int, ClickColumns]
-) -> None:
-    """Fetch once: add the clicks to the columns, and update `left`, the number of unread offsets of each partition."""
-    unread = [span for span in spans if left[span.number]]
-    fetched = await consumer.getmany(*(span.partition for span in unread), timeout_ms=POLL_MILLISECONDS)
-    for span in unread:
-        records = fetched.get(span.partition, [])
-        columns[span.number].add([record for record in records if record.offset < span.end])
-        # The consumer's position, because the last offset may have no message (transactions, compaction).
-        left[span.number] = max(span.end - await consumer.position(span.partition), 0)
-        if not left[span.number]:
-            consumer.pause(span.partition)
 
 
 def _silent(settings: Settings, still_to_come: int) -> str:

@@ -44,14 +44,13 @@ class Diagnosis:
 
 async def why_no_broker(settings: Settings) -> str:
     """Error message for brokers that a client could not connect to."""
-    found = await asyncio.gather(*(_diagnosis(_address(server)) for server in settings.brokers))
+    found = await _diagnoses(settings)
     return _found_reason(found, settings) or no_broker(settings, "; ".join(one.reason for one in found if one.reason))
 
 
 async def why_not_ready(settings: Settings) -> str | None:
     """Error message for a cluster of which a client could reach some brokers only; None if all answer now."""
-    found = await asyncio.gather(*(_diagnosis(_address(server)) for server in settings.brokers))
-    return _found_reason(found, settings)
+    return _found_reason(await _diagnoses(settings), settings)
 
 
 async def why_advertised_are_unreachable(brokers: Iterable[Address], settings: Settings) -> str | None:
@@ -74,6 +73,10 @@ def no_broker(settings: Settings, reason: str = "") -> str:
         f"no Kafka broker answers at {settings.broker} (NEXTCLICK_BROKER){f': {reason}' if reason else ''}: set it to "
         "the address of yours, or start one here by `nextclick broker`"
     )
+
+
+async def _diagnoses(settings: Settings) -> list[Diagnosis]:
+    return await asyncio.gather(*(_diagnosis(_address(server)) for server in settings.brokers))
 
 
 def _found_reason(found: Iterable[Diagnosis], settings: Settings) -> str | None:

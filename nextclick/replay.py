@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans
+from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, span_records
 from messaging.clients import admin, connected
 from messaging.contracts import topic_contracts
 from messaging.topic_identity import topic_identity
@@ -29,8 +29,6 @@ from worker.microbatch import decode, encode_answers
 from worker.recommender import Recommender
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, new_session
-
-POLL_MILLISECONDS = 500
 
 
 @dataclass
@@ -62,7 +60,7 @@ async def replay(
         progress: called after each batch.
 
     Raises:
-        BrokerError: no broker answers.
+        BrokerError: no broker answers, or it stops sending.
         TopicError: a topic is missing, or the replay's topic cannot be created.
         BundleError: the serving model cannot be fetched.
         ClicksError: the topic has no click since then.
@@ -116,19 +114,11 @@ class _Replay:
     ) -> None:
         """Answer all clicks of the spans."""
         consumer.assign([span.partition for span in spans])
-        for span in spans:
-            consumer.seek(span.partition, span.first)
         states: dict[tuple[int, bytes], SessionState] = {}
-        left = {span.partition: span.end for span in spans if span.first < span.end}
-        while left:
-            fetched = await consumer.getmany(*left, timeout_ms=POLL_MILLISECONDS, max_records=self.settings.max_batch)
-            batches = [
-                RecordBatch(partition.topic, partition.partition, 0, wanted)
-                for partition, records in fetched.items()
-                if (wanted := [record for record in records if record.offset < left[partition]])
-            ]
+        async for records, _ in span_records(consumer, spans, self.settings, self.settings.max_batch):
+            topic = self.settings.clicks_topic
+            batches = [RecordBatch(topic, number, 0, found) for number, found in records.items() if found]
             await self._answer(batches, states)
-            left = {p: end for p, end in left.items() if await consumer.position(p) < end}
             if progress is not None:
                 progress(self.done)
 

@@ -118,8 +118,8 @@ def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMES
         timestamp = click.timestamp
         if isinstance(timestamp, datetime):
             timestamp = _milliseconds_since_1970(timestamp)
-        elif FIRST_SECOND <= timestamp <= LAST_SECOND:
-            timestamp *= 1000
+        else:
+            timestamp = in_milliseconds(timestamp)
         session_key = str(click.session_id).encode()
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise InvalidClickError(_reason(error)) from None

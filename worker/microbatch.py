@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging.record_time import LOG_APPEND_TIME
+from messaging.record_time import taken_in
 from schemas.click import InvalidClickError, decode_click
 from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import Headers, OutgoingRecord
@@ -101,7 +101,7 @@ def decode(
                     log,
                 )
             )
-            batch.taken_in.append(moment if record.timestamp_type == LOG_APPEND_TIME else fetched_at)
+            batch.taken_in.append(taken_in(record, fetched_at))
     return batch
 
 

@@ -11,8 +11,6 @@ import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error
-from messaging.failures import passes
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.store import BundleStore
@@ -74,9 +72,7 @@ class ModelFollower:
                 await consumer.seek_to_beginning(partition)
                 await self._follow(consumer, partition)
             except (KafkaError, OSError) as error:
-                if not passes(error):
-                    raise broker_error(error, self._settings, UNREAD) from error
-                self._outage.failed(UNREAD, error)
+                self._outage.try_again(UNREAD, error, self._settings)
                 await asyncio.sleep(1)
             finally:
                 await consumer.stop()

@@ -21,6 +21,7 @@ from clicklog.archive.files import Archive, day_of
 from clicklog.archive.incarnations import Continuation, chains, continuation
 from clicklog.columns import ClickColumns
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, first_since, open_spans
+from messaging.incarnations import TruncationWatch
 from messaging.record_time import taken_in
 from messaging.topic_identity import TopicIdentity, topic_identity
 from schemas.durations import milliseconds
@@ -93,7 +94,7 @@ class Archiver:
         self._filling: dict[TopicPartition, _Filling] = {}
         self._identity: TopicIdentity | None = None
         self._looked = 0.0
-        self._short: set[TopicPartition] = set()
+        self._truncation: TruncationWatch[TopicPartition] = TruncationWatch()
         self._tidied = 0.0
         self._in_group = False
         self._failure: ClicksError | None = None
@@ -189,8 +190,8 @@ class Archiver:
         now = _now()
         while records:
             if filling.end == filling.first:
-                filling.day = day_of(_taken_in(records[0], now))
-                filling.day_ends = (_taken_in(records[0], now) // DAY_MS + 1) * DAY_MS
+                begun = _taken_in(records[0], now)
+                filling.day, filling.day_ends = day_of(begun), (begun // DAY_MS + 1) * DAY_MS
                 filling.since = time.monotonic()
             room = FILE_CLICKS - (filling.end - filling.first)
             part = records[:room]
@@ -279,10 +280,8 @@ class Archiver:
         if identity is None or any(partition.partition >= identity.partitions for partition in partitions):
             return False  # deleted: what comes in its place is noticed later
         ends = await consumer.end_offsets(partitions)
-        short = {partition for partition, end in collected.items() if ends[partition] < end}
-        truncated, self._short = short & self._short, short
-        before = self._identity
-        return bool(truncated) or (before is not None and before.topic_id != identity.topic_id)
+        truncated = self._truncation.truncated(collected, ends)
+        return truncated or (self._identity is not None and self._identity.topic_id != identity.topic_id)
 
     async def _save_last(self, consumer: AIOKafkaConsumer) -> None:
         """Write what was collected of a topic that does not exist any more: nobody can read it again."""

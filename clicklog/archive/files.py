@@ -56,11 +56,6 @@ def resolve(files: Iterable[ArchiveFile]) -> tuple[list[Slice], list[ArchiveFile
     return slices, superseded
 
 
-def ends(files: Iterable[ArchiveFile]) -> dict[int, int]:
-    """Partition → the offset where the archive of its newest incarnation ends."""
-    return {chain.partition: chain.end for chain in chains(files)}
-
-
 class Archive:
     """The files of one topic at an fsspec URI.
 

@@ -1,9 +1,8 @@
 """Which archive files belong to one incarnation of the clicks topic, and where the archive of the present one goes on.
 
 A topic that is deleted and created again has another topic id, and its offsets begin anew. A truncated topic keeps its
-id and ends below what was archived. Each file names the incarnation that its offsets count in: the topic id; after the
-n-th truncation of a partition the topic id, a full stop and n. Files that name none were written by 0.2 or earlier, or
-the broker knows no topic ids.
+id and ends below what was archived. Each file names the incarnation that its offsets count in
+(`messaging.incarnations`). Files that name none were written by 0.2 or earlier, or the broker knows no topic ids.
 """
 
 from collections import defaultdict
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 from clicklog.archive.archive_file import ArchiveFile
 from clicklog.topic_span import PartitionSpan
+from messaging.incarnations import after_truncation, topic_id_of, truncations_of
 from schemas.errors import ClicksError
 
 
@@ -47,11 +47,6 @@ class Chain:
         """Latest click time, ms since 1970 UTC; 0 if there is no click."""
         return max((file.newest or 0 for file in self.files), default=0)
 
-    @property
-    def truncated(self) -> bool:
-        """Whether the incarnation is what a truncation left: its offsets need not begin at the log's beginning."""
-        return "." in self.log
-
 
 @dataclass(frozen=True)
 class Continuation:
@@ -83,8 +78,8 @@ def chains(files: Iterable[ArchiveFile]) -> list[Chain]:
         grouped[file.partition, file.log].append(file)
     for partition, log in [key for key in grouped if not key[1]]:
         begin = min(file.first for file in grouped[partition, log])
-        later = [key for key in grouped if key[0] == partition and key[1]]
-        behind = [key for key in later if "." not in key[1] and min(file.first for file in grouped[key]) > begin]
+        later = [key for key in grouped if key[0] == partition and key[1] and not truncations_of(key[1])]
+        behind = [key for key in later if min(file.first for file in grouped[key]) > begin]
         if behind:
             grouped[min(behind, key=lambda key: _age(grouped[key]))] += grouped.pop((partition, log))
     found = [
@@ -106,9 +101,9 @@ def continuation(of_partition: Sequence[Chain], topic_id: str, span: PartitionSp
         ClicksError: the topic is another one than was archived, and the broker knows no topic ids that tell them apart.
     """
     last = of_partition[-1] if of_partition else None
-    mine = [chain for chain in of_partition if topic_id and chain.log.partition(".")[0] == topic_id]
+    mine = [chain for chain in of_partition if topic_id and topic_id_of(chain.log) == topic_id]
     if mine:
-        chain = max(mine, key=lambda each: _truncations(each.log))
+        chain = max(mine, key=lambda each: truncations_of(each.log))
     elif last is not None and (not last.log or not topic_id):
         chain = last
     else:
@@ -116,8 +111,7 @@ def continuation(of_partition: Sequence[Chain], topic_id: str, span: PartitionSp
     if chain.end <= span.end:
         return Continuation(chain.log or topic_id, max(chain.end, span.begins), chain=chain)
     if mine:
-        log = f"{topic_id}.{_truncations(chain.log) + 1}"
-        return Continuation(log, span.end, since=chain.newest, replaced=chain)
+        return Continuation(after_truncation(chain.log), span.end, since=chain.newest, replaced=chain)
     if not topic_id:
         raise ClicksError(
             f"the archive holds partition {span.number} of topic {span.partition.topic!r} up to offset {chain.end}, "
@@ -125,10 +119,6 @@ def continuation(of_partition: Sequence[Chain], topic_id: str, span: PartitionSp
             "name another NEXTCLICK_ARCHIVE_URI"
         )
     return Continuation(topic_id, span.begins, replaced=chain)
-
-
-def _truncations(log: str) -> int:
-    return int(log.partition(".")[2] or 0)
 
 
 def _age(files: Iterable[ArchiveFile]) -> tuple[str, int]:

@@ -29,7 +29,7 @@ def utf8_text(path: Path, encoding: str | None) -> Iterator[Path]:
     """
     start = _first_bytes(path)
     if start.startswith(ZSTD):
-        with _copy(".csv") as copy:
+        with _copy() as copy:
             _unpack_zstd(path, copy)
             with utf8_text(copy, encoding) as text:
                 yield text
@@ -38,7 +38,7 @@ def utf8_text(path: Path, encoding: str | None) -> Iterator[Path]:
     if codec in ("utf-8", "utf-8-sig") and not _is_gzip(path):
         yield path
         return
-    with _copy(".csv") as copy:
+    with _copy() as copy:
         try:
             if codec in ("utf-8", "utf-8-sig"):
                 _unpack_gzip(path, copy)
@@ -50,9 +50,9 @@ def utf8_text(path: Path, encoding: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _copy(suffix: str) -> Iterator[Path]:
+def _copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="nextclick-") as directory:
-        yield Path(directory) / f"text{suffix}"
+        yield Path(directory) / "text.csv"
 
 
 def _is_gzip(path: Path) -> bool:

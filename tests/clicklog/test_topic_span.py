@@ -46,8 +46,11 @@ class Consumer:
     async def position(self, partition: TopicPartition) -> int:
         return self.positions[partition]
 
-    async def getmany(self, *partitions: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None
+    ) -> dict[TopicPartition, list[Record]]:
         assert timeout_ms
+        assert max_records is None
         fetched = {}
         for partition in partitions:
             begin, end = self.positions[partition], min(self.positions[partition] + 2, self.ends[partition])

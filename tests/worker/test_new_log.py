@@ -12,7 +12,8 @@ from messaging.contracts import topic_contracts
 from messaging.topics import create_topics, existing_topics
 from nextclick.broker import LocalBroker
 from schemas.settings import Settings
-from tests.worker.deployment import Deployment, Message, clicks_of
+from tests.worker.deployment import Deployment, Message, WorkerProcess, clicks_of
+from worker.session_state import SessionState
 
 pytestmark = [
     pytest.mark.kafka,
@@ -56,17 +57,25 @@ def assert_all_answered(deployment: Deployment, log: str, expected: dict[str, li
     assert len(answers) == len(expected)
 
 
+def after_the_first_clicks(
+    deployment: Deployment, **environment: str
+) -> tuple[WorkerProcess, str, dict[bytes, SessionState]]:
+    """A worker that has answered and stored the first clicks, the log that they are in, and the states."""
+    deployment.publish()
+    worker = deployment.start("w1", **environment)
+    deployment.send(FIRST)
+    log = deployment.log()
+    expected, states = deployment.undisturbed()
+    assert_all_answered(deployment, log, expected)
+    deployment.wait_until(lambda: deployment.states() == with_times(states, deployment), "the states")
+    return worker, log, states
+
+
 @pytest.mark.parametrize("while_it", ["runs", "is stopped", "is stopped and loses its disk", "reads another topic"])
 def test_clicks_of_a_new_log_are_answered_once_with_the_history_of_their_sessions(
     deployment: Deployment, while_it: str
 ) -> None:
-    deployment.publish()
-    worker = deployment.start("w1", NEXTCLICK_GROUP_TIMEOUT="6s")
-    deployment.send(FIRST)
-    first_log = deployment.log()
-    expected, states = deployment.undisturbed()
-    assert_all_answered(deployment, first_log, expected)
-    deployment.wait_until(lambda: deployment.states() == with_times(states, deployment), "the states")
+    worker, first_log, states = after_the_first_clicks(deployment, NEXTCLICK_GROUP_TIMEOUT="6s")
     if while_it != "runs":
         assert worker.stop() == 0
     if while_it == "reads another topic":
@@ -92,12 +101,12 @@ def test_clicks_of_a_new_log_are_answered_once_with_the_history_of_their_session
     assert worker.said.count("began anew") == ("disk" not in while_it)  # of the first start: it is the same file
 
 
-def with_times(states: dict[bytes, object], deployment: Deployment) -> dict[bytes, object]:
+def with_times(states: dict[bytes, SessionState], deployment: Deployment) -> dict[bytes, SessionState]:
     """The states with the times at which the worker stored them."""
     stored = deployment.states()
     for key, state in states.items():
         if key in stored:
-            state.stored_at = stored[key].stored_at  # type: ignore[attr-defined]
+            state.stored_at = stored[key].stored_at
     return states
 
 
@@ -136,13 +145,7 @@ def test_clicks_of_a_truncated_log_are_answered(
     truncatable: tuple[Deployment, LocalBroker], tmp_path: Path, while_it: str
 ) -> None:
     deployment, broker = truncatable
-    deployment.publish()
-    worker = deployment.start("w1")
-    deployment.send(FIRST)
-    log = deployment.log()
-    expected, states = deployment.undisturbed()
-    assert_all_answered(deployment, log, expected)
-    deployment.wait_until(lambda: deployment.states() == with_times(states, deployment), "the states")
+    worker, log, states = after_the_first_clicks(deployment)
     if while_it != "runs":
         assert worker.stop() == 0
     lose_the_log(broker, tmp_path / "kafka")

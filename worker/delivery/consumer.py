@@ -22,8 +22,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
-from messaging.clients import broker_error
-from messaging.failures import passes
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.consumer_thread import RETRY_SECONDS, ConsumerThread
@@ -158,9 +156,7 @@ class Consumer(driver.Consumer):
             except KafkaError as error:
                 if self.should_stop:
                     raise
-                if not passes(error):
-                    raise broker_error(error, self.app.settings, what) from error
-                self.app.outage.failed(what, error)
+                self.app.outage.try_again(what, error, self.app.settings)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.app.outage.worked(what)
@@ -180,10 +176,11 @@ class Consumer(driver.Consumer):
         resumptions: dict[TP, Resumption] = {}
         for tp in clicks:
             offset, metadata = committed.get(tp, (None, ""))
-            found = resume(offset, CommitNote.read(metadata), sights[tp.partition])
+            note = CommitNote.read(metadata)
+            found = resume(offset, note, sights[tp.partition])
             resumptions[tp], positions[tp] = found, await self._first(tp, found)
             await self._seek(tp, positions[tp])
-            self._tell(tp, offset, CommitNote.read(metadata), found, positions[tp])
+            self._tell(tp, offset, note, found, positions[tp])
         if generation == self.group_generation:  # otherwise a rebalance came meanwhile, and its own seek follows
             for tp, found in resumptions.items():
                 self._committed_offset[tp] = positions[tp] if found.why == "committed" else None

@@ -146,9 +146,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return {}
             if not unreadable and not isinstance(error, KafkaError):
                 raise
-            if not passes(error):
-                raise broker_error(error, self.app.settings, what) from error
-            self.app.outage.failed(what, error)
+            self.app.outage.try_again(what, error, self.app.settings)
             await asyncio.sleep(RETRY_SECONDS)
             return {}
         self.app.outage.worked(what)

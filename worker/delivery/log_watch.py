@@ -12,10 +12,8 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error
-from messaging.failures import passes
+from messaging.incarnations import TruncationWatch, topic_id_of, truncations_of
 from messaging.topic_identity import TopicIdentity, topic_identity
-from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.outage import Outage
 from worker.delivery.resume import PartitionLog, Sight
@@ -48,7 +46,7 @@ class LogWatch:
         self._client: AIOKafkaConsumer | None = None
         self._starting = asyncio.Lock()
         self._told: dict[str, float] = {}
-        self._short: set[int] = set()
+        self._truncation: TruncationWatch[int] = TruncationWatch()
 
     async def watch(
         self,
@@ -78,8 +76,8 @@ class LogWatch:
         positions = reading()  # before the end offsets are asked for, so that no end can lag behind
         try:
             sights = await self._look(list(positions))
-        except (KafkaError, BrokerError, OSError) as error:
-            self._failed(error)
+        except (KafkaError, OSError) as error:
+            self._outage.try_again(LOOK, error, self._settings)
             return
         if before != self.identity:
             await topic_changed()
@@ -91,8 +89,8 @@ class LogWatch:
         while True:
             try:
                 found = await self._look(partitions)
-            except (KafkaError, BrokerError, OSError) as error:
-                self._failed(error)
+            except (KafkaError, OSError) as error:
+                self._outage.try_again(LOOK, error, self._settings)
                 found = None
             if found is not None:
                 return found
@@ -104,8 +102,8 @@ class LogWatch:
         while True:
             try:
                 found = (await (await self._consumer()).offsets_for_times({place: max(timestamp, 0)}))[place]
-            except (KafkaError, BrokerError, OSError) as error:
-                self._failed(error)
+            except (KafkaError, OSError) as error:
+                self._outage.try_again(LOOK, error, self._settings)
                 await asyncio.sleep(1.0)
             else:
                 return None if found is None else int(found.offset)
@@ -118,7 +116,7 @@ class LogWatch:
 
     def tell_began_anew(self, old: str, new: str) -> None:
         """Log, once, that what is stored belongs to an earlier log."""
-        if "." in new:
+        if truncations_of(new):
             return  # truncated, which is told when reading begins
         self.tell(
             f"began anew {new}",
@@ -151,12 +149,6 @@ class LogWatch:
         if self.trouble is not None:
             self._tell_trouble(self.trouble, self.trouble)
 
-    def _failed(self, error: BaseException) -> None:
-        """Report an error that passes by itself; raise one that stays."""
-        if isinstance(error, KafkaError) and not passes(error):
-            raise broker_error(error, self._settings, LOOK) from error
-        self._outage.failed(LOOK, error)
-
     def _tell_trouble(self, subject: str, line: str) -> None:
         """Log a line at most once a minute."""
         now = monotonic()
@@ -166,10 +158,10 @@ class LogWatch:
 
     def _is_another(self, positions: Mapping[int, tuple[PartitionLog, int]], sights: Mapping[int, Sight]) -> bool:
         """Whether the log that is read has gone: another topic id, or twice in a row an end before the position."""
-        short = {number for number, (_, next_) in positions.items() if sights[number].end < next_}
-        truncated, self._short = short & self._short, short
-        return bool(truncated) or any(
-            known.name and sights[number].topic_id and known.name.partition(".")[0] != sights[number].topic_id
+        read = {number: offset for number, (_, offset) in positions.items()}
+        truncated = self._truncation.truncated(read, {number: sight.end for number, sight in sights.items()})
+        return truncated or any(
+            known.name and sights[number].topic_id and topic_id_of(known.name) != sights[number].topic_id
             for number, (known, _) in positions.items()
         )
 

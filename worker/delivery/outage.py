@@ -12,7 +12,9 @@ from time import monotonic
 
 from typing_extensions import override
 
-from messaging.clients import kafka_reason
+from messaging.clients import broker_error, kafka_reason
+from messaging.failures import passes
+from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,21 @@ class Outage:
                     "trouble with Kafka for %.0f s, %d failures; the last one: %s: %s",
                     now - self._began, self._failures, what, reason,
                 )  # fmt: skip
+
+    def try_again(self, what: str, error: BaseException, settings: Settings) -> None:
+        """Report an error that passes by itself, before another try.
+
+        Args:
+            what: as in `failed`.
+            error: of Kafka, or of the connection.
+            settings: name the broker in errors.
+
+        Raises:
+            BrokerError: the error stays until somebody acts.
+        """
+        if not passes(error):
+            raise broker_error(error, settings, what) from error
+        self.failed(what, error)
 
     def worked(self, what: str) -> None:
         """A part that may have failed before succeeded, or does not try any more."""

@@ -16,8 +16,6 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from messaging.clients import broker_error
-from messaging.failures import passes
 from worker.delivery.store import SessionTable
 
 FETCH_BYTES = 4 << 20
@@ -82,9 +80,7 @@ class BulkRecovery(Recovery):
                 self.app.outage.worked(what)
                 return
             except (KafkaError, OSError) as error:
-                if not passes(error):
-                    raise broker_error(error, self.app.settings, what) from error
-                self.app.outage.failed(what, error)
+                self.app.outage.try_again(what, error, self.app.settings)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, changelogs: Collection[TP]) -> None:

@@ -3,14 +3,14 @@
 An offset means nothing without the log that it counts in. A topic that is deleted and created again has another topic
 id, and a log that was truncated (an unclean election) ends below what was read before. So each committed offset carries
 a note, in Kafka's metadata of the commit, about the log that it counts in.
-
-An incarnation is named by the topic id; after the n-th truncation of a partition by the topic id, a full stop and n.
 """
 
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import msgspec
+
+from messaging.incarnations import after_truncation, topic_id_of
 
 MARGIN_MS = 60_000
 """A truncated log is read again from this long before the newest stored click: clocks of producers differ."""
@@ -114,7 +114,7 @@ def resume(committed: int | None, note: CommitNote | None, sight: Sight) -> Resu
     now = PartitionLog(sight.topic_id, sight.end, noted=committed is None or note is not None)
     if committed is None:
         return Resumption(sight.begin, now, None, "none committed")
-    of_another = bool(note and note.log and sight.topic_id and _topic_id(note.log) != sight.topic_id)
+    of_another = bool(note and note.log and sight.topic_id and topic_id_of(note.log) != sight.topic_id)
     if of_another and note is not None:
         # Tools that mirror a cluster translate committed offsets. In the same cluster, the offset is of the old topic.
         translated = note.cluster != sight.cluster and committed <= sight.end
@@ -126,14 +126,5 @@ def resume(committed: int | None, note: CommitNote | None, sight: Sight) -> Resu
     if note is None:
         return Resumption(sight.begin, now, None, "beyond the end")
     return Resumption(
-        sight.end, PartitionLog(_after_truncation(now.name), sight.end), note.time - MARGIN_MS, "truncated"
+        sight.end, PartitionLog(after_truncation(now.name), sight.end), note.time - MARGIN_MS, "truncated"
     )
-
-
-def _topic_id(log: str) -> str:
-    return log.partition(".")[0]
-
-
-def _after_truncation(log: str) -> str:
-    topic_id, _, count = log.partition(".")
-    return f"{topic_id}.{int(count or 0) + 1}" if topic_id else ""

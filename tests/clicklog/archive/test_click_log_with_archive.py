@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from clicklog.archive.compaction import compact
-from clicklog.archive.files import Archive, ends
+from clicklog.archive.files import Archive
 from clicklog.log import open_log
 from messaging.clients import admin
 from messaging.contracts import topic_contracts
@@ -15,7 +15,7 @@ from messaging.topics import create_topics, existing_topics
 from schemas.errors import ClicksError
 from schemas.settings import Settings
 from tests.clicklog.archive.test_exactly_once import archive_now, wait_until_archived
-from tests.clicklog.archive.topic import START, Archivers, produce, produce_raw, rows, some_clicks
+from tests.clicklog.archive.topic import START, Archivers, ends, produce, produce_raw, rows, some_clicks
 
 
 def delete_records(settings: Settings, partition: int, before: int) -> None:

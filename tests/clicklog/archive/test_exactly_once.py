@@ -12,10 +12,10 @@ import pytest
 from clicklog.archive import compaction
 from clicklog.archive.archiver import Archiver
 from clicklog.archive.content import open_file
-from clicklog.archive.files import Archive, ends, resolve
+from clicklog.archive.files import Archive, resolve
 from clicklog.log import open_log
 from schemas.settings import Settings
-from tests.clicklog.archive.topic import Archivers, produce, produce_raw, rows, some_clicks
+from tests.clicklog.archive.topic import Archivers, ends, produce, produce_raw, rows, some_clicks
 
 
 def archive_now(settings: Settings) -> Archiver:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from clicklog.archive.files import Archive, ends
+from clicklog.archive.files import Archive
 from rankers.bundle import read_bundle
 from schemas.announcement import ClickSpan
 from schemas.settings import Settings
 from tests.clicklog.archive.test_click_log_with_archive import delete_records
 from tests.clicklog.archive.test_exactly_once import archive_now
-from tests.clicklog.archive.topic import produce
+from tests.clicklog.archive.topic import ends, produce
 from tests.command_line import Command
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")

@@ -5,12 +5,14 @@ import pickle
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import polars as pl
 from aiokafka import AIOKafkaProducer
 
+from clicklog.archive.archive_file import ArchiveFile
+from clicklog.archive.incarnations import chains
 from schemas.settings import Settings
 
 START = 1_790_000_000_000
@@ -23,6 +25,11 @@ settings = pickle.loads(bytes.fromhex(sys.argv[1]))
 archiver.FILE_CLICKS, archiver.COMPACT_SECONDS, archiver.GROUP_TIMEOUT_MS = 40, 0.3, 6_000
 asyncio.run(archiver.Archiver(settings).run(asyncio.Event()))
 """
+
+
+def ends(files: Iterable[ArchiveFile]) -> dict[int, int]:
+    """Partition → the offset where the archive of its newest incarnation ends."""
+    return {chain.partition: chain.end for chain in chains(files)}
 
 
 def some_clicks(count: int, first: int = 0, sessions: int = 200) -> list[tuple[str, int, int]]:

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from clicklog.archive.files import Archive, ends
+from clicklog.archive.files import Archive
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
+from tests.clicklog.archive.topic import ends
 from tests.modelregistry.topic import decisions
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, shop_clicks
 from tests.worker.deployment import Deployment
