@@ -99,7 +99,7 @@ class ModelFollower:
             return
         model = await self._load_or_refuse(announcement, f"{self._serving_name()} serves on")
         if model is not None:
-            (self._cache / LAST_GOOD).write_text(announcement.model_dump_json())
+            self._remember(announcement)
             self._serving = announcement.sha256
             self._serve(model)
             if self._shadowing == self._serving:  # the shadow model serves now
@@ -107,6 +107,19 @@ class ModelFollower:
                 self._shadow(None)
             log.info("model %s is ready: %d items", model.version, len(model.ranker.items))
             self._drop_others()
+
+    def _remember(self, announcement: ModelAnnouncement) -> None:
+        """Write the announcement down for the next start; serving itself does not need it."""
+        scratch = self._cache / f"{LAST_GOOD}.new"
+        try:
+            scratch.write_text(announcement.model_dump_json())
+            scratch.replace(self._cache / LAST_GOOD)
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): model %s serves, but after a restart without its announcement the one "
+                "before it would",
+                self._cache / LAST_GOOD, error.strerror, announcement.version,
+            )  # fmt: skip
 
     async def _take_up_shadow(self, message: bytes | None) -> None:
         announcement = None if message is None else self._read(message)

@@ -126,3 +126,25 @@ async def test_a_model_that_does_not_fit_is_refused_and_the_one_before_serves_on
 
     await follow(follower, [twice], monkeypatch)  # announced again, with room for it
     assert [model.version for model in served] == ["v1", "v2"]
+
+
+async def test_a_model_serves_although_its_announcement_cannot_be_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", models_uri=str(tmp_path / "models"))
+    follower, served = follower_of(settings)
+    await follow(follower, [announced(settings, "v1")], monkeypatch)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        v2 = announced(settings, "v2", hidden=64)
+        context.setattr(Path, "write_text", full)
+        await follow(follower, [v2], context)
+    assert [model.version for model in served] == ["v1", "v2"]
+    assert "serving.json cannot be written (No space left on device): model v2 serves" in caplog.text
+
+    restarted, served = follower_of(settings)
+    await follow(restarted, [], monkeypatch)
+    assert [model.version for model in served] == ["v1"]
