@@ -74,7 +74,7 @@ class BulkRecovery(Recovery):
 
     async def _recover(self, changelogs: Collection[TP]) -> None:
         what = "session states are not recovered"
-        while True:
+        while changelogs:  # none for a standby: aiokafka fails to stop a consumer that was not used
             try:
                 await self._read(changelogs)
                 self.app.outage.worked(what)
