@@ -1,10 +1,11 @@
-"""Topics whose configuration is not that of new ones."""
+"""Topics that are configured otherwise than new ones, or that are deleted."""
 
+import asyncio
 from dataclasses import replace
 
 from messaging.clients import admin
 from messaging.contracts import topic_contracts
-from messaging.topics import create_topics
+from messaging.topics import create_topics, existing_topics
 from schemas.settings import Settings
 
 
@@ -19,3 +20,17 @@ async def create_with_producers_times(settings: Settings) -> None:
     times = {"message.timestamp.type": "CreateTime"}
     async with admin(settings) as client:
         await create_topics(client, [replace(contract, advised=times) for contract in topic_contracts(settings)])
+
+
+async def delete_topic(settings: Settings, topic: str) -> None:
+    """Delete a topic, and wait until it has gone."""
+    async with admin(settings) as client:
+        await client.delete_topics([topic])
+        while await existing_topics(client, [topic]):
+            await asyncio.sleep(0.1)
+
+
+async def create_again(settings: Settings, topic: str) -> None:
+    """Delete a topic, then create the topics of the settings that are missing."""
+    await delete_topic(settings, topic)
+    await create_with_brokers_times(settings)

@@ -214,7 +214,6 @@ RECOVERY = [
         ("Recovery._generation_id", "int", "The generation that a recovery is for."),
         ("Recovery.signal_recovery_start", "property", "Set when partitions were assigned."),
         ("Recovery.active_tps", "set", "The changelog partitions to recover."),
-        ("Recovery.tp_to_table", "dict", "The table of each of them."),
         ("Recovery.on_recovery_completed", "async (self, generation_id=0)",
          "Resumes the clicks: it calls `perform_seek`, then starts the fetcher.", "895e7c41"),
         ("Recovery.on_rebalance", "async (self, assigned, revoked, newly_assigned, generation_id=0)",

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
@@ -284,8 +284,7 @@ class Pipeline:
         if last_offsets is None or not may_go_on():
             return
         self._app.after_step("changelog")
-        for partition, records in states.items():
-            self._app.sessions.data.write(partition, records, last_offsets[partition])
+        self._store(states, last_offsets)
         self._app.after_step("states")
         for partition, offset in batch.next_offsets.items():
             log_name = batch.logs[partition].name if partition in batch.logs else ""
@@ -295,6 +294,13 @@ class Pipeline:
             if self._in_flight[place].batch is batch:
                 del self._in_flight[place]
         self._count(batch, outcome)
+
+    def _store(self, states: Mapping[int, Sequence[OutgoingRecord]], last_offsets: Mapping[int, int]) -> None:
+        """Write states that the changelog has. If it has lost others, write all of them to it again."""
+        store = self._app.sessions.data
+        go_on = [store.write(partition, records, last_offsets[partition]) for partition, records in states.items()]
+        if not all(go_on):
+            self._app.recover_anew()
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)

@@ -156,6 +156,15 @@ def stored_at(packed: bytes) -> int:
         return 0
 
 
+def log_of(packed: bytes) -> str:
+    """Incarnation of the click log that a packed state's offset counts in; empty if unknown, or if it is damaged.
+
+    Raises:
+        NewerStateError: see `unpack`.
+    """
+    return _position(packed)[0]
+
+
 def counts_in(state: SessionState, log: str, end: int) -> bool:
     """Whether a state's offset counts in a click log; else none of the log's clicks was applied to the state yet.
 

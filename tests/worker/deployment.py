@@ -289,12 +289,13 @@ class Deployment:
         return asyncio.run(ask())
 
     def undisturbed(
-        self, begin: dict[bytes, SessionState] | None = None
+        self, begin: dict[bytes, SessionState] | None = None, after: int = 0
     ) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
         """Expected answers by id and final states, computed from the clicks topic one click at a time.
 
         Args:
             begin: states that the sessions go on from, whose offsets count in another log.
+            after: only clicks from this Kafka timestamp on, ms since 1970.
         """
         (path,) = self.bundles.values()
         recommender = Recommender(
@@ -309,6 +310,8 @@ class Deployment:
             state.offset = -1
         log = self.log()
         for message in self.read(self.settings.clicks_topic):
+            if message.timestamp < after:
+                continue
             try:
                 click = decode_click(message.key, message.value, latest)
             except InvalidClickError:

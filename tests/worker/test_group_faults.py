@@ -50,7 +50,7 @@ def test_a_worker_without_a_partition_is_healthy_and_takes_over(one_partition: D
     working = deployment.start("w1", NEXTCLICK_GROUP_TIMEOUT="6s")
     deployment.send(clicks_of(50, 2, seed=9))
     deployment.wait_for_answers(100)
-    standby = deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s", NEXTCLICK_WEB_PORT=str(free_port), web=True)
+    deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s", NEXTCLICK_WEB_PORT=str(free_port), web=True)
     with deployment.flowing(clicks_of(200, 15), RATE):
         deployment.wait_until(lambda: health(free_port)[0] == 200, "a standby that is well", 30)
         assert health(free_port)[1]["partitions"] == []

@@ -97,6 +97,7 @@ class DeliveryApp(faust.App):
             PartitionAssignor=CoPartitionedAssignor,
             **options,
         )
+        self._recovering: asyncio.Task[None] | None = None
         self.source = ClickSource(lambda: self.consumer)
         self.log_watch = LogWatch(settings, self.outage)
         self.publisher = Publisher(lambda: self.producer._ensure_producer(), settings, self.outage)
@@ -154,6 +155,21 @@ class DeliveryApp(faust.App):
         if self.partitions():
             with contextlib.suppress(IllegalStateError):  # revoked meanwhile: the rebalance seeks
                 await self.consumer.perform_seek()
+
+    def recover_anew(self) -> None:
+        """Recover as after a rebalance: all states are written again to a changelog that has lost them."""
+        if self._recovering is None or self._recovering.done():
+            self._recovering = asyncio.create_task(self._recover_anew(), name="recovery")
+            self._recovering.add_done_callback(self.fail_with)
+
+    async def _recover_anew(self) -> None:
+        """Finish the clicks under way, then recover. A rebalance that has begun meanwhile recovers anyway."""
+        self.source.halt()
+        await self.finish_deliveries()
+        await self.consumer.commit()
+        if not self.rebalancing and not self.should_stop:
+            self.on_rebalance_start()
+            self.tables.recovery.signal_recovery_start.set()
 
     async def _refresh_topics(self) -> None:
         if not self.should_stop:

@@ -13,7 +13,7 @@ The changes and their reasons (Faust's behaviour is in `faust/transport/consumer
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from time import monotonic, time
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -188,6 +188,12 @@ class Consumer(driver.Consumer):
                     self._stored.pop(tp, None)  # counts in a log that has gone
                     self.progress.forget([tp])
             self.app.source.restart(positions, generation, {tp.partition: r.log for tp, r in resumptions.items()})
+
+    async def answered_up_to(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Partition of the clicks topic → the group's committed offset; partitions without one are left out."""
+        clicks = [TP(self.app.settings.clicks_topic, number) for number in partitions]
+        found = await self._patiently(self._committed, *clicks) if clicks else {}
+        return {tp.partition: offset for tp, (offset, _) in found.items()}
 
     async def _committed(self, *tps: TP) -> Mapping[TP, tuple[int, str]]:
         found: Mapping[TP, tuple[int, str]] = await self._thread.call_thread(self._thread.committed_here, tps)

@@ -7,16 +7,17 @@ the end, one fetch at a time. Changelog records that the group's consumer fetche
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from worker.delivery.store import SessionTable
+from messaging.topic_identity import topic_identity
+from worker.delivery.lost_changelog import lost_changelogs, write_again
 
 FETCH_BYTES = 4 << 20
 """Most bytes of one partition in one fetch."""
@@ -93,39 +94,48 @@ class BulkRecovery(Recovery):
         )
         try:
             await consumer.start()
-            partitions = {TopicPartition(tp.topic, tp.partition): self.tp_to_table[tp] for tp in changelogs}
+            topic_id = await self._topic_id(consumer)
+            partitions = [TopicPartition(tp.topic, tp.partition) for tp in changelogs]
             ends = await consumer.end_offsets(partitions)
             beginnings = await consumer.beginning_offsets(partitions)
-            begin = {
-                tp: max(self._after_stored(tp, table, ends[tp]), beginnings[tp]) for tp, table in partitions.items()
-            }
-            left = {tp for tp in partitions if begin[tp] < ends[tp]}
-            while left:
-                if left != consumer.assignment():
-                    positions = {tp: begin[tp] for tp in left}
-                    consumer.assign(left)
-                    for tp, offset in positions.items():
-                        consumer.seek(tp, offset)
-                for tp, records in (await consumer.getmany(*left, timeout_ms=FETCH_MS)).items():
-                    partitions[tp].data.recover(tp.partition, records, records[-1].offset)
-                    await asyncio.sleep(0)
-                for tp in left:
-                    begin[tp] = await consumer.position(tp)  # past offsets that compaction left empty
-                left = {tp for tp in left if begin[tp] < ends[tp]}
+            lost = await lost_changelogs(self.app, ends, topic_id)
+            stored = {tp: None if tp in lost else self.app.sessions.persisted_offset(tp) for tp in partitions}
+            await self._apply(
+                consumer,
+                {tp: max(0 if after is None else after + 1, beginnings[tp]) for tp, after in stored.items()},
+                ends,
+            )
+            await write_again(self.app, lost, self._generation_id)
+            for tp in partitions:
+                self.app.sessions.data.set_changelog_id(tp.partition, topic_id)
         finally:
             await consumer.stop()
 
-    def _after_stored(self, tp: TopicPartition, table: SessionTable, end: int) -> int:
-        """The first offset that RocksDB lacks; 0 if it is empty, or has states of a log that no longer exists."""
-        stored = table.persisted_offset(TP(tp.topic, tp.partition))
-        if stored is not None and stored >= end:
-            self.log.warning(
-                "%s %d ends at %d, the stored states go to %d: that log was replaced, starting over from it",
-                tp.topic, tp.partition, end, stored,
-            )  # fmt: skip
-            table.data.forget(tp.partition)
-            stored = None
-        return 0 if stored is None else stored + 1
+    async def _topic_id(self, consumer: AIOKafkaConsumer) -> str:
+        """The id of the changelog topic; empty if the broker knows no topic ids."""
+        topic = self.app.settings.changelog_topic
+        identity = await topic_identity(consumer, topic)
+        if identity is None:
+            raise UnknownTopicOrPartitionError(f"topic {topic!r} does not exist: create it with `nextclick topics`")
+        return identity.topic_id
+
+    async def _apply(
+        self, consumer: AIOKafkaConsumer, begin: dict[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        """Apply the records of partitions from some offsets to their ends."""
+        left = {tp for tp in begin if begin[tp] < ends[tp]}
+        while left:
+            if left != consumer.assignment():
+                positions = {tp: begin[tp] for tp in left}
+                consumer.assign(left)
+                for tp, offset in positions.items():
+                    consumer.seek(tp, offset)
+            for tp, records in (await consumer.getmany(*left, timeout_ms=FETCH_MS)).items():
+                self.app.sessions.data.recover(tp.partition, records, records[-1].offset)
+                await asyncio.sleep(0)
+            for tp in left:
+                begin[tp] = await consumer.position(tp)  # past offsets that compaction left empty
+            left = {tp for tp in left if begin[tp] < ends[tp]}
 
 
 class BulkTableManager(TableManager):

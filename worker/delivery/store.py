@@ -13,7 +13,7 @@ from faust.types import TP
 
 from schemas.errors import StateError
 from worker.delivery.publisher import OutgoingRecord
-from worker.session_state import newer_of, stored_at
+from worker.session_state import log_of, newer_of, stored_at
 
 CACHE_BYTES = 64 << 20
 """Size of the block cache, shared by all partitions of the worker."""
@@ -27,9 +27,12 @@ ALL_WRITE_BUFFERS_BYTES = 128 << 20
 COLUMN_FAMILY = "default"
 """RocksDB's name for the one column family that a store has."""
 
+CHANGELOG_KEY = b"__nextclick\0changelog__"
+"""Under this key a store has the id of the changelog topic that its states are in; empty while they are not in one."""
+
 
 class SessionStore(rocksdb.Store):
-    """Packed session states by session key, and the changelog offset up to which they are complete."""
+    """Packed session states by session key, and the changelog and its offset up to which they are complete."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, driver="rocksdict", **kwargs)
@@ -69,8 +72,12 @@ class SessionStore(rocksdb.Store):
         values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
         return values
 
-    def write(self, partition: int, states: Iterable[OutgoingRecord], changelog_offset: int) -> None:
+    def write(self, partition: int, states: Sequence[OutgoingRecord], changelog_offset: int) -> bool:
         """Write packed states, as produced to the changelog, and the offset up to which they are complete, atomically.
+
+        Returns:
+            whether the changelog goes on. If it is at an offset that it was at before, it is another one, or was
+            truncated, and does not have the other states of the partition.
 
         Raises:
             StateError: they cannot be written to the disk.
@@ -78,8 +85,13 @@ class SessionStore(rocksdb.Store):
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value, _ in states:
             batch.put(key, value)
+        before = self._db_for_partition(partition).get(self.offset_key)
+        goes_on = before is None or int(before) <= changelog_offset - len(states)
+        if not goes_on:
+            batch.put(CHANGELOG_KEY, b"")
         batch.put(self.offset_key, str(changelog_offset).encode())
         self._write(partition, batch)
+        return goes_on
 
     def recover(self, partition: int, records: Iterable[Any], changelog_offset: int) -> None:
         """Apply changelog records. Of two states of a session, the one with the higher click offset is kept."""
@@ -96,6 +108,51 @@ class SessionStore(rocksdb.Store):
                 batch.put(key, newer_of(mine, value) if mine else value)
         batch.put(self.offset_key, str(changelog_offset).encode())
         self._write(partition, batch)
+
+    def changelog_id(self, partition: int) -> str | None:
+        """Id of the changelog topic that the states are in; empty: they are not all in one; None: unknown."""
+        found = self._db_for_partition(partition).get(CHANGELOG_KEY)
+        return None if found is None else bytes(found).decode()
+
+    def set_changelog_id(self, partition: int, topic_id: str) -> None:
+        """Note which changelog topic the states are in; empty: they are not all in one.
+
+        Raises:
+            StateError: it cannot be written to the disk.
+        """
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        batch.put(CHANGELOG_KEY, topic_id.encode())
+        self._write(partition, batch)
+
+    def states(self, partition: int, after_key: bytes, limit: int) -> tuple[list[OutgoingRecord], bytes | None]:
+        """Packed states of one range of session keys, as they are produced to the changelog.
+
+        Args:
+            partition: of this worker.
+            after_key: start from this key; empty for the first one.
+            limit: how many keys to read.
+
+        Returns:
+            the states, and the key to continue from (None: all keys were read).
+        """
+        items = list(islice(self._db_for_partition(partition).items(from_key=after_key or None), limit + 1))
+        states: list[OutgoingRecord] = [(key, value, None) for key, value in items[:limit] if key not in self._notes]
+        return states, items[limit][0] if len(items) > limit else None
+
+    def drop_unnamed(self, partition: int) -> int:
+        """Delete the states that do not name the click log that they count in; returns how many."""
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        items = self._db_for_partition(partition).items()
+        unnamed = [key for key, value in items if key not in self._notes and not log_of(value)]
+        for key in unnamed:
+            batch.delete(key)
+        self._write(partition, batch)
+        return len(unnamed)
+
+    @property
+    def _notes(self) -> tuple[bytes, ...]:
+        """Keys that are no session's."""
+        return self.offset_key, CHANGELOG_KEY
 
     def partitions(self) -> list[int]:
         """The partitions whose states are open now."""
@@ -121,7 +178,7 @@ class SessionStore(rocksdb.Store):
         for key, value in items:
             looked_at += 1
             last = key
-            if key != self.offset_key and stored_at(value) < before_ms:
+            if key not in self._notes and stored_at(value) < before_ms:
                 batch.delete(key)
                 deleted += 1
         if deleted:
@@ -129,7 +186,7 @@ class SessionStore(rocksdb.Store):
         return deleted, last if looked_at > limit else None
 
     def forget(self, partition: int) -> None:
-        """Delete all states of a partition, because their changelog no longer exists."""
+        """Delete all states of a partition, because they are of another consumer group."""
         self._dbs.pop(partition, None)
         shutil.rmtree(Path(self.partition_path(partition)), ignore_errors=True)
 
