@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from messaging.topic_identity import topic_identity
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.store import BundleStore
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LAST_GOOD = "serving.json"
 """File in the model cache: the announcement of the last model that served, for a restart when the newest one is bad."""
+
+LOOK_MS = 5_000
+"""Time between two looks whether the models topic is still the same one."""
 
 UNREAD = "model announcements are not read"
 
@@ -54,6 +58,7 @@ class ModelFollower:
         self._cache = settings.data_dir.absolute() / "fetched-models"  # by default the registry is at data_dir/models
         self._serving: str | None = None
         self._shadowing: str | None = None
+        self._topic_id: str | None = None  # of the models topic, as it was last read
 
     async def run(self) -> None:
         """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
@@ -79,7 +84,7 @@ class ModelFollower:
 
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:
-            last = dict(await read_to_end(consumer, partition))
+            last = await self._new_messages(consumer, partition)
             self._outage.worked(UNREAD)
             name = self._settings.model_name
             announced = last.get(serving_key(name))
@@ -92,6 +97,27 @@ class ModelFollower:
                     await self._take_up_last_good()
                 self.first_look.set()
             await _wait_for_more(consumer, partition)
+
+    async def _new_messages(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> dict[bytes, bytes | None]:
+        """The last message of each key since the last call, or since the topic was created again.
+
+        Without the look at the topic's id, a new topic with as many messages as were read of the old one would pass
+        unnoticed.
+        """
+        identity = await topic_identity(consumer, self._settings.models_topic)
+        if identity is None:
+            raise UnknownTopicOrPartitionError(
+                f"topic {self._settings.models_topic!r} does not exist: create it with `nextclick topics`, then "
+                "announce the model by `nextclick models promote`"
+            )
+        if self._topic_id not in (None, identity.topic_id):
+            log.warning(
+                "topic %r was created again: reading it from its beginning; until it announces a model, %s serves",
+                self._settings.models_topic, self._serving_name(),
+            )  # fmt: skip
+            await consumer.seek_to_beginning(partition)
+        self._topic_id = identity.topic_id
+        return dict(await read_to_end(consumer, partition))
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -231,7 +257,7 @@ async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
 
 
 async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-    """Wait for the next message without consuming it."""
-    while not (records := (await consumer.getmany(timeout_ms=60_000, max_records=1)).get(partition)):
-        pass
-    consumer.seek(partition, records[0].offset)
+    """Wait for the next message without consuming it, at most until the topic is looked at again."""
+    records = (await consumer.getmany(timeout_ms=LOOK_MS, max_records=1)).get(partition)
+    if records:
+        consumer.seek(partition, records[0].offset)

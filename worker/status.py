@@ -33,6 +33,11 @@ class WorkerMetrics:
             "Offsets without a click: ends of transactions, and messages of aborted ones",
             value=self._app.source.empty_offsets,
         )
+        yield CounterMetricFamily(
+            "nextclick_lost_offsets",
+            "Offsets of clicks that the topic did not have any more when they were to be read",
+            value=self._app.source.lost_offsets,
+        )
         yield from self._live()
         yield GaugeMetricFamily(
             "nextclick_partitions", "Partitions whose clicks this worker answers", value=len(self._app.partitions())

@@ -7,10 +7,16 @@ from random import Random
 import pytest
 
 from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
+from worker.session_state import SessionState
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery"), pytest.mark.usefixtures("compiled_scorer")]
 
 RATE = 300
+
+
+def positions(states: dict[bytes, SessionState]) -> dict[bytes, int]:
+    """The offset of each session's last click."""
+    return {key: state.offset for key, state in states.items()}
 
 
 def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool, logs_known: bool = True) -> None:
@@ -25,7 +31,9 @@ def assert_undisturbed(deployment: Deployment, *, duplicates_allowed: bool, logs
     assert not outcome.unequal(answers)
     if not duplicates_allowed:
         assert outcome.duplicates == 0
-    deployment.wait_until(lambda: deployment.states().keys() == states.keys(), "a state of every session")
+    deployment.wait_until(
+        lambda: positions(deployment.states()) == positions(states), "the last state of every session"
+    )
     for key, state in deployment.states().items():
         expected = states[key]
         expected.stored_at = state.stored_at

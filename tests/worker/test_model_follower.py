@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clicklog.items import ItemIndex
+from messaging.topic_identity import TopicIdentity
 from modelregistry.models_state import Message, serving_key
 from rankers.bundle import Bundle, read_digest, write_bundle
 from rankers.families import FAMILIES
@@ -61,6 +62,10 @@ async def follow(follower: ModelFollower, messages: list[Message], monkeypatch: 
     async def stop(*_: object) -> None:
         raise Stopped
 
+    async def identity(*_: object) -> TopicIdentity:
+        return TopicIdentity("models-1", "cluster", 1)
+
+    monkeypatch.setattr("worker.model_follower.topic_identity", identity)
     monkeypatch.setattr("worker.model_follower.read_to_end", read)
     monkeypatch.setattr("worker.model_follower._wait_for_more", stop)
     with pytest.raises(Stopped):

@@ -24,6 +24,9 @@ def note(log: str = "A", cluster: str = "C") -> CommitNote:
         (60, note("A"), sight(""), 60, "", "committed"),  # a broker that knows no ids
         (60, note(""), sight("A"), 60, "A", "committed"),
         (60, note("A.2"), sight("A"), 60, "A.2", "committed"),
+        (60, note("A"), sight("A", begin=60), 60, "A", "committed"),
+        (60, note("A.1"), sight("A", begin=61), 61, "A.1", "deleted"),  # by a retention, before it was read
+        (60, None, sight("", begin=100), 100, "", "deleted"),
         (None, None, sight("A", begin=7), 7, "A", "none committed"),
         (60, note("A"), sight("B", begin=3), 3, "B", "new log"),
         (60, note("A.1"), sight("B"), 0, "B", "new log"),

@@ -182,12 +182,21 @@ class Consumer(driver.Consumer):
             await self._seek(tp, positions[tp])
             self._tell(tp, offset, note, found, positions[tp])
         if generation == self.group_generation:  # otherwise a rebalance came meanwhile, and its own seek follows
-            for tp, found in resumptions.items():
-                self._committed_offset[tp] = positions[tp] if found.why == "committed" else None
-                if found.why != "committed":
-                    self._stored.pop(tp, None)  # counts in a log that has gone
-                    self.progress.forget([tp])
             self.app.source.restart(positions, generation, {tp.partition: r.log for tp, r in resumptions.items()})
+            for tp, found in resumptions.items():
+                self._go_on(tp, committed.get(tp, (0, "")), found, positions[tp])
+
+    def _go_on(self, tp: TP, committed: tuple[int, str], found: Resumption, first: int) -> None:
+        """Note from where the offsets of a partition are committed."""
+        self._committed_offset[tp] = first if found.why == "committed" else None
+        if found.why == "deleted":  # commit it, so that the loss is told once
+            offset, metadata = committed
+            self.app.source.lost(tp, offset, first)
+            note = CommitNote.read(metadata) or CommitNote()
+            self.stored(tp, first, found.log.name, note.time)
+        elif found.why != "committed":
+            self._stored.pop(tp, None)  # counts in a log that has gone
+            self.progress.forget([tp])
 
     async def answered_up_to(self, partitions: Iterable[int]) -> dict[int, int]:
         """Partition of the clicks topic → the group's committed offset; partitions without one are left out."""

@@ -100,7 +100,7 @@ class Resumption:
     offset: int
     log: PartitionLog
     since: int | None
-    why: Literal["committed", "none committed", "new log", "truncated", "beyond the end"]
+    why: Literal["committed", "none committed", "deleted", "new log", "truncated", "beyond the end"]
 
 
 def resume(committed: int | None, note: CommitNote | None, sight: Sight) -> Resumption:
@@ -121,6 +121,8 @@ def resume(committed: int | None, note: CommitNote | None, sight: Sight) -> Resu
         return Resumption(committed if translated else sight.begin, now, None, "new log")
     if note is not None and note.log and sight.topic_id:
         now = PartitionLog(note.log, sight.end)
+    if committed < sight.begin:
+        return Resumption(sight.begin, now, None, "deleted")
     if committed <= sight.end:
         return Resumption(committed, now, None, "committed")
     if note is None:

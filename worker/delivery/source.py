@@ -47,7 +47,8 @@ class ClickSource:
     therefore has an expected offset, set when reading starts. A batch that begins later is refused, and the consumer
     seeks back. If a batch with the same first offset arrives again, the log itself has a gap (retention), and the batch
     is accepted. Offsets that a fetch has covered without a record are normal: the markers of transactions and the
-    messages of aborted ones. They are accepted at once, and counted in `empty_offsets`.
+    messages of aborted ones. They are accepted at once, and counted in `empty_offsets`; those of a gap of the log are
+    counted in `lost_offsets`.
 
     During the recovery after a rebalance, clicks may already be fetched from any position: Faust stops the flow only if
     the worker held partitions before. Such clicks must not be applied: earlier clicks of their sessions, fetched later,
@@ -66,6 +67,7 @@ class ClickSource:
         self._waiting: deque[RecordBatch] = deque()
         self._generation: int | None = None
         self.empty_offsets = 0
+        self.lost_offsets = 0
 
     def connect(self, queue: "asyncio.Queue[RecordBatch]") -> None:
         """Read from the queue of the agent's stream."""
@@ -170,9 +172,19 @@ class ClickSource:
             return False
         if batch.first == self._refused.get(batch.tp, (None,))[0]:
             del self._refused[batch.tp]
-            log.warning("%s %d has no offsets %d to %d", batch.topic, batch.partition, expected, batch.first - 1)
+            self.lost(batch.tp, expected, batch.first)
             return False
         return True
+
+    def lost(self, tp: TP, first: int, end: int) -> None:
+        """Count, and tell, offsets `first` to `end` - 1, which were not read and which the topic has no longer."""
+        self.lost_offsets += end - first
+        self._expected[tp] = end
+        log.error(
+            "%s %d has no offsets %d to %d: up to %d clicks are lost, because they were deleted (by the retention, or "
+            "by hand) or compacted before they were answered; /metrics counts them as nextclick_lost_offsets",
+            tp.topic, tp.partition, first, end - 1, end - first,
+        )  # fmt: skip
 
     async def _rewind_to_committed(self, batch: RecordBatch) -> None:
         """Refuse a batch and seek to the expected offset; batches after it in the same fetches need no further seek."""
