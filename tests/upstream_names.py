@@ -183,6 +183,7 @@ ASSIGNOR = [
         ("assign", "(self, cluster, member_metadata)", "Extended: clicks and changelog have equal counts.", "beb0e309"),
         ("_get_copartitioned_groups", "(topics, cluster, subscriptions)",
          "It asks the cluster for partitions_for_topic, and for nothing else.", "76de3cb3", "partitions_for_topic"),
+        ("_get_client_metadata", "(metadata)", "Reads what a member had.", "9ab283a7"),
     ),
 ]  # fmt: skip
 

@@ -32,6 +32,8 @@ def note(log: str = "A", cluster: str = "C") -> CommitNote:
         (60, note("A.1"), sight("B"), 0, "B", "new log"),
         (60, note("A", "C"), sight("B", "D"), 60, "B", "new log"),  # translated by what mirrored the cluster
         (160, note("A", "C"), sight("B", "D"), 0, "B", "new log"),
+        (60, note("A", ""), sight("B", "D"), 0, "B", "new log"),  # committed while the topic did not exist
+        (60, note("A", "C"), sight("B", ""), 0, "B", "new log"),
         (160, None, sight("A", begin=2), 2, "A", "beyond the end"),
     ],
 )

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor import PartitionAssignor
 
 
@@ -12,13 +13,16 @@ class CoPartitionedAssignor(PartitionAssignor):
     Faust assigns topics together if their counts are equal. When partitions are added to one of the two topics, it
     would give clicks to one worker and their sessions' states to another. Here both count as having the fewest of: the
     partitions of either topic, and NEXTCLICK_PARTITIONS of the group's leader. Others are not assigned.
+
+    Members keep what they had, as far as it exists. A topic that is created again may have fewer partitions.
     """
 
     def assign(self, cluster: Any, member_metadata: Any) -> Any:
         """Assign the partitions of the group's topics to its members."""
         settings = self.app.settings
         together = (settings.clicks_topic, settings.changelog_topic)
-        return super().assign(_EqualCounts(cluster, together, settings.partitions), member_metadata)
+        counts = _EqualCounts(cluster, together, settings.partitions)
+        return super().assign(counts, {member: _existing(had, counts) for member, had in member_metadata.items()})
 
 
 class _EqualCounts:
@@ -34,3 +38,12 @@ class _EqualCounts:
             return found
         counts = [len(self._cluster.partitions_for_topic(each) or ()) for each in self._topics]
         return set(range(min(self._most, *(count for count in counts if count))))
+
+
+def _existing(had: Any, counts: _EqualCounts) -> Any:
+    """A member's metadata without the partitions that do not exist any more: Faust fails on them."""
+    metadata = CoPartitionedAssignor._get_client_metadata(had)
+    for assigned in (metadata.assignment.actives, metadata.assignment.standbys):
+        for topic, partitions in assigned.items():
+            assigned[topic] = sorted(set(partitions) & (counts.partitions_for_topic(topic) or set()))
+    return ConsumerProtocolMemberMetadata(had.version, had.subscription, metadata.dumps())

@@ -117,7 +117,8 @@ def resume(committed: int | None, note: CommitNote | None, sight: Sight) -> Resu
     of_another = bool(note and note.log and sight.topic_id and topic_id_of(note.log) != sight.topic_id)
     if of_another and note is not None:
         # Tools that mirror a cluster translate committed offsets. In the same cluster, the offset is of the old topic.
-        translated = note.cluster != sight.cluster and committed <= sight.end
+        mirrored = note.cluster and sight.cluster and note.cluster != sight.cluster
+        translated = mirrored and committed <= sight.end
         return Resumption(committed if translated else sight.begin, now, None, "new log")
     if note is not None and note.log and sight.topic_id:
         now = PartitionLog(note.log, sight.end)
