@@ -21,7 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from messaging.clients import broker_error
-from messaging.failures import passes, unreadable_batch
+from messaging.failures import UnreadableBatch, passes, unreadable_batch
 from schemas.settings import Settings
 from worker.delivery.fetches import Coverage, Fetch
 from worker.delivery.membership import Membership
@@ -55,7 +55,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     app: FailingApp
     membership: Membership | None = None
 
-    _one_by_one = False
+    _unreadable: UnreadableBatch | None = None
+    """Until the positions are past it, messages are fetched one by one."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -135,22 +136,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         Messages before a batch that cannot be read come first: they are fetched one by one, until that batch is next.
         """
         before = {tp: at for tp in active_partitions or () if (at := self.position_of(tp)) is not None}
-        most = 1 if self._one_by_one else max_records
+        most = 1 if self._unreadable is not None else max_records
         what = "clicks are not fetched"
         try:
             fetched = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=most)
         except Exception as error:
-            unreadable = unreadable_batch(error) is not None
-            if unreadable and not self._one_by_one:
-                self._one_by_one = True
+            self._coverage.forget()  # messages of other partitions may have been dropped together with the error
+            unreadable = unreadable_batch(error)
+            if unreadable is not None and self._unreadable is None:
+                self._unreadable = unreadable
                 return {}
-            if not unreadable and not isinstance(error, KafkaError):
+            if unreadable is None and not isinstance(error, KafkaError):
                 raise
             self.app.outage.try_again(what, error, self.app.settings)
             await asyncio.sleep(RETRY_SECONDS)
             return {}
         self.app.outage.worked(what)
+        if self._unreadable is not None and self._is_past(self._unreadable):
+            self._unreadable = None
         return self._coverage.covered(fetched, before, self.position_of)
+
+    def _is_past(self, batch: UnreadableBatch) -> bool:
+        """Whether a batch could be read after all, or its partition is not read any more."""
+        position = self.position_of(TP(batch.topic, batch.partition))
+        return position is None or position > batch.offset
 
     def position_of(self, tp: TP) -> int | None:
         """The offset that is fetched next; None if the partition has no position yet, or is not assigned."""
