@@ -5,19 +5,30 @@ await check_topics(settings)      # a worker's first step: TopicError says what 
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from messaging.clients import admin, kafka_reason
 from messaging.contracts import TopicContract, topic_contracts
+from messaging.failures import way_out
 from schemas.errors import TopicError
 from schemas.settings import Settings
 
 VISIBLE_SECONDS = 10.0
 """How long a new topic may take to get a leader for every partition."""
+
+_REFUSED_CONFIGURATION = (InvalidConfigurationError, PolicyViolationError)
 
 WITHOUT_ADVICE = {
     "message.timestamp.type": "the clocks of producers decide what a retention deletes",
@@ -56,6 +67,9 @@ async def existing_topics(
 async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicContract]) -> list[str]:
     """Create the missing topics and wait until each of their partitions has a leader.
 
+    Where Kafka refuses the configuration, as clusters with a policy of their own do, a topic is created without what is
+    only advised.
+
     Returns:
         The names of the created topics; existing topics are not changed.
 
@@ -70,16 +84,30 @@ async def create_topics(client: AIOKafkaAdminClient, contracts: Sequence[TopicCo
             for contract in contracts
         ]
     )
-    created = []
+    by_name = {contract.name: contract for contract in contracts}
+    created, with_less = [], []
     for name, code, *message in response.topic_errors:
-        error = for_code(code)
+        error, contract = for_code(code), by_name[name]
         if code == 0:
             created.append(name)
+        elif error in _REFUSED_CONFIGURATION and contract.advised:
+            *kept, _ = contract.advised.items()
+            with_less.append(replace(contract, advised=dict(kept)))
         elif error is not TopicAlreadyExistsError:
             reason = (message[0] if message else None) or kafka_reason(error())
-            raise TopicError(f"topic {name!r} cannot be created: {reason}")
+            raise TopicError(_cannot_be_created(contract, error(), reason))
     await _wait_for_leaders(client, dict.fromkeys(created, 1))
-    return created
+    return created + await create_topics(client, with_less)
+
+
+def _cannot_be_created(contract: TopicContract, error: KafkaError, reason: str) -> str:
+    line = f"topic {contract.name!r} cannot be created: {reason}"
+    if type(error) in _REFUSED_CONFIGURATION:
+        asked = ", ".join(f"{key}={value}" for key, value in contract.whole_config.items())
+        return (
+            f"{line} (asked for: {asked}); let whoever runs the cluster create it, or choose other NEXTCLICK_… settings"
+        )
+    return f"{line}: {way_out(error)}" if isinstance(error, TopicAuthorizationFailedError) else line
 
 
 async def add_partitions(client: AIOKafkaAdminClient, counts: Mapping[str, int]) -> None:
@@ -220,7 +248,19 @@ def partition_difference(contract: TopicContract, partitions: int) -> str:
 def missing_topics(names: Sequence[str], settings: Settings) -> str:
     """Error message for topics that do not exist."""
     listed = ", ".join(repr(name) for name in names)
-    return f"Kafka at {settings.broker} has no topic {listed}: create what is missing by `nextclick topics`"
+    return (
+        f"Kafka at {settings.broker} has no topic {listed}: create what is missing by `nextclick topics`; "
+        "if it exists, this client may not see it: grant it Describe on the topic"
+    )
+
+
+def hidden_topics(names: Sequence[str], settings: Settings) -> str:
+    """Error message for topics that exist, and that Kafka does not show."""
+    listed = ", ".join(repr(name) for name in names)
+    return (
+        f"topic {listed} exists, and Kafka at {settings.broker} does not show it to this client: grant it Describe on "
+        "the topic (`kafka-acls --add`, or the tool of your cluster)"
+    )
 
 
 def different_topics(differences: dict[str, list[str]], settings: Settings) -> str:

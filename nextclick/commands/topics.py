@@ -27,6 +27,7 @@ async def _topics() -> None:
         create_topics,
         different_topics,
         existing_topics,
+        hidden_topics,
         topic_advice,
         topic_differences,
     )
@@ -45,14 +46,19 @@ async def _topics() -> None:
             if contract.name in existing and existing[contract.name].partitions < contract.partitions
         }
         await add_partitions(client, grown)
-        existing |= await existing_topics(client, list(grown))
-    different = {c.name: topic_differences(c, existing[c.name]) for c in contracts if c.name in existing}
+        existing |= await existing_topics(
+            client, [c.name for c in contracts if c.name in grown or c.name not in existing]
+        )
+        hidden = [contract.name for contract in contracts if contract.name not in existing]
+    if hidden:
+        raise TopicError(hidden_topics(hidden, settings))
+    different = {c.name: topic_differences(c, existing[c.name]) for c in contracts}
     different = {name: phrases for name, phrases in different.items() if phrases}
-    advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts if c.name in existing}
+    advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts}
 
     table = Table("topic", "partitions", "replicas", "configuration", "state", title=f"Topics at {settings.broker}")
     for contract in contracts:
-        found = existing.get(contract.name, contract)
+        found = existing[contract.name]
         state = (
             "created" if contract.name in created else
             "different" if contract.name in different else

@@ -3,10 +3,12 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import PolicyViolationError
 
 from messaging.clients import admin
 from messaging.contracts import TopicContract, topic_contracts
@@ -151,3 +153,50 @@ def test_clean_up_policies_are_compared_without_their_order() -> None:
     assert topic_differences(contract, TopicContract("t", 1, 1, {"cleanup.policy": "delete"})) == [
         "its cleanup.policy is delete, the settings say compact,delete"
     ]
+
+
+class PolicyClient:
+    """A cluster with a policy: it refuses some configuration keys."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused, self.created = refused, dict[str, dict[str, str]]()
+
+    async def create_topics(self, topics: list[Any]) -> Any:
+        return SimpleNamespace(topic_errors=[self._create(topic) for topic in topics])
+
+    def _create(self, topic: Any) -> tuple[str, int, str]:
+        if not topic.topic_configs.keys().isdisjoint(self.refused):
+            return topic.name, PolicyViolationError.errno, "not allowed here"
+        self.created[topic.name] = topic.topic_configs
+        return topic.name, 0, ""
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        return [{"topic": name, "partitions": [{"leader": 1}]} for name in self.created]
+
+
+@pytest.mark.parametrize(
+    ("refused", "kept"),
+    [
+        (("min.insync.replicas",), {"message.timestamp.type"}),
+        (("message.timestamp.type",), set()),
+        (("message.timestamp.type", "min.insync.replicas"), set()),
+    ],
+)
+async def test_topics_are_created_without_advised_configuration_that_the_cluster_refuses(
+    refused: tuple[str, ...], kept: set[str]
+) -> None:
+    client, contracts = PolicyClient(*refused), topic_contracts(Settings(_env_file=None, replication=3))
+    created = await create_topics(client, contracts)  # type: ignore[arg-type]
+    assert sorted(created) == sorted(contract.name for contract in contracts)
+    for contract in contracts:
+        assert client.created[contract.name].keys() == contract.config.keys() | kept
+
+
+async def test_a_needed_configuration_that_the_cluster_refuses_is_named() -> None:
+    client, contracts = PolicyClient("segment.ms"), topic_contracts(Settings(_env_file=None))
+    with pytest.raises(TopicError) as caught:
+        await create_topics(client, contracts)  # type: ignore[arg-type]
+    assert (
+        "topic 'models' cannot be created: not allowed here (asked for: cleanup.policy=compact, segment.ms=21600000); "
+        "let whoever runs the cluster create it"
+    ) in str(caught.value)
