@@ -9,12 +9,19 @@ from schemas.errors import ClicksError
 SUFFIXES = (".parquet", ".csv")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, source: Path | None = None) -> None:
     """Refuse early what cannot be written.
 
+    Args:
+        out: the file to write.
+        source: the file that its clicks are read from.
+
     Raises:
-        ClicksError: the suffix is neither .parquet nor .csv, the folder does not exist, or the path is a folder.
+        ClicksError: the suffix is neither .parquet nor .csv, the folder does not exist, or the path is a folder or
+            the source itself, whose other columns and rows would be lost.
     """
+    if source is not None and out.exists() and out.samefile(source):
+        raise ClicksError(f"--out {out} is the file that is read, which would be replaced: name another one")
     if out.suffix.lower() not in SUFFIXES:
         raise ClicksError(f"--out {out}: clicks are written as .parquet or .csv: name the file so")
     if out.is_dir():

@@ -17,17 +17,21 @@ from clicklog.reading.delimited import ROW, open_delimited
 from clicklog.reading.facts import Facts
 from clicklog.reading.form import DEFAULT_FORM, FileForm
 from clicklog.reading.ids import id_expression
-from clicklog.reading.rows import LeftOut, check_conditions, faults_of, select_rows, valid_rows
+from clicklog.reading.rows import HELP, Fault, LeftOut, check_conditions, faults_of, select_rows, valid_rows
 from clicklog.reading.text import utf8_text
 from clicklog.reading.times import time_expression
-from schemas.errors import ClicksError
+from schemas.click import MAX_ID_LENGTH
+from schemas.errors import ClicksError, one_line
+
+PARQUET, DELIMITED = {".parquet", ".pq"}, {".csv", ".tsv"}
+"""Suffixes by which a file is known; the last of them counts, as in `clicks.parquet.csv`."""
 
 
 def read_click_file(path: Path, splits: Sequence[str] = (), form: FileForm = DEFAULT_FORM) -> Clicks:
     """Read a file of clicks.
 
     Args:
-        path: ends in .parquet or .csv (.csv.gz, .csv.zst).
+        path: ends in .parquet, or in .csv or .tsv (also with .gz or .zst behind it).
         splits: keep only the rows of these splits; all rows if empty.
         form: how the file is written, and which of its rows are clicks.
 
@@ -35,8 +39,11 @@ def read_click_file(path: Path, splits: Sequence[str] = (), form: FileForm = DEF
         ClicksError: the file is missing or unreadable, lacks a column, has no such split, has no click, or a value
             is not a valid id or time.
     """
-    with _open(path, form) as table:
-        return _read(table, splits, form)
+    try:
+        with _open(path, form) as table:
+            return _read(table, splits, form)
+    except pl.exceptions.PolarsError as error:
+        raise ClicksError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -72,19 +79,29 @@ def _read(table: _Table, splits: Sequence[str], form: FileForm) -> Clicks:
     untimed = not facts.of(time.given.any())[0]
     raw = [pl.col(name).alias(f"raw {name}") for name in COLUMNS]
     typed = rows.select(ROW, *raw, *ids, time.value.alias("timestamp"), time.given.alias("given")).collect().lazy()
-    valid = valid_rows(typed, faults_of(IDS, time, untimed, table.hint), form, left_out, table.place)
+    faults = [*faults_of(IDS, time, untimed, table.hint), *_too_long(typed)]
+    valid = valid_rows(typed, faults, form, left_out, table.place)
     notes = tuple(note for note in (time.note, str(left_out)) if note)
     return Clicks(valid.select(COLUMNS).collect(), source=str(path), notes=notes)
+
+
+def _too_long(rows: pl.LazyFrame) -> list[Fault]:
+    """The ids that are longer than a click's may be, as faults."""
+    texts = [name for name in IDS if rows.collect_schema()[name] == pl.String]
+    bytes_ = rows.select((pl.col(name).str.len_bytes() > MAX_ID_LENGTH).any() for name in texts).collect()
+    long = [name for name in texts if bytes_[name].item()]
+    what = f"is longer than {MAX_ID_LENGTH} characters, which no click's may be"
+    return [Fault(name, (pl.col(name).str.len_chars() > MAX_ID_LENGTH).fill_null(False), what, HELP) for name in long]
 
 
 @contextmanager
 def _open(path: Path, form: FileForm) -> Iterator[_Table]:
     if not path.exists():
         raise ClicksError(f"{path} does not exist: give a .parquet or .csv file of clicks")
-    kinds = [suffix.lower() for suffix in path.suffixes]
-    if ".parquet" in kinds or ".pq" in kinds:
+    kinds = [suffix.lower() for suffix in path.suffixes if suffix.lower() in PARQUET | DELIMITED]
+    if kinds and kinds[-1] in PARQUET:
         yield _parquet(path, form)
-    elif ".csv" in kinds:
+    elif kinds:
         with utf8_text(path, form.encoding) as text:
             yield _csv(path, text, form)
     else:
@@ -98,8 +115,8 @@ def _parquet(path: Path, form: FileForm) -> _Table:
         if value is not None:
             raise ClicksError(f"{option} {value} says how a CSV file is written, and {path} is Parquet: leave it out")
     try:
-        names = list(pl.read_parquet_schema(path))
-        frame = pl.read_parquet(path, columns=_wanted(path, names, form), row_index_name=ROW)
+        names = pl.scan_parquet(path, glob=False).collect_schema().names()
+        frame = pl.read_parquet(path, columns=_wanted(path, names, form), row_index_name=ROW, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ClicksError(f"{path} cannot be read: {error}") from error
     return _Table(path, frame.lazy(), delimited=False, place=lambda row: f"click {row + 1}")

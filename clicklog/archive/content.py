@@ -61,7 +61,7 @@ def open_file(path: Path, *, kept_open: bool = True) -> StoredClicks:
         FileNotFoundError: it does not exist.
     """
     with path.open("rb") as file:
-        frame = pl.scan_parquet(file if kept_open else path)  # polars duplicates the descriptor
+        frame = pl.scan_parquet(file if kept_open else path, glob=False)  # polars duplicates the descriptor
         schema = frame.collect_schema()
         metadata = pl.read_parquet_metadata(path)
     numbers = metadata.get(NUMBERS, "").split(",")

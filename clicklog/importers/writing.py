@@ -35,7 +35,7 @@ def import_log(log: RawLog, out: Path) -> tuple[Imported, LeftOut]:
     Raises:
         ClicksError: a line is bad (named by its number), the log has no click, or the file cannot be written.
     """
-    check_out(out)
+    check_out(out, log.path)
     part = out.with_name(f".{out.name}.part")
     try:
         left_out, blank = _check(log)
@@ -62,7 +62,7 @@ def import_log(log: RawLog, out: Path) -> tuple[Imported, LeftOut]:
 
 
 def _counts(part: Path, out: Path) -> Imported:
-    written = pl.scan_csv(part) if is_csv(out) else pl.scan_parquet(part)
+    written = pl.scan_csv(part, infer_schema=False, glob=False) if is_csv(out) else pl.scan_parquet(part, glob=False)
     counts = written.select(
         pl.len().alias("clicks"),
         pl.col("session_id").n_unique().alias("sessions"),

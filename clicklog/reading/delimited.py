@@ -238,10 +238,12 @@ def open_delimited(
     """
     with text.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         start = file.readline(1 << 20)
-        while start and not start.strip():
+        while start and not start.strip("\r\n"):
             start = file.readline(1 << 20)
     if not start:
         raise ClicksError(f"{path} cannot be read: it is empty")
+    if "\0" in start:
+        raise ClicksError(f"{path} is no text file: its first line has zero bytes; give Parquet, CSV or .csv.gz")
     headers = {sign: _fields(start, sign, form) for sign in ([separator] if separator else _SEPARATORS)}
     fitting = [sign for sign, names in headers.items() if set(columns) <= set(names)]
     chosen = fitting[0] if fitting else next(iter(headers))

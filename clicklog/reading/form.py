@@ -1,6 +1,5 @@
 """How a file of clicks is written and which of its rows are clicks, as the options of a command say."""
 
-import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -39,8 +38,8 @@ class FileForm:
             raise ClicksError(f"--quote {quote}: give the sign around fields, such as '\"', or none")
         if encoding is not None:
             try:
-                codecs.lookup(encoding)
-            except LookupError as error:
+                "".encode(encoding)
+            except (LookupError, UnicodeError) as error:
                 raise ClicksError(
                     f"--encoding {encoding} is not known: give utf-8, windows-1252, utf-16, latin-1 or another name "
                     "of a Python codec"

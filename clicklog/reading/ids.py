@@ -9,15 +9,20 @@ from clicklog.reading.numbers import number_of
 from schemas.errors import ClicksError
 
 NO_VALUE = (
-    "", "NULL", "Null", "null", r"\N", "NaN", "nan", "NAN", "NA", "<NA>", "N/A", "n/a", "#N/A", "None", "none", "nil",
-    "(null)", "<null>",
+    "", "NULL", "Null", "null", r"\N", "NaN", "nan", "NAN", "NA", "<NA>", "N/A", "n/a", "#N/A", "NaT", "None", "none",
+    "NONE", "nil", "(null)", "<null>", "undefined",
 )  # fmt: skip
-"""Texts that databases, spreadsheets and data frames write where there is no value."""
+"""Texts that databases, spreadsheets, data frames and browsers write where there is no value."""
 
 _LONGEST_MARK = max(map(len, NO_VALUE))
 
 EXACT = 2**53
-"""A float holds every whole number up to this one."""
+"""A float holds every whole number below this one; it may be the rounded form of the one above."""
+
+ROUNDED = r"^-?\d(?:\.\d{5}[eE]\+(?:0[6-9]|[1-9]\d)|(?:\.\d{1,4})?E\+(?:1[1-9]|[2-9]\d))$"
+"""`2.14537E+11`: a number as spreadsheets and `%g` write it, with six digits at most. Its other digits are lost."""
+
+_SPACES = (" ", "\t", "\u00a0")
 
 _DECIMAL = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
 _SAMPLE = 1000
@@ -71,8 +76,8 @@ def _of_texts(facts: Facts, text: pl.Expr, path: Path, delimited: bool) -> pl.Ex
         number = number_of(facts.rows, text.meta.output_name())
         if not facts.of(_unread(text, number))[0] and facts.all(_same(text, number), text):
             return number  # most files: nothing else is looked at
-        spaced = text.str.starts_with(" ") | text.str.ends_with(" ")  # faster than to strip all of them
-        if facts.of(spaced.any())[0]:
+        spaced = [at(sign) for sign in _SPACES for at in (text.str.starts_with, text.str.ends_with)]
+        if facts.of(pl.any_horizontal(spaced).any())[0]:  # faster than to strip all of them
             text = text.str.strip_chars()
     marks = text.filter(text.str.len_bytes() <= _LONGEST_MARK).is_in(NO_VALUE).any()
     value = pl.when(has_value(text)).then(text) if facts.of(marks)[0] else text
@@ -87,7 +92,13 @@ def _of_texts(facts: Facts, text: pl.Expr, path: Path, delimited: bool) -> pl.Ex
     whole = number.floor() == number
     if not facts.of(value.str.contains(r"[.eE]").any())[0] or not facts.all(whole, value):
         return value
-    large = facts.first(value, number.abs() > EXACT)
+    rounded = facts.first(value, value.str.contains(ROUNDED))
+    if rounded is not None:
+        raise ClicksError(
+            f"{path}: {text.meta.output_name()} {rounded} is rounded to six digits, as a spreadsheet does, so that "
+            "different ids have become one: write the file anew, with ids as whole numbers or as texts"
+        )
+    large = facts.first(value, number.abs() >= EXACT)
     if large is not None:
         raise ClicksError(
             f"{path}: {text.meta.output_name()} {large} is written as a floating-point number, which does not hold all "
@@ -119,7 +130,7 @@ def _whole(facts: Facts, values: pl.Expr, dtype: pl.DataType, path: Path) -> pl.
     """Ids of a column of floats or decimals, as data frames make them where a value is missing."""
     number = values.cast(pl.Float64).fill_nan(None)
     exact = 2**24 if dtype == pl.Float32 else EXACT
-    wrong = facts.first(number, ~((number.floor() == number) & (number.abs() <= exact)))
+    wrong = facts.first(number, ~((number.floor() == number) & (number.abs() < exact)))
     if wrong is not None:
         raise ClicksError(
             f"{path}: {values.meta.output_name()} is {dtype}: ids are whole numbers or texts, and {wrong} is "

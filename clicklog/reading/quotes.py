@@ -11,10 +11,11 @@ _SHOWN = 120
 
 
 def without_quotes(column: str) -> pl.Expr:
-    """A column whose fields were read with their quote signs: `"12"` is 12, `12" single` stays."""
+    """A column whose fields were read with their quote signs: `"12"` is 12, also in spaces, `12" single` stays."""
     text = pl.col(column)
-    inner = text.str.slice(1, text.str.len_chars() - 2)
-    enclosed = text.str.len_bytes().ge(2) & text.str.contains(r'^"(?:[^"]|"")*"$')
+    stripped = text.str.strip_chars()
+    inner = stripped.str.slice(1, stripped.str.len_chars() - 2)
+    enclosed = stripped.str.len_bytes().ge(2) & stripped.str.contains(r'^"(?:[^"]|"")*"$')
     return pl.when(enclosed).then(inner.str.replace_all('""', QUOTE, literal=True)).otherwise(text).alias(column)
 
 

@@ -78,18 +78,29 @@ def check_conditions(path: Path, form: FileForm, columns: Sequence[str]) -> list
         if name is None:
             raise ClicksError(f"{path} has no column {condition.path}, as --where {condition} says: it has "
                               f"{', '.join(columns)}")  # fmt: skip
+        if columns.count(name) > 1:
+            raise ClicksError(f"{path} has two columns {name}: name one of them otherwise")
         needed.append(name)
     return needed
 
 
 def matches(condition: Condition, rows: pl.LazyFrame) -> pl.Expr:
-    """Whether a row meets a condition; a null does not."""
+    """Whether a row meets a condition; a null does not.
+
+    Raises:
+        ClicksError: the column has no such field, or its values are lists or structures.
+    """
     schema = rows.collect_schema()
     name = field_of(condition, schema.names())
     assert name is not None
-    value = pl.col(name)
+    value, dtype = pl.col(name), schema[name]
     for part in condition.path.removeprefix(name).split(".")[1:]:
-        value = value.struct.field(part)
+        fields = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
+        if part not in fields:
+            raise ClicksError(f"--where {condition}: {name} is {dtype}, which has no field {part}")
+        value, dtype = value.struct.field(part), fields[part]
+    if dtype.is_nested():
+        raise ClicksError(f"--where {condition}: {condition.path} is {dtype}, and conditions compare texts and numbers")
     text = value.cast(pl.String).str.strip_chars()
     return text.is_in(condition.values).fill_null(False)
 

@@ -35,12 +35,13 @@ def utf8_text(path: Path, encoding: str | None) -> Iterator[Path]:
                 yield text
         return
     codec = codecs.lookup(encoding or _encoding_of(start)).name
-    if codec in ("utf-8", "utf-8-sig") and not _is_gzip(path):
+    as_it_is = codec in ("utf-8", "utf-8-sig") and not _has_old_line_ends(path)
+    if as_it_is and not _is_gzip(path):
         yield path
         return
     with _copy() as copy:
         try:
-            if codec in ("utf-8", "utf-8-sig"):
+            if as_it_is:
                 _unpack_gzip(path, copy)
             else:
                 _transcode(path, copy, codec)
@@ -64,16 +65,24 @@ def _open(path: Path) -> IO[bytes]:
     return gzip.open(path) if _is_gzip(path) else path.open("rb")  # type: ignore[return-value]
 
 
-def _first_bytes(path: Path) -> bytes:
+def _first_bytes(path: Path, count: int = 4) -> bytes:
     try:
         with _open(path) as file:
-            return file.read(4)
+            return file.read(count)
     except (OSError, EOFError) as error:
         raise ClicksError(f"{path} cannot be read: {error}") from error
 
 
+def _has_old_line_ends(path: Path) -> bool:
+    """Whether lines end with a carriage return alone, as old Macs wrote them."""
+    start = _first_bytes(path, CHUNK)
+    return b"\r" in start and b"\n" not in start
+
+
 def _encoding_of(start: bytes) -> str:
     """By the byte order mark, or by the zero bytes that UTF-16 has in the letters of a header."""
+    if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if len(start) == 4 and start[0] and start[2] and not start[1] and not start[3]:
@@ -102,7 +111,7 @@ def _unpack_zstd(path: Path, copy: Path) -> None:
 
 def _transcode(path: Path, copy: Path, codec: str) -> None:
     decoder = codecs.getincrementaldecoder(codec)()
-    lines = 1
+    lines, old_line_ends = 1, False
     with _open(path) as file, copy.open("w", encoding="utf-8", newline="") as plain:
         while True:
             piece = file.read(CHUNK)
@@ -115,7 +124,12 @@ def _transcode(path: Path, copy: Path, codec: str) -> None:
                     f"{path} is not in {codec}: bytes {wrong} near line {line} "
                     "are no text in it: name the file's encoding by --encoding"
                 ) from error
-            plain.write(text.removeprefix("\ufeff") if lines == 1 else text)
+            except UnicodeError as error:
+                raise ClicksError(f"{path} is not in {codec}: {error}: name its encoding by --encoding") from error
+            if lines == 1:
+                text = text.removeprefix("\ufeff")
+                old_line_ends = "\r" in text and "\n" not in text
+            plain.write(text.replace("\r\n", "\n").replace("\r", "\n") if old_line_ends else text)
             lines += text.count("\n")
             if not piece:
                 return

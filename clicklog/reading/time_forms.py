@@ -7,7 +7,7 @@ import polars as pl
 _FRACTION = r"(?:[.,]\d+)?"
 _NAME = r"(?:\[[^\]]+\]| [A-Z]{2,5})?"  # after an offset, as Java and Go write it
 _ZONE = r"\s*(?:[Zz]|UTC|GMT)?(?:\[(?:UTC|GMT|Etc/UTC)\])?"
-_OFFSET = r"\s*([+-])(\d{2})(?::?(\d{2}))?"
+_OFFSET = r"\s*([+-])(0\d|1[0-8])(?::?([0-5]\d))?"
 
 _FORMS = (
     (rf"\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}{_FRACTION}", "%Y-%m-%d %H:%M:%S%.f"),

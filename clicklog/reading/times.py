@@ -11,7 +11,7 @@ from typing import Literal
 import polars as pl
 
 from clicklog.reading.facts import Facts
-from clicklog.reading.ids import has_value
+from clicklog.reading.ids import ROUNDED, has_value
 from clicklog.reading.numbers import number_of
 from clicklog.reading.time_forms import form_of
 from schemas.click import FIRST_SECOND, LAST_SECOND, MAX_TIMESTAMP
@@ -22,9 +22,21 @@ TimeFormat = Literal["auto", "iso", "ms", "s"]
 SURE_MILLISECONDS = 100_000_000_000
 """From here on, in 1973, a number in a file of real times is in milliseconds."""
 
+_LAST_MARK = 1
+"""Among times in seconds, -1, 0 and 1 mark a missing time. Numbers between this and `FIRST_SECOND` show that a log
+counts milliseconds from somewhere."""
+
+_FLOAT32_EXACT = 2**24
+
 _UNITS = {"microseconds": (10**15, 10**16 - 1, 1000), "nanoseconds": (10**18, 2**63 - 1, 1_000_000)}
-_COMPACT = (19_900_101_000_000, 21_000_101_000_000)
-"""`20191001235959`: as milliseconds these are the years 2600 to 2635."""
+_COMPACT = {
+    "YYYYMMDDhhmmss": (19_900_101_000_000, 21_000_101_000_000, "%Y%m%d%H%M%S"),
+    "YYYYMMDDhhmm": (199_001_010_000, 210_001_010_000, "%Y%m%d%H%M"),
+}
+"""`20191001235959` and `201910012359`: as milliseconds these are the years 2600 to 2635, and summer 1976."""
+
+_DAYS = (19_900_101, 21_000_101)
+"""`20191001`: a day without a time of day."""
 
 _MOST_FORMS = 6
 
@@ -73,6 +85,8 @@ def time_expression(facts: Facts, column: str, path: Path, how: TimeFormat = "au
         return Times(value, values.is_not_null(), _note(path, column, unit))
     if dtype.is_float() or dtype.is_decimal():
         number = values.cast(pl.Float64).fill_nan(None)
+        if dtype == pl.Float32 and facts.of((number.abs() > _FLOAT32_EXACT).any())[0]:
+            raise ClicksError(f"{path}: {column} is Float32, which rounds a time to minutes: write whole milliseconds")
         found = _unit_of_decimals(facts, number, how)
         if found is None:
             raise ClicksError(f"{path}: {column} is {dtype}: write whole milliseconds since 1970 UTC")
@@ -92,9 +106,11 @@ def _of_texts(facts: Facts, text: pl.Expr, path: Path, how: TimeFormat) -> Times
     text = pl.when(has_value(text)).then(text)
     readings, unit = [], "milliseconds"
     if how != "iso":
-        value, unit = _of_whole_numbers(facts, text.cast(pl.Int64, strict=False), how)
+        number = text.cast(pl.Int64, strict=False)
+        dated = facts.of(text.str.contains(r"\d:\d").any())[0]
+        value, unit = _of_whole_numbers(facts, number, how, dated=bool(dated))
         readings.append(value)
-        decimal = text.cast(pl.Float64, strict=False)
+        decimal = pl.when(~text.str.contains(ROUNDED)).then(text).cast(pl.Float64, strict=False)
         fraction = pl.when(text.str.contains(".", literal=True)).then(decimal)
         if facts.of(fraction.is_not_null().any())[0]:
             of_decimals = _unit_of_decimals(facts, decimal, how)
@@ -123,27 +139,40 @@ def _first_known(readings: list[pl.Expr]) -> pl.Expr:
     return pl.coalesce(readings) if readings else pl.lit(None, pl.Int64)
 
 
-def _of_whole_numbers(facts: Facts, number: pl.Expr, how: TimeFormat) -> tuple[pl.Expr, str]:
-    """The numbers in milliseconds, and their unit."""
+def _of_whole_numbers(facts: Facts, number: pl.Expr, how: TimeFormat, *, dated: bool = False) -> tuple[pl.Expr, str]:
+    """The numbers in milliseconds, and their unit; `dated`: the column also has texts with a time of day."""
     if how in ("ms", "s"):
         unit = "milliseconds" if how == "ms" else "seconds"
         return _scaled(number, unit), "milliseconds"  # the user said it: there is nothing to note
     least, most = facts.of(*_span(number))
-    if least is None or SURE_MILLISECONDS <= least <= most < _COMPACT[0]:
+    if least is None or _COMPACT["YYYYMMDDhhmm"][1] <= least <= most < _COMPACT["YYYYMMDDhhmmss"][0]:
         return number, "milliseconds"
-    if _COMPACT[0] <= least and most < _COMPACT[1]:
-        moment = number.cast(pl.String).str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="ms").dt.epoch("ms")
-        return moment, "the form YYYYMMDDhhmmss"
+    for name, (low, high, written) in _COMPACT.items():
+        if low <= least and most < high:
+            moment = number.cast(pl.String).str.to_datetime(written, strict=False, time_unit="ms").dt.epoch("ms")
+            return moment, f"the form {name}"
     for unit, (low, high, _) in _UNITS.items():
         if low <= least and most <= high:
             return _scaled(number, unit), unit
-    counts = (number == 0).sum(), number.is_between(FIRST_SECOND, LAST_SECOND).sum(), number.count()
-    zeros, seconds, given = facts.of(*counts)
-    if seconds and zeros + seconds == given:
-        return pl.when(number != 0).then(_scaled(number, "seconds")), "seconds"
-    real = facts.of(number.is_between(SURE_MILLISECONDS, MAX_TIMESTAMP).any())[0]
-    early = number.is_between(0, LAST_SECOND)  # among real times these are of January to April 1970: no time of a click
-    return (pl.when(~early).then(number) if real else number), "milliseconds"
+    in_seconds = number.is_between(FIRST_SECOND, LAST_SECOND)
+    counts = number.is_between(_LAST_MARK + 1, MAX_TIMESTAMP) & ~in_seconds
+    seconds, counted = facts.of(in_seconds.any(), counts.any())
+    if seconds and not counted:
+        return pl.when(in_seconds).then(_scaled(number, "seconds")), "seconds"
+    if least >= _DAYS[0] and most < _DAYS[1] and facts.all(_is_day(number), number):
+        return pl.lit(None, pl.Int64), "milliseconds"
+    real = dated or facts.of(number.is_between(SURE_MILLISECONDS, MAX_TIMESTAMP).any())[0]
+    return (pl.when(~_is_no_time(number)).then(number) if real else number), "milliseconds"
+
+
+def _is_day(number: pl.Expr) -> pl.Expr:
+    return number.cast(pl.String).str.to_date("%Y%m%d", strict=False).is_not_null()
+
+
+def _is_no_time(number: pl.Expr) -> pl.Expr:
+    """Whether a number among times in milliseconds is none: of January to April 1970, or in the form of a date."""
+    compact = (number.is_between(low, high) for low, high, _ in _COMPACT.values())
+    return pl.any_horizontal(number.is_between(0, LAST_SECOND), *compact)
 
 
 def _unit_of_decimals(facts: Facts, number: pl.Expr, how: TimeFormat) -> str | None:

@@ -38,7 +38,7 @@ def split(
     from clicklog.click_file_writer import check_out, write_click_file
     from clicklog.splits import with_splits
 
-    check_out(out)
+    check_out(out, clicks if clicks.exists() else None)
     table = read_file(clicks, (), form=form)
     sizes = _size(test, "--test"), None if valid is None else _size(valid, "--valid")
     frame = with_splits(table.frame, *sizes, min_support, min_length)

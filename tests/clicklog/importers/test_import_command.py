@@ -301,3 +301,25 @@ def test_options_without_a_meaning(nextclick: Command, command: list[str], optio
     code, _, errors = nextclick(*command, *option)
     assert code == 2
     assert message in " ".join(errors.replace("│", " ").split())
+
+
+def test_ids_that_become_texts_late_are_counted_as_they_are(nextclick: Command, tmp_path: Path) -> None:
+    lines = [f"{number},{number},{1_700_000_000_000 + number}" for number in range(200)]
+    (tmp_path / "raw.csv").write_text("\n".join(["session_id,item_id,timestamp", *lines, "abc,007,1700000000900", ""]))
+    for out in ("clicks.csv", "clicks[1].csv", "clicks[1].parquet"):
+        code, output, errors = nextclick("import", "csv", "raw.csv", "--out", out)
+        assert code == 0, errors
+        assert f"{out}: 201 clicks, 201 sessions, 201 items" in output
+        assert len(rows(out)) == 201
+
+
+def test_the_file_that_is_read_is_not_replaced(nextclick: Command, tmp_path: Path) -> None:
+    text = "session_id,item_id,timestamp,title\n1,5,1700000000000,lamp\n"
+    (tmp_path / "raw.csv").write_text(text)
+    (tmp_path / "again.csv").symlink_to("raw.csv")
+    for command in (["import", "csv", "raw.csv"], ["split", "raw.csv"]):
+        for out in ("raw.csv", "again.csv"):
+            code, _, errors = nextclick(*command, "--out", out)
+            assert code == 1
+            assert f"--out {out} is the file that is read, which would be replaced" in errors
+    assert (tmp_path / "raw.csv").read_text() == text
