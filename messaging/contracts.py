@@ -1,6 +1,6 @@
 """The topics that nextclick needs: name, partitions, replicas and clean-up of each, from the settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.durations import milliseconds
 from schemas.settings import Settings
@@ -11,6 +11,9 @@ MODELS_SEGMENT_MS = 6 * 3_600_000
 REPLICAS_THAT_CAN_LOSE_ONE = 3
 """With fewer replicas, `min.insync.replicas=2` would stop all writing as soon as one broker is away."""
 
+STATES_DELETED = "it also deletes states of sessions that go on, and they begin anew if a worker loses its disk"
+ANNOUNCEMENT_DELETED = "it also deletes the announcement of the model that serves, and a worker on a new disk has none"
+
 
 @dataclass(frozen=True)
 class TopicContract:
@@ -19,6 +22,7 @@ class TopicContract:
     Attributes:
         config: what it must have.
         advised: what a new topic gets too; an existing one works without it.
+        deleted: what is lost if the topic is not compacted, but old records of it are deleted; empty: nothing.
     """
 
     name: str
@@ -26,6 +30,7 @@ class TopicContract:
     replication: int
     config: dict[str, str] = field(default_factory=dict)
     advised: dict[str, str] = field(default_factory=dict)
+    deleted: str = ""
 
     @property
     def whole_config(self) -> dict[str, str]:
@@ -53,6 +58,14 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
         )
 
     life_ms = milliseconds(settings.session_life)
+    models = contract(settings.models_topic, 1, cleanup_policy="compact", segment_ms=str(MODELS_SEGMENT_MS))
+    changelog = contract(
+        settings.changelog_topic,
+        settings.partitions,
+        cleanup_policy="compact,delete",
+        retention_ms=str(life_ms),
+        segment_ms=str(max(life_ms // 4, 1000)),
+    )
     return [
         contract(settings.clicks_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))),
         contract(
@@ -60,15 +73,9 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
             settings.partitions,
             retention_ms=str(milliseconds(settings.recommendations_retention)),
         ),
-        contract(settings.models_topic, 1, cleanup_policy="compact", segment_ms=str(MODELS_SEGMENT_MS)),
+        replace(models, deleted=ANNOUNCEMENT_DELETED),
         contract(
             settings.rejected_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))
         ),
-        contract(
-            settings.changelog_topic,
-            settings.partitions,
-            cleanup_policy="compact,delete",
-            retention_ms=str(life_ms),
-            segment_ms=str(max(life_ms // 4, 1000)),
-        ),
+        replace(changelog, deleted=STATES_DELETED),
     ]

@@ -25,6 +25,8 @@ from messaging.failures import way_out
 from schemas.errors import TopicError
 from schemas.settings import Settings
 
+CLEANUP = "cleanup.policy"
+
 VISIBLE_SECONDS = 10.0
 """How long a new topic may take to get a leader for every partition."""
 
@@ -143,8 +145,16 @@ def topic_differences(contract: TopicContract, existing: TopicContract) -> list[
     for key, wanted in contract.config.items():
         found = existing.config.get(key)
         if found is None or set(found.split(",")) != set(wanted.split(",")):
-            differences.append(f"its {key} is {found}, the settings say {wanted}")
+            phrase = f"its {key} is {found}, the settings say {wanted}"
+            differences.append(
+                f"{phrase} ({contract.deleted})" if key == CLEANUP and _loses(contract, existing) else phrase
+            )
     return differences
+
+
+def _loses(contract: TopicContract, existing: TopicContract) -> bool:
+    """Whether Kafka deletes old records of a topic that must be compacted."""
+    return bool(contract.deleted) and "compact" not in existing.config.get(CLEANUP, "")
 
 
 def topic_advice(contract: TopicContract, existing: TopicContract, settings: Settings) -> str:
@@ -176,13 +186,18 @@ def _as_good_as(advised: str, found: str) -> bool:
     return found == advised or (found.isdigit() and advised.isdigit() and int(found) > int(advised))
 
 
-async def check_topics(settings: Settings, names: Collection[str] | None = None, may_have_more: bool = False) -> None:
+async def check_topics(
+    settings: Settings, names: Collection[str] | None = None, may_have_more: bool = False
+) -> list[str]:
     """Check that the topics exist with the partition counts of the settings. Other differences do not stop a worker.
 
     Args:
         settings: define the contract of every topic.
         names: check only these; all by default.
         may_have_more: whether topics may have more partitions than the settings say.
+
+    Returns:
+        one line about each topic that deletes what is needed later.
 
     Raises:
         BrokerError: no broker answers.
@@ -196,6 +211,11 @@ async def check_topics(settings: Settings, names: Collection[str] | None = None,
         wanted = {contract.name: contract.partitions for contract in contracts}
         counts = {name: min(count, wanted[name]) for name, count in counts.items()}
     _check_counts(settings, contracts, counts)
+    return [
+        different_topics({each.name: topic_differences(each, existing[each.name])}, settings)
+        for each in contracts
+        if _loses(each, existing[each.name])
+    ]
 
 
 async def check_topics_of(consumer: AIOKafkaConsumer, settings: Settings, names: Collection[str]) -> None:

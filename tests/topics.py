@@ -22,6 +22,15 @@ async def create_with_producers_times(settings: Settings) -> None:
         await create_topics(client, [replace(contract, advised=times) for contract in topic_contracts(settings)])
 
 
+async def create_uncompacted(settings: Settings) -> None:
+    """Create the topics of the settings, and let Kafka delete old records of those that must be compacted."""
+    contracts = topic_contracts(settings)
+    async with admin(settings) as client:
+        await create_topics(
+            client, [replace(each, config=each.config | {"cleanup.policy": "delete"}) for each in contracts]
+        )
+
+
 async def delete_topic(settings: Settings, topic: str) -> None:
     """Delete a topic, and wait until it has gone."""
     async with admin(settings) as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import sys
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -22,6 +23,8 @@ from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
 from worker.status import WorkerMetrics, add_pages
+
+log = logging.getLogger(__name__)
 
 
 def create_app() -> DeliveryApp:
@@ -106,7 +109,9 @@ class Worker(faust.Worker):
             lock = _lock(settings.data_dir)
             if self.app.conf.web_enabled:
                 _check_port(self.app.conf.web_bind, self.app.conf.web_port)
-            self.loop.run_until_complete(check_topics(settings, may_have_more=True))  # these are told by the watch
+            warnings = self.loop.run_until_complete(check_topics(settings, may_have_more=True))  # the watch tells these
+            for line in warnings:
+                log.warning("%s", line)
         except NextclickError as error:
             _stop(error)
         with lock:

@@ -15,7 +15,7 @@ from messaging.contracts import TopicContract, topic_contracts
 from messaging.topics import check_topics, create_topics, existing_topics, topic_advice, topic_differences
 from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
-from tests.topics import create_with_producers_times
+from tests.topics import create_uncompacted, create_with_producers_times
 
 
 def test_topics_creates_every_topic_as_the_settings_say_and_again_changes_nothing(
@@ -66,6 +66,20 @@ def test_another_retention_is_told_but_stops_no_worker(command_line: Any, kafka_
     assert (code, output.count("different")) == (1, 1)
     assert f"its retention.ms is 86400000, the settings say {days * 86_400_000}" in errors
     asyncio.run(check_topics(kafka_settings))
+
+
+def test_topics_that_delete_what_is_needed_later_are_told_with_what_is_lost(
+    command_line: Any, bare_settings: Settings
+) -> None:
+    asyncio.run(create_uncompacted(bare_settings))
+    code, output, errors = command_line.run("topics", settings=bare_settings)
+    assert (code, output.count("different")) == (1, 2)
+    assert "its cleanup.policy is delete, the settings say compact,delete (it also deletes states of sessions" in errors
+    assert "its cleanup.policy is delete, the settings say compact (it also deletes the announcement" in errors
+    lines = asyncio.run(check_topics(bare_settings))
+    assert len(lines) == 2
+    for line, topic in zip(lines, (bare_settings.models_topic, bare_settings.changelog_topic), strict=True):
+        assert line.startswith(f"topic {topic!r}: its cleanup.policy is delete")
 
 
 def test_topics_that_work_but_could_be_better_get_a_warning(command_line: Any, bare_settings: Settings) -> None:

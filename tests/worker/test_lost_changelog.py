@@ -2,10 +2,15 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 
-from tests.topics import create_again, create_with_brokers_times, delete_topic
+from messaging.clients import admin
+from schemas.settings import Settings
+from tests.topics import create_again, create_uncompacted, create_with_brokers_times, delete_topic
 from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
 from tests.worker.test_delivery import assert_undisturbed
 
@@ -59,9 +64,40 @@ def test_sessions_on_the_disk_go_on_and_are_written_to_a_changelog_that_was_crea
     assert "written to it again" not in other.said
 
 
-def test_sessions_that_are_lost_with_changelog_and_disk_begin_anew_and_it_is_said(deployment: Deployment) -> None:
-    assert after_the_first_clicks(deployment).stop() == 0
-    asyncio.run(create_again(deployment.settings, deployment.settings.changelog_topic))
+def delete_states(settings: Settings) -> None:
+    """Delete all records of the changelog, as a retention does."""
+
+    async def delete() -> None:
+        places = [TopicPartition(settings.changelog_topic, number) for number in range(settings.partitions)]
+        async with admin(settings) as client, AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
+            ends = await consumer.end_offsets(places)
+            await client.delete_records({place: RecordsToDelete(end) for place, end in ends.items()})
+
+    asyncio.run(delete())
+
+
+@pytest.mark.parametrize("lost_by", ["create again", "cleanup.policy=delete"])
+def test_sessions_that_are_lost_with_changelog_and_disk_begin_anew_and_it_is_said(
+    bare_settings: Settings, tmp_path: Path, lost_by: str
+) -> None:
+    uncompacted = lost_by != "create again"
+    asyncio.run(create_uncompacted(bare_settings) if uncompacted else create_with_brokers_times(bare_settings))
+    deployment = Deployment(bare_settings, tmp_path)
+    try:
+        worker = after_the_first_clicks(deployment)
+        assert worker.said.count("also deletes states of sessions that go on") == uncompacted
+        assert worker.stop() == 0
+        if uncompacted:
+            delete_states(bare_settings)
+        else:
+            asyncio.run(create_again(bare_settings, bare_settings.changelog_topic))
+        assert_sessions_begin_anew(deployment)
+    finally:
+        deployment.close()
+
+
+def assert_sessions_begin_anew(deployment: Deployment) -> None:
+    """A worker on an empty disk says that the states are lost, and answers the next clicks as those of new sessions."""
     answered = deployment.outcome().clicks
     later = round(time.time() * 1000)
     worker = deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s")

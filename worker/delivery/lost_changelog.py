@@ -42,19 +42,19 @@ class RecoveringApp(Protocol):
 
 
 async def lost_changelogs(
-    app: RecoveringApp, ends: Mapping[TopicPartition, int], topic_id: str
+    app: RecoveringApp, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], topic_id: str
 ) -> Collection[TopicPartition]:
     """The changelog partitions that must be read from their beginning, and written again from the disk.
 
     Args:
         app: has the states.
-        ends: of the partitions of this worker.
+        begins, ends: of the partitions of this worker.
         topic_id: of the changelog topic now; empty if unknown.
     """
     store, lost, empty = app.sessions.data, [], []
     for tp, end in ends.items():
         stored, written_to = app.sessions.persisted_offset(tp), store.changelog_id(tp.partition)
-        if stored is None and end == 0:
+        if stored is None and begins[tp] >= end:
             empty.append(tp)
         elif stored is not None and (stored >= end or written_to not in (None, topic_id)):
             lost.append(tp)

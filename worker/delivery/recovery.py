@@ -98,7 +98,7 @@ class BulkRecovery(Recovery):
             partitions = [TopicPartition(tp.topic, tp.partition) for tp in changelogs]
             ends = await consumer.end_offsets(partitions)
             beginnings = await consumer.beginning_offsets(partitions)
-            lost = await lost_changelogs(self.app, ends, topic_id)
+            lost = await lost_changelogs(self.app, beginnings, ends, topic_id)
             stored = {tp: None if tp in lost else self.app.sessions.persisted_offset(tp) for tp in partitions}
             await self._apply(
                 consumer,
