@@ -32,11 +32,9 @@ def test_clicks_of_a_time_without_topics_for_answers_and_rejects_are_answered_wh
     deployment.send_raw([(b"s", b"no click")] * 5)
     time.sleep(3)
     asyncio.run(create_with_brokers_times(settings))
-    expected = {
-        name: items
-        for name, items in deployment.undisturbed()[0].items()
-        if deployment.outcome().clicks[name].timestamp >= first
-    }
+    clicks = deployment.outcome().clicks
+    expected = {name: items for name, items in deployment.undisturbed()[0].items() if clicks[name].timestamp >= first}
+    assert len(expected) == 120
     deployment.wait_until(lambda: deployment.outcome().answers.keys() >= expected.keys(), "the answers")
     deployment.wait_until(lambda: sum(deployment.outcome().rejected.values()) >= 5, "the rejects")
     outcome = deployment.outcome()

@@ -94,6 +94,7 @@ async def test_a_hole_in_the_log_itself_is_passed(source: Source) -> None:
     source.fetched(0, 4, 6)
     assert await source.took() == [(0, 4, 6)]
     assert source.consumer.seeks == [(0, 0)]
+    assert (source.lost_offsets, source.empty_offsets) == (4, 0)
 
 
 async def test_what_is_fetched_between_the_assignment_and_the_restart_is_not_taken(source: Source) -> None:

@@ -10,7 +10,8 @@ fixed order:
     source      passes them to the agent, complete and in offset order per partition
     publisher   produces batches and waits until the broker has acknowledged them
     store       reads and writes the packed states of one partition in bulk, in RocksDB
-    recovery    brings RocksDB up to date from the changelog, in bulk
+    recovery    brings RocksDB up to date from the changelog, in bulk; lost_changelog writes the states on this disk
+                to a changelog that has lost them
     app         the Faust app with these parts in place
 
 What fails and is tried again reports to `outage`, which keeps the log short. `watchdog` notices dead parts and, with
