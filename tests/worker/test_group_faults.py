@@ -128,13 +128,15 @@ def test_a_swap_to_a_model_of_twice_the_memory_during_a_rebalance_loses_no_sessi
     """Each answer is that of its model for the whole session: a swap rebuilds the memory from the history."""
     deployment.publish("v1", seed=1, hidden=32)
     workers = [deployment.start("w1", NEXTCLICK_GROUP_TIMEOUT="6s")]
-    with deployment.flowing(clicks_of(300, 12), RATE / 2):
+    clicks = clicks_of(300, 12)
+    with deployment.flowing(clicks[:2400], RATE / 2):
         deployment.wait_for_answers(300)
         workers.append(deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s"))
         deployment.wait_until(lambda: "model v1 is ready" in workers[1].said, "the second worker")
         deployment.publish("v2", seed=2, hidden=64)
         for worker in workers:
             deployment.wait_until(lambda worker=worker: "model v2 is ready" in worker.said, "the swap")  # type: ignore[misc]
+    deployment.send(clicks[2400:])
     deployment.wait_until_all_answered()
     bundles, outcome = dict(deployment.bundles), deployment.outcome()
     answered = {answer["model_version"] for answers in outcome.answers.values() for answer in answers}
