@@ -99,6 +99,32 @@ async def test_a_rollback_by_live_evidence_is_not_undone_either(
     assert (await rollback(topic, settings)).version == "a"
 
 
+async def test_a_version_that_is_announced_again_after_a_rollback_by_0_2_0_is_usable(
+    topic: MemoryTopic, settings: Settings, tmp_path: Path
+) -> None:
+    await publish_all(topic, settings, tmp_path, "a", "b")
+    now = datetime.now(UTC)
+    older = Decision(
+        name=settings.model_name, id="x", outcome="rolled-back", reason="worse", began_at=now, decided_at=now,
+        candidate="b", serving="a", cpu_seconds=0,
+    )  # fmt: skip
+    await topic.record(older)
+    assert (await topic.read()).withdrawn == {"b"}
+    await promote("b", topic, settings)
+    assert (await topic.read()).withdrawn == set()
+
+
+async def test_a_record_of_a_version_whose_announcement_is_lost_is_no_trouble(
+    settings: Settings, tmp_path: Path
+) -> None:
+    topic = MemoryTopic(settings)
+    await publish_all(topic, settings, tmp_path, "a", "b")
+    await rollback(topic, settings)
+    topic.log[:] = [message for message in topic.log if message[0] != version_key(settings.model_name, "b")]
+    topic.compact()
+    assert (await topic.read()).withdrawn == set()
+
+
 async def test_topics_without_records_can_be_rolled_back(settings: Settings, tmp_path: Path) -> None:
     """As 0.2.0 wrote them: a replaced announcement gets its key when it is replaced."""
     await publish_all(MemoryTopic(settings), settings, tmp_path, "a", "b", "c")

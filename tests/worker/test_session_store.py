@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from faust.types import TP
 
 from schemas.settings import Settings
 from worker.delivery.app import DeliveryApp
 from worker.delivery.store import ALL_WRITE_BUFFERS_BYTES, CACHE_BYTES, SessionStore
+from worker.session_state import new_session, pack
 
 PARTITIONS = range(3)
 
@@ -86,4 +88,52 @@ def test_the_write_buffers_of_all_partitions_have_one_bound(tmp_path: Path) -> N
         store._db_for_partition(partition).property_int_value("rocksdb.cur-size-all-mem-tables") or 0
         for partition in PARTITIONS
     )
+    close(store)
+
+
+def test_the_memory_of_all_partitions_is_as_documented() -> None:
+    assert (CACHE_BYTES, ALL_WRITE_BUFFERS_BYTES) == (64 << 20, 128 << 20)
+
+
+def stored(at: int) -> bytes:
+    state = new_session(0)
+    state.stored_at = at
+    return pack(state)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7, 100])
+def test_a_sweep_in_parts_deletes_every_session_whose_life_is_over(tmp_path: Path, limit: int) -> None:
+    store = opened(tmp_path)
+    store.write(0, [(b"s%d" % number, stored(1000 + number % 2), None) for number in range(6)], 7)
+    total, after, parts = 0, b"", 0
+    key: bytes | None = after
+    while key is not None:
+        deleted, key = store.expire(0, 1001, key, limit)
+        total, parts = total + deleted, parts + 1
+        assert parts <= 10
+    assert total == 3
+    assert store.read(0, [b"s%d" % number for number in range(6)]) == [None, stored(1001)] * 3
+    assert store.persisted_offset(TP("changelog", 0)) == 7
+    close(store)
+
+
+def test_a_sweep_reads_no_more_than_its_limit_at_a_time(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.write(0, [(b"s%d" % number, stored(1), None) for number in range(5)], 7)
+    left = len([key for key in store.read(0, [b"s%d" % number for number in range(5)]) if key])
+    assert left == 5
+    deleted, key = store.expire(0, 1001, b"", 2)
+    assert deleted <= 3
+    assert key is not None
+    assert store.expire(0, 1001, b"", 6)[1] is None  # all keys that are left, and the changelog offset
+    close(store)
+
+
+def test_states_are_forgotten_whether_they_were_stored_or_not(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    write(store, range(1))
+    store.forget(0)
+    store.forget(5)  # never opened
+    assert store.read(0, [b"s0"]) == [None]
+    assert store.read(1, [b"s0"]) == [b"state 0"]
     close(store)

@@ -1,6 +1,7 @@
 """Releasing an accepted candidate: only with the lease, and only over the model that it was compared with."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,6 +114,17 @@ def test_a_decision_is_recorded_once_and_with_the_announcement(settings: Setting
     connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
     decision = release(accepted(tmp_path, state(topic).serving), DecisionDraft("m"), connection, settings, print)
     assert sent == [[b"m/announced/candidate", b"m", decision.key], [b"m/shadow"]]
+
+
+def test_a_shadow_is_scored_beside_the_model_that_serves_on(settings: Settings, tmp_path: Path) -> None:
+    topic = MemoryTopic(settings)
+    published(topic, settings, tmp_path, "v1")
+    connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
+    result = replace(accepted(tmp_path, state(topic).serving), release="shadow")
+    decision = release(result, DecisionDraft("m", serving="v1"), connection, settings, print)
+    now = state(topic)
+    assert (now.serving.version, now.shadow.version, now.shadow.role) == ("v1", "candidate", "challenger")
+    assert decision.outcome == "shadowed"
 
 
 def test_live_evidence_decides_nothing_without_the_lease(
