@@ -79,6 +79,7 @@ ROOMS = {
             "tests/worker/test_session_state.py",
             "tests/worker/test_popular.py",
             "tests/worker/test_live_metrics.py",
+            "tests/worker/test_microbatch.py",
             "tests/worker/test_recommender.py",
             "tests/worker/test_answer_max_age.py",
             "tests/worker/test_ids_of_both_kinds.py",
@@ -300,8 +301,9 @@ def _tried(
 
 def _nearest_first(files: list[Path], broken: Path) -> tuple[list[Path], list[Path]]:
     """The files that import a module, and the others."""
-    module = ".".join(broken.with_suffix("").parts)
-    near = [file for file in files if module in file.read_text()]
+    package, name = ".".join(broken.parent.parts), broken.stem
+    named = re.compile(rf"{package}\.{name}\b|from {package} import .*\b{name}\b")
+    near = [file for file in files if named.search(file.read_text())]
     return near, [file for file in files if file not in near]
 
 

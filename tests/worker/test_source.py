@@ -88,13 +88,32 @@ async def test_where_a_fetch_was_lost_it_is_fetched_again(source: Source) -> Non
     assert await source.took() == [(0, 0, 8)]
 
 
-async def test_a_hole_in_the_log_itself_is_passed(source: Source) -> None:
+async def test_a_hole_in_the_log_itself_is_passed(source: Source, caplog: pytest.LogCaptureFixture) -> None:
     source.begin(p0=0)
     source.fetched(0, 4, 6)
     source.fetched(0, 4, 6)
     assert await source.took() == [(0, 4, 6)]
     assert source.consumer.seeks == [(0, 0)]
-    assert (source.lost_offsets, source.empty_offsets) == (4, 0)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("clicks 0 has no offsets 0 to 3")
+
+
+async def test_a_fetch_from_before_a_hole_is_sought_again_and_those_after_it_are_not(source: Source) -> None:
+    source.begin(p0=0)
+    source.fetched(0, 6, 8)
+    source.fetched(0, 8, 9)
+    source.fetched(0, 4, 6)
+    source.fetched(0, 5, 6)
+    with pytest.raises(TimeoutError):
+        await source.took()
+    assert source.consumer.seeks == [(0, 0), (0, 0)]
+
+
+async def test_a_fetch_that_covers_a_hole_behind_known_clicks_is_taken(source: Source) -> None:
+    source.begin(p0=1)
+    source.covered(0, 0, [0, 5], 6)  # 1 to 4 are empty
+    assert await source.took() == [(0, 5, 6)]
+    assert not source.consumer.seeks
 
 
 async def test_what_is_fetched_between_the_assignment_and_the_restart_is_not_taken(source: Source) -> None:
