@@ -7,6 +7,7 @@ import pytest
 
 from messaging.topic_identity import TopicIdentity
 from schemas.settings import Settings
+from worker.delivery import log_watch as module
 from worker.delivery.log_watch import LogWatch, topic_trouble
 from worker.delivery.outage import Outage
 from worker.delivery.resume import PartitionLog, Sight
@@ -86,6 +87,18 @@ async def test_a_topic_that_is_lost_or_has_other_partitions_is_told_with_what_to
     assert watch.trouble is None
     assert len(caplog.records) == 3
     assert "as the settings say again" in caplog.records[-1].getMessage()
+
+
+async def test_trouble_is_told_at_once_and_once_a_minute(
+    watch: Watch, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.seen.topic_id = None
+    told = []
+    for now in (5.0, 8.0, 64.0, 65.0, 66.0, 124.9, 125.0):  # the machine has just started
+        monkeypatch.setattr(module, "monotonic", lambda now=now: now)
+        await watch.called()
+        told.append(len(caplog.records))
+    assert told == [1, 1, 1, 2, 2, 2, 3]
 
 
 def test_the_partitions_of_the_settings_are_no_trouble() -> None:

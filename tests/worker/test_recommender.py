@@ -99,6 +99,22 @@ def test_a_redelivered_click_beside_a_new_one_leaves_the_new_one_its_answer(tmp_
     assert feed.click(("s", 1), ("s", 2))[1] == expected.click(("s", 1), ("s", 2))[1]
 
 
+@pytest.mark.parametrize("state_format", [2, 3])
+@pytest.mark.parametrize(("before", "after"), [*itertools.product(["float32", "float16"], repeat=2)])
+def test_a_memory_in_either_precision_is_read_and_not_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, state_format: int
+) -> None:
+    serving = model(tmp_path)
+    feed = stream(serving, storage=before, state_format=state_format)
+    feed.click(("s", 1), ("t", 2))
+    monkeypatch.setattr(serving.ranker, "rebuild", lambda _histories: pytest.fail("rebuilt"))
+    again = stream(serving, storage=after, state_format=state_format)
+    again.packed, again.offset = feed.packed, feed.offset
+    again.click(("t", 3), ("s", 4))
+    assert again.state("s").history == [1, 4]
+    assert len(again.state("s").served.memory) == serving.memory_bytes // (2 if after == "float16" else 1)
+
+
 def test_a_silence_longer_than_the_gap_starts_the_session_anew(tmp_path: Path) -> None:
     feed, fresh = stream(model(tmp_path)), stream(model(tmp_path))
     feed.click(("s", 1, NOW))

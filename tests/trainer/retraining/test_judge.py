@@ -119,5 +119,6 @@ def test_the_rule_refuses_or_accepts_and_leaves_the_bundle_alone(changes: dict[s
         assert end in result.reason
     assert draft.judgement is not None
     assert draft.judgement.over["serving"].value == 0
+    assert (draft.judgement.sessions, draft.judgement.events) == (400, 1600)
     assert [line.split()[0] for line in said] == ["candidate", "serving", "popularity", "vs-knn"]
     assert model.metrics == {}
