@@ -44,6 +44,7 @@ class App:
         self.fetched: list[RecordBatch] = []
         self.failures: list[BaseException | None] = []
         self.logs: dict[int, PartitionLog] = {}
+        self.changelog_lost = False
         self.expired: list[tuple[int, bytes]] = []
         self.source = SimpleNamespace(take=self._take, more_is_waiting=True, logs=self.logs, halt=lambda: None)
         self.consumer: Any = SimpleNamespace(
@@ -82,9 +83,13 @@ class App:
     def _read(self, _partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self.packed.get(key) for key in keys]
 
-    def _write(self, partition: int, records: Sequence[OutgoingRecord], offset: int) -> None:
+    def _write(self, partition: int, records: Sequence[OutgoingRecord], offset: int) -> bool:
         self.steps.append(f"states of {partition} up to {offset}")
         self.packed |= {key: packed for key, packed, _ in records if key is not None and packed is not None}
+        return not self.changelog_lost
+
+    def recover_anew(self) -> None:
+        self.steps.append("recover anew")
 
     def _stored(self, tp: TP, offset: int, log: str, _newest: int) -> None:
         self.steps.append(f"offset {offset} of {tp.topic} {tp.partition} in {log!r}")
@@ -176,6 +181,12 @@ async def test_every_click_of_a_log_that_began_anew_is_answered(app: App, offset
     assert pipeline.counts["clicks_answered"] == 1
     assert unpack(app.packed[b"s"]).history == [1, 7]
     assert app.steps[0] == "began anew: new"
+
+
+async def test_states_that_the_changelog_has_lost_are_recovered_anew(app: App) -> None:
+    app.changelog_lost = True
+    await run(app, clicks(0, 7))
+    assert "recover anew" in app.steps
 
 
 async def test_a_click_that_comes_again_is_skipped(app: App) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from messaging.topic_identity import TopicIdentity
 from schemas.settings import Settings
 from tests.worker.test_recovery import Worker, state
 from worker.delivery import recovery
@@ -83,7 +84,16 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNam
         assert options["auto_offset_reset"] == "earliest"
         return changelog
 
+    async def identity(*_: object) -> TopicIdentity:
+        return TopicIdentity("A", "C", 4)
+
+    async def nothing(*_: object) -> dict[TopicPartition, int]:
+        return {}
+
     monkeypatch.setattr(recovery, "AIOKafkaConsumer", consumer)
+    monkeypatch.setattr(recovery, "topic_identity", identity)
+    monkeypatch.setattr(recovery, "lost_changelogs", nothing)
+    monkeypatch.setattr(recovery, "write_again", nothing)
     worker = Worker(settings, tmp_path)
     yield SimpleNamespace(worker=worker, changelog=changelog)
     worker.close()
@@ -93,7 +103,7 @@ async def test_each_partition_is_read_to_its_own_end(local: SimpleNamespace) -> 
     local.changelog.add(0, range(35), 35)
     local.changelog.add(1, range(5), 5)
     local.changelog.add(2, [3, 7], 20)  # most of it was compacted
-    await asyncio.wait_for(local.worker.recover(), 20)
+    await asyncio.wait_for(local.worker.recovery._read(local.worker.changelogs), 20)
     read = local.worker.states
     assert read(0)[:36] == [*map(state, range(35)), None]
     assert read(1)[:6] == [*map(state, range(5)), None]
@@ -105,9 +115,9 @@ async def test_each_partition_is_read_to_its_own_end(local: SimpleNamespace) -> 
 async def test_only_what_the_disk_lacks_is_read(local: SimpleNamespace) -> None:
     local.changelog.add(0, range(12), 12)
     local.changelog.add(1, range(3), 3)
-    await asyncio.wait_for(local.worker.recover(), 20)
+    await asyncio.wait_for(local.worker.recovery._read(local.worker.changelogs), 20)
     local.changelog.fetched.clear()
     local.changelog.add(0, [12, 13], 14)
-    await asyncio.wait_for(local.worker.recover(), 20)
+    await asyncio.wait_for(local.worker.recovery._read(local.worker.changelogs), 20)
     assert local.changelog.fetched == [(0, 12), (0, 13)]
     assert local.worker.states(0)[:15] == [*map(state, range(14)), None]
