@@ -7,6 +7,9 @@ topic id, a full stop and n. The name is empty if the broker knows no topic ids.
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
+MARGIN_MS = 60_000
+"""A truncated log is read again from this long before the newest stored click: clocks of producers differ."""
+
 Partition = TypeVar("Partition")
 
 

@@ -14,12 +14,12 @@ from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions,
 from messaging.clients import admin, connected
 from messaging.contracts import topic_contracts
 from messaging.topic_identity import topic_identity
-from messaging.topics import create_topics
+from messaging.topics import create_topics, existing_topics
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.store import BundleStore
 from rankers.device import choose_device
 from schemas.durations import milliseconds
-from schemas.errors import ClicksError
+from schemas.errors import ClicksError, TopicError
 from schemas.settings import Settings
 from worker.delivery.outage import Outage
 from worker.delivery.publisher import Publisher
@@ -68,20 +68,32 @@ async def replay(
     done = Replayed(topic=f"{settings.recommendations_topic}-{name}")
     recommender = await _recommender(settings)
     done.model = recommender.model.version if recommender.model else None
-    async with admin(settings) as client:
-        (contract,) = [each for each in topic_contracts(settings) if each.name == settings.recommendations_topic]
-        await create_topics(client, [replace(contract, name=done.topic)])
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
     async with click_consumer(settings, "replay") as consumer, connected(producer, settings):
         partitions = await click_partitions(consumer, settings)
         identity = await topic_identity(consumer, settings.clicks_topic)
         spans = await open_spans(consumer, partitions, since)
         if all(span.first >= span.end for span in spans):
-            raise ClicksError(f"topic {settings.clicks_topic!r} has no click of that time: give a longer --since")
+            when = "" if since is None else " of that time: give a longer --since"
+            raise ClicksError(f"topic {settings.clicks_topic!r} has no click{when}")
+        await _create_topic(settings, done.topic, len(partitions))
         logs = {span.number: PartitionLog(identity.topic_id if identity else "", span.end) for span in spans}
         run = _Replay(settings, name, done, recommender, logs, Publisher(lambda: producer, settings, Outage()))
         await run.read(consumer, spans, progress)
     return done
+
+
+async def _create_topic(settings: Settings, name: str, partitions: int) -> None:
+    """Create the topic of the answers, with a partition for each one of the clicks topic."""
+    (contract,) = [each for each in topic_contracts(settings) if each.name == settings.recommendations_topic]
+    async with admin(settings) as client:
+        await create_topics(client, [replace(contract, name=name, partitions=partitions)])
+        existing = (await existing_topics(client, [name])).get(name)
+    if existing is not None and existing.partitions < partitions:
+        raise TopicError(
+            f"topic {name!r} of an earlier replay has {existing.partitions} partitions, and topic "
+            f"{settings.clicks_topic!r} has {partitions}: choose another --name, or delete it"
+        )
 
 
 async def _recommender(settings: Settings) -> Recommender:

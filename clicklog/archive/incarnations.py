@@ -8,10 +8,11 @@ id and ends below what was archived. Each file names the incarnation that its of
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from clicklog.archive.archive_file import ArchiveFile
 from clicklog.topic_span import PartitionSpan
-from messaging.incarnations import after_truncation, topic_id_of, truncations_of
+from messaging.incarnations import MARGIN_MS, after_truncation, topic_id_of, truncations_of
 from schemas.errors import ClicksError
 
 
@@ -111,7 +112,7 @@ def continuation(of_partition: Sequence[Chain], topic_id: str, span: PartitionSp
     if chain.end <= span.end:
         return Continuation(chain.log or topic_id, max(chain.end, span.begins), chain=chain)
     if mine:
-        return Continuation(after_truncation(chain.log), span.end, since=chain.newest, replaced=chain)
+        return Continuation(after_truncation(chain.log), span.end, since=_archived_until(chain), replaced=chain)
     if not topic_id:
         raise ClicksError(
             f"the archive holds partition {span.number} of topic {span.partition.topic!r} up to offset {chain.end}, "
@@ -119,6 +120,17 @@ def continuation(of_partition: Sequence[Chain], topic_id: str, span: PartitionSp
             "name another NEXTCLICK_ARCHIVE_URI"
         )
     return Continuation(topic_id, span.begins, replaced=chain)
+
+
+def _archived_until(chain: Chain) -> int:
+    """A Kafka timestamp, ms since 1970 UTC, up to which the messages of the chain are archived.
+
+    A click has the time of its client, which may be years wrong. The day of a file is by the broker's clock, or by the
+    archiver's.
+    """
+    day = datetime.fromisoformat(max(file.day for file in chain.files)).replace(tzinfo=UTC)
+    begin, end = (round(moment.timestamp() * 1000) for moment in (day, day + timedelta(days=1)))
+    return max(chain.newest - MARGIN_MS, begin) if chain.newest < end else begin
 
 
 def _age(files: Iterable[ArchiveFile]) -> tuple[str, int]:

@@ -58,6 +58,34 @@ def read_duration(text: str, option: str) -> timedelta:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
+def read_begin(text: str, option: str, now: int) -> int:
+    """`7d`, a time in ISO 8601 (UTC where it has no offset) or 13 digits of milliseconds, as ms since 1970 UTC.
+
+    Args:
+        text: as given.
+        option: names the option in errors.
+        now: the end of a duration, ms since 1970 UTC.
+
+    Raises:
+        BadParameter: the text is neither.
+    """
+    import re
+    from datetime import UTC, datetime
+
+    from schemas.durations import milliseconds, parse_duration
+
+    text = text.strip()
+    try:
+        if re.fullmatch(r"\d{13}", text):
+            return int(text)
+        if re.match(r"\d{4}-", text):
+            moment = datetime.fromisoformat(text)
+            return max(round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000), 0)
+        return max(now - milliseconds(parse_duration(text)), 0)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, or give a time like 2026-11-28T14:00Z", param_hint=option) from error
+
+
 def write_json(figures: dict[str, Any], path: Path) -> None:
     """Write figures to the file of --json.
 

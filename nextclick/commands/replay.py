@@ -11,7 +11,10 @@ def replay(
     ],
     since: Annotated[
         str | None,
-        typer.Option(help="Only clicks of this last time, such as 3h or 7d; all of the topic by default."),
+        typer.Option(
+            help="Only clicks of this last time, such as 3h or 7d, or since a time such as 2026-11-28T14:00Z (UTC "
+            "where it has no offset) or 13 digits of milliseconds; all of the topic by default."
+        ),
     ] = None,
 ) -> None:
     """Answer the clicks of the topic again with the serving model, to a topic of their own.
@@ -22,9 +25,8 @@ def replay(
     import re
     import time
 
-    from nextclick.commands.options import read_duration
+    from nextclick.commands.options import read_begin
     from nextclick.replay import replay as run
-    from schemas.durations import milliseconds
     from schemas.errors import SettingsError
     from schemas.names import NAME
     from schemas.settings import load_settings
@@ -32,7 +34,7 @@ def replay(
     settings = load_settings()
     if not re.fullmatch(NAME, name):
         raise SettingsError(f"--name {name!r} is no name of a replay: give letters, digits, '.', '_' and '-'")
-    begin = None if since is None else round(time.time() * 1000) - milliseconds(read_duration(since, "--since"))
+    begin = None if since is None else read_begin(since, "--since", round(time.time() * 1000))
     done = asyncio.run(run(settings, name, begin))
     skipped = f", skipped {done.skipped:,} messages that are no valid click" if done.skipped else ""
     typer.echo(

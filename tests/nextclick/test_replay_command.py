@@ -7,14 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from messaging.clients import admin
+from nextclick.commands.options import read_begin
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment, clicks_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("compiled_scorer")]
+
+NOON = 1_764_331_200_000
+"""2025-11-28 12:00 UTC."""
 
 
 @pytest.fixture
@@ -62,9 +68,55 @@ def test_since_begins_with_later_clicks(deployment: Deployment, command_line: An
 
 
 def test_a_failure_is_one_line(deployment: Deployment, command_line: Any) -> None:
-    code, _, errors = command_line.run("replay", "--name", "x", settings=deployment.settings)
-    assert (code, errors.count("\n")) == (1, 1)
-    assert "has no click of that time" in errors
+    for since, said in (([], "has no click"), (["--since", "1h"], "has no click of that time: give a longer --since")):
+        code, _, errors = command_line.run("replay", "--name", "x", *since, settings=deployment.settings)
+        assert (code, errors.count("\n")) == (1, 1)
+        assert errors.endswith(f"{said}\n")
     code, _, errors = command_line.run("replay", "--name", "a/b", settings=deployment.settings)
     assert (code, errors.count("\n")) == (1, 1)
     assert "--name 'a/b' is no name of a replay" in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("3h", NOON - 3 * 3_600_000),
+        ("36500d", 0),
+        ("2025-11-28T12:00Z", NOON),
+        (" 2025-11-28 12:00:00 ", NOON),
+        ("2025-11-28T14:00:00+02:00", NOON),
+        ("2025-11-28", NOON - 12 * 3_600_000),
+        (str(NOON), NOON),
+        ("0001-01-01", 0),
+    ],
+)
+def test_since_is_a_duration_or_a_time(text: str, begin: int) -> None:
+    assert read_begin(text, "--since", NOON) == begin
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "7 days", "28.11.2025", "20251128", "2025-13-01", "2025-11-28T25:00"]
+)
+def test_another_since_names_what_can_be_given(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"or give a time like 2026-11-28T14:00Z"):
+        read_begin(text, "--since", NOON)
+
+
+def test_partitions_of_the_clicks_topic_that_the_settings_do_not_know_are_replayed(
+    deployment: Deployment, command_line: Any
+) -> None:
+    deployment.send(clicks_of(20, 1))
+    assert command_line.run("replay", "--name", "before", settings=deployment.settings)[0] == 0
+
+    async def add_partitions() -> None:
+        async with admin(deployment.settings) as client:
+            await client.create_partitions({deployment.settings.clicks_topic: NewPartitions(8)})
+
+    asyncio.run(add_partitions())
+    deployment.send(clicks_of(40, 1, seed=1))
+    code, output, errors = command_line.run("replay", "--name", "after", settings=deployment.settings)
+    assert (code, errors, "answered 60 clicks again" in output) == (0, "", True)
+    code, _, errors = command_line.run("replay", "--name", "before", settings=deployment.settings)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "of an earlier replay has 4 partitions" in errors
+    assert "choose another --name" in errors

@@ -2,7 +2,8 @@
 
 import pytest
 
-from worker.delivery.resume import MARGIN_MS, CommitNote, Sight, StoredOffset, resume
+from messaging.incarnations import MARGIN_MS
+from worker.delivery.resume import CommitNote, Sight, StoredOffset, resume
 
 TIME = 1_790_000_000_000
 

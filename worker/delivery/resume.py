@@ -10,10 +10,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from messaging.incarnations import after_truncation, topic_id_of
-
-MARGIN_MS = 60_000
-"""A truncated log is read again from this long before the newest stored click: clocks of producers differ."""
+from messaging.incarnations import MARGIN_MS, after_truncation, topic_id_of
 
 
 class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,5 +1,7 @@
 """Files of several topics of one name: which belong together, and where the archive of the present topic goes on."""
 
+from datetime import UTC, datetime
+
 import pytest
 from aiokafka import TopicPartition
 
@@ -7,7 +9,12 @@ from clicklog.archive.archive_file import ArchiveFile
 from clicklog.archive.files import resolve
 from clicklog.archive.incarnations import chains, continuation
 from clicklog.topic_span import PartitionSpan
+from messaging.incarnations import MARGIN_MS
 from schemas.errors import ClicksError
+
+MIDNIGHT = round(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1000)
+DAY_MS = 86_400_000
+NOON = MIDNIGHT + DAY_MS // 2
 
 A, B = "A" * 22, "B-_" + "B" * 19
 
@@ -55,8 +62,17 @@ def test_files_of_an_older_version_are_the_beginning_of_the_topic_that_goes_on_b
         ([file(0, 10, A)], B, (0, 50), B, 0, None),
         ([file(0, 10, A, 1), file(0, 7, B, 2)], B, (0, 50), B, 7, None),
         ([file(0, 10, A, 1), file(0, 7, B, 2)], A, (0, 50), A, 10, None),  # renamed back
-        ([file(0, 60, A, newest=777)], A, (0, 50), A + ".1", 50, 777),
-        ([file(0, 60, A, 1), file(50, 90, A + ".1", 2, newest=888)], A, (0, 80), A + ".2", 80, 888),
+        ([file(0, 60, A, newest=NOON)], A, (0, 50), A + ".1", 50, NOON - MARGIN_MS),
+        ([file(0, 60, A, newest=777)], A, (0, 50), A + ".1", 50, MIDNIGHT),  # clicks of long ago
+        ([file(0, 60, A, newest=NOON + DAY_MS)], A, (0, 50), A + ".1", 50, MIDNIGHT),  # a clock that is ahead
+        (
+            [file(0, 60, A, 1), file(50, 90, A + ".1", 2, newest=NOON + DAY_MS)],
+            A,
+            (0, 80),
+            A + ".2",
+            80,
+            NOON + DAY_MS - MARGIN_MS,
+        ),
         ([file(0, 60, A, 1), file(50, 70, A + ".1", 2)], A, (0, 80), A + ".1", 70, None),
         ([file(0, 10, A)], "", (0, 50), A, 10, None),
         ([file(0, 10)], "", (0, 50), "", 10, None),
