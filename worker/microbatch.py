@@ -51,6 +51,14 @@ class MicroBatch:
     states: dict[tuple[int, bytes], SessionState] = field(default_factory=dict)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def without_headers(self, answer: OutgoingRecord) -> OutgoingRecord | None:
+        """An answer without the headers of its click, for a topic that it is too large for; None if it has none."""
+        key, value, headers = answer
+        if not headers:
+            return None
+        self.headers_left_out += 1
+        return key, value, None
+
 
 def decode(
     taken: Sequence[RecordBatch],
@@ -82,7 +90,7 @@ def decode(
             try:
                 click = decode_click(key, record.value, latest)
             except InvalidClickError as error:
-                batch.rejected[partition].append(reject_copy(records, record, str(error)))
+                batch.rejected[partition].append(reject_copy(records, record, str(error), log))
                 continue
             moment = record.timestamp
             if record.headers:

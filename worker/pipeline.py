@@ -265,7 +265,9 @@ class Pipeline:
 
         try:
             answers, rejected = await asyncio.gather(
-                publish(settings.recommendations_topic, encode_answers(batch, outcome), may_go_on),
+                publish(
+                    settings.recommendations_topic, encode_answers(batch, outcome), may_go_on, batch.without_headers
+                ),
                 publish(settings.rejected_topic, batch.rejected, may_go_on, smaller_copy),
             )
         finally:

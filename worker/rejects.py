@@ -13,17 +13,18 @@ FIRST_CUT = 900_000
 
 REASON_CHARACTERS = 1000
 
-OWN_HEADERS = ("reason", "topic", "partition", "offset", "cut")
+OWN_HEADERS = ("reason", "topic", "partition", "offset", "log", "cut")
 """The headers that a copy gets, in this order, after those of the message."""
 
 
-def reject_copy(batch: RecordBatch, record: Any, reason: str) -> OutgoingRecord:
+def reject_copy(batch: RecordBatch, record: Any, reason: str, log: str = "") -> OutgoingRecord:
     """The copy of a message with its headers, and after them those that say why it is here and where it came from.
 
     Args:
         batch: it was fetched with this batch.
         record: the message, an aiokafka ConsumerRecord.
         reason: why it is not a valid click.
+        log: incarnation of the click log that its offset counts in; empty if unknown.
     """
     headers = [
         *record.headers,
@@ -31,6 +32,7 @@ def reject_copy(batch: RecordBatch, record: Any, reason: str) -> OutgoingRecord:
         ("topic", batch.topic.encode()),
         ("partition", str(batch.partition).encode()),
         ("offset", str(record.offset).encode()),
+        ("log", log.encode()),
     ]
     copy: OutgoingRecord = (record.key, record.value, headers)
     return _cut(copy, MOST_BYTES) if _size(copy) > MOST_BYTES else copy

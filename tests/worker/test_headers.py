@@ -11,6 +11,7 @@ from schemas.settings import Settings
 from tests.worker.deployment import Deployment, Message
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
+from worker.delivery.resume import PartitionLog
 from worker.microbatch import PASSED_BYTES, MicroBatch, decode, encode_answers
 from worker.recommender import Outcome, Recommender
 
@@ -79,14 +80,23 @@ def test_headers_that_are_too_large_are_left_out_and_counted() -> None:
     assert batch.headers_left_out == 1
 
 
+def test_headers_are_left_out_of_an_answer_that_is_too_large_for_its_topic() -> None:
+    batch, (with_some, with_none) = answered([TRACE], [])
+    assert batch.without_headers(with_some) == (*with_some[:2], None)
+    assert batch.without_headers(with_none) is None
+    assert batch.headers_left_out == 1
+
+
 def test_a_rejected_message_keeps_its_headers_and_says_why() -> None:
     given = (TRACE, OTHER, ("reason", b"of its own"), ("empty", None))
     record = ConsumerRecord("clicks", 2, 7, NOW, 1, b"s", b"no click", None, 1, 1, given)
-    ((_, value, headers),) = decode([RecordBatch("clicks", 2, 1, [record])], 0, NOW).rejected[2]
+    logs = {2: PartitionLog("A" * 22, 8)}
+    ((_, value, headers),) = decode([RecordBatch("clicks", 2, 1, [record])], 0, NOW, logs=logs).rejected[2]
     assert value == b"no click"
     assert headers is not None
     assert tuple(headers[:4]) == given
-    assert [name for name, _ in headers[4:]] == ["reason", "topic", "partition", "offset"]
+    assert [name for name, _ in headers[4:]] == ["reason", "topic", "partition", "offset", "log"]
+    assert headers[-1] == ("log", b"A" * 22)
     assert (dict(headers)["reason"] or b"").startswith(b"not valid JSON")
 
 
