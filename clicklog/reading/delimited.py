@@ -161,8 +161,8 @@ class Delimited:
             glob=False,
         )
         rows = rows.rename({_FIELD.format(self.names.index(name)): name for name in columns})
-        rows = with_numbers(rows, numeric)
         try:
+            rows = with_numbers(rows, numeric)
             return rows.collect().lazy() if in_memory else rows
         except pl.exceptions.PolarsError as error:
             raise self.unreadable(error) from error

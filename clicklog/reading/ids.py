@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from clicklog.reading.facts import Facts, holds_for_all
-from clicklog.reading.numbers import number_of
+from clicklog.reading.numbers import has_numbers, number_of
 from schemas.errors import ClicksError
 
 NO_VALUE = (
@@ -36,7 +36,8 @@ def has_value(text: pl.Expr) -> pl.Expr:
 def first_id_questions(rows: pl.LazyFrame, column: str) -> tuple[pl.Expr, ...]:
     """What `id_expression` asks first about texts of a delimited file: whether all of them are whole numbers."""
     text, number = pl.col(column), number_of(rows, column)
-    return _unread(text, number), holds_for_all(_same(text, number), text)
+    asked = _unread(text, number), holds_for_all(_same(text, number), text)
+    return asked if has_numbers(rows, column) else ()
 
 
 def id_expression(facts: Facts, column: str, path: Path, *, delimited: bool) -> pl.Expr:
@@ -73,11 +74,16 @@ def id_expression(facts: Facts, column: str, path: Path, *, delimited: bool) -> 
 
 def _of_texts(facts: Facts, text: pl.Expr, path: Path, delimited: bool) -> pl.Expr:
     if delimited:
-        number = number_of(facts.rows, text.meta.output_name())
-        if not facts.of(_unread(text, number))[0] and facts.all(_same(text, number), text):
+        name = text.meta.output_name()
+        number = number_of(facts.rows, name)
+        if (
+            has_numbers(facts.rows, name)
+            and not facts.of(_unread(text, number))[0]
+            and facts.all(_same(text, number), text)
+        ):
             return number  # most files: nothing else is looked at
-        spaced = [at(sign) for sign in _SPACES for at in (text.str.starts_with, text.str.ends_with)]
-        if facts.of(pl.any_horizontal(spaced).any())[0]:  # faster than to strip all of them
+        spaced = (at(sign).any() for sign in _SPACES for at in (text.str.starts_with, text.str.ends_with))
+        if any(facts.of(*spaced)):  # faster than to strip all of them
             text = text.str.strip_chars()
     marks = text.filter(text.str.len_bytes() <= _LONGEST_MARK).is_in(NO_VALUE).any()
     value = pl.when(has_value(text)).then(text) if facts.of(marks)[0] else text

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -93,9 +94,10 @@ def matches(condition: Condition, rows: pl.LazyFrame) -> pl.Expr:
     schema = rows.collect_schema()
     name = field_of(condition, schema.names())
     assert name is not None
-    value, dtype = pl.col(name), schema[name]
+    value: pl.Expr = pl.col(name)
+    dtype: pl.DataType = schema[name]
     for part in condition.path.removeprefix(name).split(".")[1:]:
-        fields = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
+        fields: dict[str, Any] = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
         if part not in fields:
             raise ClicksError(f"--where {condition}: {name} is {dtype}, which has no field {part}")
         value, dtype = value.struct.field(part), fields[part]
