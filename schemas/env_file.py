@@ -1,6 +1,8 @@
 """The `.env` file as people really write it: also with a byte order mark, as UTF-16, and with Windows line ends."""
 
 import codecs
+import io
+import os
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
@@ -18,28 +20,32 @@ def read_env_file(path: Path, prefix: str) -> tuple[dict[str, str | None], str]:
     Raises:
         SettingsError: a line cannot be read, or the file is no text.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}, "utf-8"
-    encoding = _encoding(path)
-    with path.open(encoding=encoding) as file:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): mend it, or remove it") from error
+    encoding = _encoding(path, data)
+    with io.StringIO(data.decode(encoding), newline=None) as file:
         bindings = list(parse_stream(file))
     for binding in bindings:
         _check(path, binding, prefix)
     return {binding.key: binding.value for binding in bindings if binding.key is not None}, encoding
 
 
-def _encoding(path: Path) -> str:
-    data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+def _encoding(path: Path, data: bytes) -> str:
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        data.decode()
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingsError(
             f"{path}, line {line}: byte {data[error.start]:#x} is not UTF-8: save the file as UTF-8"
         ) from error
-    return "utf-8-sig"
+    if "\0" in text:
+        raise SettingsError(f"{path} has zero bytes, as UTF-16 and UTF-32 have: save the file as UTF-8")
+    return encoding
 
 
 def _check(path: Path, binding: Binding, prefix: str) -> None:
@@ -50,9 +56,12 @@ def _check(path: Path, binding: Binding, prefix: str) -> None:
     place = f"{path}, line {binding.original.line}"
     if binding.error:
         raise SettingsError(f"{place}: {text.splitlines()[0]!r} is not NAME=value: is a quote sign missing?")
+    name = (binding.key or "").upper()
+    if prefix in name and (not name.startswith(prefix) or binding.value is None):
+        raise SettingsError(f"{place}: {text.splitlines()[0]!r} is not {prefix}…=value, and would be passed over")
     if any(line.strip().upper().startswith(prefix) for line in (binding.value or "").splitlines()[1:]):
         raise SettingsError(f"{place}: the value of {binding.key} goes on over several lines: is a quote sign missing?")
-    if (binding.key or "").upper().startswith(prefix) and any(ord(sign) < 32 for sign in binding.value or ""):
+    if name.startswith(prefix) and any(ord(sign) < 32 for sign in binding.value or ""):
         raise SettingsError(
             rf"{place}: {binding.key}={binding.value!r} has a control character: in double quotes \n is a line end and "
             r"\t a tab: write the value in single quotes"

@@ -1,5 +1,6 @@
 """`nextclick settings`: every setting, its present value and its meaning."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,9 @@ from rich.table import Table
 from nextclick.commands.tables import print_table
 from schemas.durations import duration_text
 from schemas.settings import PREFIX, Settings, load_settings
+
+PLAIN = re.compile(r"[\w@%+=:,./-]*")
+"""What a shell takes as it is."""
 
 
 def settings() -> None:
@@ -43,8 +47,8 @@ def _text(value: Any) -> str:
 
 def _quoted(value: str) -> str:
     """A value as a shell and a .env file read it."""
-    if not any(character.isspace() or character in "#'\"\\$`" for character in value):
+    if PLAIN.fullmatch(value):
         return value
-    if "'" not in value:
+    if "'" not in value and "\\" not in value:
         return f"'{value}'"
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

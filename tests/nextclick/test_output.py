@@ -12,6 +12,7 @@ from rich.table import Table
 from nextclick.commands.settings import _quoted
 from nextclick.commands.tables import print_table
 from nextclick.pipes import ends_with_its_reader
+from schemas.env_file import read_env_file
 from schemas.errors import printable
 from schemas.settings import PREFIX, Settings, load_settings
 from tests.command_line import Command
@@ -54,12 +55,15 @@ def test_settings_in_a_pipe_are_a_file_of_settings(
     assert "# NEXTCLICK_RETRAIN_CONFIG=  # " in printed
 
 
-@pytest.mark.parametrize("value", ["a b", "it's", 'say "x"', 'it\'s "x"', "a#b", "back\\slash", "$HOME"])
-def test_a_shell_reads_a_printed_value(value: str) -> None:
+@pytest.mark.parametrize("value", ["a b", "it's", 'say "x"', 'it\'s "x"', "a#b", "back\\slash", "$HOME",
+                                   "a;b", "~/data", "a&b", "(x)", "\\\\host\\share", "ends\\"])  # fmt: skip
+def test_a_shell_and_an_env_file_read_a_printed_value(value: str, tmp_path: Path) -> None:
     if value == "$HOME":
         assert _quoted(value) == "'$HOME'"
     done = subprocess.run(["sh", "-c", f"printf %s {_quoted(value)}"], capture_output=True, text=True, check=True)
     assert done.stdout == value
+    (tmp_path / ".env").write_text(f"NEXTCLICK_DATA_DIR={_quoted(value)}  # meaning\n")
+    assert read_env_file(tmp_path / ".env", PREFIX)[0] == {"NEXTCLICK_DATA_DIR": value}
 
 
 def test_settings_on_a_narrow_terminal_have_whole_names(nextclick: Command, monkeypatch: pytest.MonkeyPatch) -> None:

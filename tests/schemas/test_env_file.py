@@ -49,6 +49,40 @@ def test_a_line_that_would_be_lost_is_refused(env_file: Path, text: str, message
         load_settings()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '$env:NEXTCLICK_PARTITIONS="3"',
+        "\ufeffNEXTCLICK_PARTITIONS=3",
+        "\u200bNEXTCLICK_PARTITIONS=3",
+        '"NEXTCLICK_PARTITIONS": 3',
+        "NEXTCLICK_PARTITIONS",
+        "set NEXTCLICK_PARTITIONS=3",
+    ],
+)
+def test_a_line_in_another_programs_form_is_refused(env_file: Path, line: str) -> None:
+    env_file.write_text(f"# settings of NEXTCLICK_PARTITIONS\nOTHER=$NEXTCLICK_X\n{line}\n")
+    with pytest.raises(SettingsError, match=r"\.env, line 3: .* is not (NEXTCLICK_…|NAME)=value"):
+        load_settings()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_characters_without_a_mark_are_refused(env_file: Path, encoding: str) -> None:
+    env_file.write_bytes("NEXTCLICK_PARTITIONS=3\r\n".encode(encoding))
+    with pytest.raises(SettingsError, match=r"\.env has zero bytes, as UTF-16 and UTF-32 have: save the file as UTF-8"):
+        load_settings()
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link", "loop of links"])
+def test_what_is_no_file_is_refused(env_file: Path, kind: str) -> None:
+    if kind == "folder":
+        env_file.mkdir()
+    else:
+        env_file.symlink_to("nowhere" if kind == "dangling link" else ".env")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read \(.*\): mend it, or remove it"):
+        load_settings()
+
+
 def test_another_encoding_is_refused_with_its_line(env_file: Path) -> None:
     env_file.write_bytes(TEXT.encode("windows-1252"))
     with pytest.raises(SettingsError, match=r"\.env, line 2: byte 0xf6 is not UTF-8: save the file as UTF-8"):
