@@ -21,6 +21,7 @@ from clicklog.archive.files import Archive, day_of
 from clicklog.archive.incarnations import Continuation, chains, continuation
 from clicklog.columns import ClickColumns
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, first_since, open_spans
+from messaging.failures import unreadable_batch
 from messaging.incarnations import TruncationWatch
 from messaging.record_time import taken_in
 from messaging.topic_identity import TopicIdentity, topic_identity
@@ -135,7 +136,7 @@ class Archiver:
         self, consumer: AIOKafkaConsumer, stop: asyncio.Event, until: dict[TopicPartition, int] | None
     ) -> None:
         while not stop.is_set():
-            fetched = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+            fetched = await self._fetch(consumer)
             expecting = dict(self._filling)
             for partition, records in fetched.items():
                 expected = expecting.get(partition)
@@ -161,6 +162,28 @@ class Archiver:
                 await self._compact()
         await self._write(consumer, list(self._filling))
         await self._compact()
+
+    async def _fetch(self, consumer: AIOKafkaConsumer) -> "dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]":
+        """The next messages. Those before a batch that cannot be read are written before it ends the run."""
+        fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {}
+        try:
+            fetched = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+            return fetched
+        except Exception as error:
+            unreadable = unreadable_batch(error)
+            if unreadable is None:
+                raise
+        for partition, filling in self._filling.items():  # aiokafka has dropped what it had read beside that batch
+            consumer.seek(partition, filling.end)
+        partition = TopicPartition(unreadable.topic, unreadable.partition)
+        try:
+            while partition in self._filling and self._filling[partition].end <= unreadable.offset:
+                one = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS, max_records=1)
+                for records in one.values():
+                    await self._gather(consumer, partition, self._filling[partition], records)
+        finally:
+            await self._write(consumer, list(self._filling))
+        return fetched
 
     async def _reached(self, consumer: AIOKafkaConsumer, until: dict[TopicPartition, int]) -> bool:
         """Whether these ends are read. The last offsets before an end may have no message, as after a transaction."""

@@ -1,16 +1,19 @@
 """A batch that cannot be read ends the worker, and costs no click of other batches, on a real Kafka."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from clicklog.archive.archiver import Archived, Archiver
 from messaging.clients import admin
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
+from schemas.errors import BrokerError
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment
 
@@ -18,6 +21,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("inci
 
 BAD = 1
 """The partition whose last batch is damaged."""
+
+MESSAGE = f"topic 'clicks', partition {BAD}: the batch at offset 19 cannot be read"
 
 
 async def fill(settings: Settings) -> None:
@@ -40,32 +45,58 @@ def damage(data: Path, topic: str) -> None:
     segment.write_bytes(content)
 
 
-def test_clicks_of_the_same_fetch_are_answered(tmp_path: Path) -> None:
+async def skip(settings: Settings) -> None:
+    """Do what the error advises."""
+    async with admin(settings) as client:
+        place = TopicPartition(settings.clicks_topic, BAD)
+        await client.delete_records({place: RecordsToDelete(before_offset=20)})
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Deployment]:
+    """A clicks topic with a batch that cannot be read, at offset 19 of a partition."""
     with LocalBroker(data=tmp_path / "kafka") as broker:
         settings = Settings(
-            _env_file=None, broker=broker.address, partitions=8, models_uri=str(tmp_path / "models"), group_timeout="6s"
+            _env_file=None,
+            broker=broker.address,
+            partitions=8,
+            models_uri=str(tmp_path / "models"),
+            archive_uri=str(tmp_path / "archive"),
+            group_timeout="6s",
         )
         asyncio.run(fill(settings))
         broker.stop()
         damage(tmp_path / "kafka", settings.clicks_topic)
         broker.start()
         deployment = Deployment(settings, tmp_path)
+        yield deployment
+        deployment.close()
+
+
+def test_clicks_of_the_same_fetch_are_answered(damaged: Deployment) -> None:
+    worker = damaged.start()
+    damaged.wait_until(lambda: not worker.alive, "the end")
+    assert worker.process.returncode == 1
+    assert MESSAGE in worker.said.splitlines()[-1]
+    asyncio.run(skip(damaged.settings))
+    damaged.start("w2")
+    damaged.wait_for_answers(159)
+    answers = damaged.read(damaged.settings.recommendations_topic)
+    assert len({answer.json["session_id"] for answer in answers}) == 159
+
+
+def test_clicks_of_the_same_fetch_are_archived_before_the_advice_deletes_them(damaged: Deployment) -> None:
+    def archived() -> Archived:
+        archiver = Archiver(damaged.settings)
         try:
-            worker = deployment.start()
-            deployment.wait_until(lambda: not worker.alive, "the end")
-            assert worker.process.returncode == 1
-            last = worker.said.splitlines()[-1]
-            assert f"topic 'clicks', partition {BAD}: the batch at offset 19 cannot be read" in last
-
-            async def skip() -> None:
-                async with admin(settings) as client:
-                    place = TopicPartition(settings.clicks_topic, BAD)
-                    await client.delete_records({place: RecordsToDelete(before_offset=20)})
-
-            asyncio.run(skip())
-            deployment.start("w2")
-            deployment.wait_for_answers(159)
-            answers = deployment.read(settings.recommendations_topic)
-            assert len({answer.json["session_id"] for answer in answers}) == 159
+            asyncio.run(archiver.run(asyncio.Event(), once=True))
         finally:
-            deployment.close()
+            done.append(archiver.done.clicks)
+        return archiver.done
+
+    done: list[int] = []
+    with pytest.raises(BrokerError, match=MESSAGE):
+        archived()
+    asyncio.run(skip(damaged.settings))
+    archived()
+    assert sum(done) == 159
