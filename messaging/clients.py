@@ -39,7 +39,6 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
     Raises:
         BrokerError: no broker answers within `CONNECT_SECONDS`, or Kafka refuses a request inside the block.
     """
-    handle: Any = client
     with kafka_errors(settings):
         try:
             await start(client, settings)
@@ -49,9 +48,7 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
                 raise BrokerError(reason) from error
             raise
         finally:
-            close = handle.close if isinstance(handle, AIOKafkaAdminClient) else handle.stop
-            with contextlib.suppress(KafkaError, OSError):
-                await close()
+            await stop(client)
 
 
 async def start(client: Any, settings: Settings) -> None:
@@ -69,6 +66,22 @@ async def start(client: Any, settings: Settings) -> None:
     brokers = ((broker.host, broker.port) for broker in cluster.brokers())
     if (reason := await why_advertised_are_unreachable(brokers, settings)) is not None:
         raise BrokerError(reason)
+
+
+async def stop(client: Any) -> None:
+    """Close an aiokafka client (admin, producer or consumer), whether the broker answers or not.
+
+    A consumer of aiokafka cancels its fetches. If one of them waits for another try, the consumer passes this
+    cancellation on, as if the caller was cancelled, and leaves its connections open.
+    """
+    close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    with contextlib.suppress(KafkaError, OSError):
+        try:
+            await close()
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            await client._client.close()
 
 
 @contextlib.contextmanager

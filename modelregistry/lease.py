@@ -16,7 +16,7 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error, kafka_reason, quiet_client_log
+from messaging.clients import broker_error, kafka_reason, quiet_client_log, stop
 from messaging.diagnosis import no_broker
 from messaging.failures import passes
 from schemas.errors import BrokerError, TrainingError
@@ -146,7 +146,7 @@ class Lease:
             self._polling.cancel()
         if self._consumer is not None:
             with quiet_client_log(), contextlib.suppress(Exception):  # else the group's time-out frees it
-                await asyncio.wait_for(self._consumer.stop(), STOP_SECONDS)
+                await asyncio.wait_for(stop(self._consumer), STOP_SECONDS)
 
 
 def _holder_class() -> Any:

@@ -5,15 +5,13 @@ async with ModelsTopic(settings) as topic:
     await topic.announce(announcement)
 """
 
-import contextlib
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
-from messaging.clients import kafka_errors, start
+from messaging.clients import kafka_errors, start, stop
 from messaging.topics import check_topics_of
 from modelregistry.models_state import Message, ModelsState, serving_key, shadow_key, version_key
 from schemas.announcement import ModelAnnouncement
@@ -118,7 +116,7 @@ class ModelsTopic:
                 try:
                     await start(producer, self._settings)
                 except BaseException:
-                    await _stop(producer)
+                    await stop(producer)
                     raise
                 self._producer = producer
             batch = self._producer.create_batch()
@@ -131,7 +129,7 @@ class ModelsTopic:
     async def _stop(self) -> None:
         for client in (self._producer, self._consumer):
             if client is not None:
-                await _stop(client)
+                await stop(client)
 
 
 async def models_state(settings: Settings) -> ModelsState:
@@ -165,8 +163,3 @@ def _record(decision: Decision | None) -> list[Message]:
 
 def _encoded(announcement: ModelAnnouncement) -> bytes:
     return announcement.model_dump_json(exclude=None if announcement.role else {"role"}).encode()
-
-
-async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    with contextlib.suppress(KafkaError, OSError):
-        await client.stop()

@@ -11,6 +11,7 @@ import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from messaging.clients import stop
 from messaging.topic_identity import topic_identity
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
@@ -80,7 +81,7 @@ class ModelFollower:
                 self._outage.try_again(UNREAD, error, self._settings)
                 await asyncio.sleep(1)
             finally:
-                await consumer.stop()
+                await stop(consumer)
 
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:

@@ -165,14 +165,15 @@ class Archiver:
 
     async def _fetch(self, consumer: AIOKafkaConsumer) -> "dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]":
         """The next messages. Those before a batch that cannot be read are written before it ends the run."""
-        fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {}
         try:
+            fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
             fetched = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
-            return fetched
         except Exception as error:
             unreadable = unreadable_batch(error)
             if unreadable is None:
                 raise
+        else:
+            return fetched
         for partition, filling in self._filling.items():  # aiokafka has dropped what it had read beside that batch
             consumer.seek(partition, filling.end)
         partition = TopicPartition(unreadable.topic, unreadable.partition)
@@ -183,7 +184,7 @@ class Archiver:
                     await self._gather(consumer, partition, self._filling[partition], records)
         finally:
             await self._write(consumer, list(self._filling))
-        return fetched
+        return {}
 
     async def _reached(self, consumer: AIOKafkaConsumer, until: dict[TopicPartition, int]) -> bool:
         """Whether these ends are read. The last offsets before an end may have no message, as after a transaction."""

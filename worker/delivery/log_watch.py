@@ -12,6 +12,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from messaging.clients import stop
 from messaging.incarnations import TruncationWatch, topic_id_of, truncations_of
 from messaging.topic_identity import TopicIdentity, topic_identity
 from schemas.settings import Settings
@@ -127,7 +128,7 @@ class LogWatch:
     async def close(self) -> None:
         """Close the connection."""
         if self._client is not None:
-            await self._client.stop()
+            await stop(self._client)
 
     async def _look(self, partitions: Collection[int]) -> dict[int, Sight] | None:
         """Look at the topic and some of its partitions; None if the topic, or one of them, does not exist."""
@@ -176,7 +177,7 @@ class LogWatch:
                 try:
                     await client.start()
                 except BaseException:
-                    await client.stop()
+                    await stop(client)
                     raise
                 self._client = client
             return self._client

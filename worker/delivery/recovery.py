@@ -16,6 +16,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
+from messaging.clients import stop
 from messaging.topic_identity import topic_identity
 from worker.delivery.lost_changelog import lost_changelogs, write_again
 
@@ -109,7 +110,7 @@ class BulkRecovery(Recovery):
             for tp in partitions:
                 self.app.sessions.data.set_changelog_id(tp.partition, topic_id)
         finally:
-            await consumer.stop()
+            await stop(consumer)
 
     async def _topic_id(self, consumer: AIOKafkaConsumer) -> str:
         """The id of the changelog topic; empty if the broker knows no topic ids."""
