@@ -50,7 +50,8 @@ _WAYS_OUT: dict[type[KafkaError], str] = {
     errors.InvalidTopicError: "name another topic by NEXTCLICK_…_TOPIC",
     errors.UnknownTopicOrPartitionError: "`nextclick topics` creates what is missing and says what differs",
     errors.InvalidTimestampError: (
-        "raise the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        "check the clock of this machine; else raise the topic's message.timestamp.before.max.ms and "
+        "message.timestamp.after.max.ms"
     ),
     errors.PolicyViolationError: "ask whoever runs the cluster: a policy of its own refused the request",
     errors.InvalidSessionTimeoutError: (

@@ -136,7 +136,7 @@ class _Replay:
 
     async def _answer(self, batches: list[RecordBatch], states: dict[tuple[int, bytes], SessionState]) -> None:
         now = round(time.time() * 1000)
-        batch = decode(batches, 0, now + milliseconds(self.settings.clock_tolerance), logs=self.logs)
+        batch = decode(batches, 0, milliseconds(self.settings.clock_tolerance), logs=self.logs)
         for click in batch.clicks:
             click.state = states.setdefault((click.partition, click.key), new_session(click.partition))
         outcome = self.recommender.recommend(batch.clicks, now)

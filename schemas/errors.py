@@ -7,8 +7,9 @@
     ├── ClicksError           a file or topic of clicks cannot be read, or has no usable clicks
     ├── TrainingError         training cannot start or continue: no usable sessions, a loss that is not a number
     ├── BundleError           a model bundle is truncated, altered, of another format, or cannot be fetched
-    └── StateError            a packed session state cannot be read, or the state directory cannot be written
-        └── NewerStateError   a session state was written by a newer version: this worker must stop
+    └── StateError            a packed session state cannot be read, or the state directory cannot be read or written
+        ├── NewerStateError   a session state was written by a newer version: this worker must stop
+        └── DamagedStoreError the stored states of a partition are damaged; they were deleted, to be recovered anew
 
 Each message names the value, where it came from and what to do.
 """
@@ -43,11 +44,19 @@ class BundleError(NextclickError):
 
 
 class StateError(NextclickError):
-    """A packed session state cannot be read, or the state directory cannot be written."""
+    """A packed session state cannot be read, or the state directory cannot be read or written."""
 
 
 class NewerStateError(StateError):
     """A session state was written by a newer version of nextclick. A worker that reads one stops."""
+
+
+class DamagedStoreError(StateError):
+    """The stored states of a partition are damaged and were deleted. A recovery reads them from the changelog."""
+
+    def __init__(self, message: str, partition: int) -> None:
+        super().__init__(message)
+        self.partition = partition
 
 
 LONGEST = 1000

@@ -132,7 +132,8 @@ class Settings(BaseSettings):
         description="format of stored session states: 3 once every worker of the group is 0.2.0 or newer; all are read",
     )
     clock_tolerance: Duration = Field(
-        timedelta(days=1), description="a click stamped further ahead of the worker's clock than this is rejected"
+        timedelta(days=1),
+        description="a click stamped further ahead of its arrival at the broker than this is rejected",
     )
     latency_objective: Duration = Field(
         timedelta(milliseconds=50), description="click to recommendation, p99: what the batcher steers by"

@@ -372,6 +372,10 @@ AIOKAFKA = [
          "It calls the assignor's `on_assignment`.", "186788a4", "_holder_class"),
     ),
     *_rows(
+        "aiokafka.record.util",
+        ("calc_crc32c", "(data)", "The checksum of RocksDB's log files, as of Kafka's batches."),
+    ),
+    *_rows(
         "aiokafka.coordinator",
         ("assignors.abstract.AbstractPartitionAssignor.name", "property", "Overridden: the lease's own assignor."),
         ("assignors.abstract.AbstractPartitionAssignor.assign", "(cluster, members)",

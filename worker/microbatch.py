@@ -63,7 +63,7 @@ class MicroBatch:
 def decode(
     taken: Sequence[RecordBatch],
     epoch: int,
-    latest: int,
+    tolerance_ms: int,
     passed_headers: Container[str] = (),
     oldest: int = 0,
     logs: Mapping[int, PartitionLog] | None = None,
@@ -73,7 +73,8 @@ def decode(
     Args:
         taken: record batches in offset order per partition.
         epoch: the pipeline's epoch.
-        latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
+        tolerance_ms: clicks stamped further ahead of the time when the broker took them in are rejected. Where only
+            their producer's time is known, it is the time of the fetch.
         passed_headers: names of the headers that pass from a click to its answer.
         oldest: clicks with an earlier record time are too old for an answer, ms since 1970 UTC.
         logs: partition → its click log.
@@ -88,7 +89,8 @@ def decode(
         for record in records.records:
             key = record.key
             try:
-                click = decode_click(key, record.value, latest)
+                arrived = taken_in(record, fetched_at)
+                click = decode_click(key, record.value, arrived + tolerance_ms)
             except InvalidClickError as error:
                 batch.rejected[partition].append(reject_copy(records, record, str(error), log))
                 continue
@@ -109,7 +111,7 @@ def decode(
                     log,
                 )
             )
-            batch.taken_in.append(taken_in(record, fetched_at))
+            batch.taken_in.append(arrived)
     return batch
 
 

@@ -13,7 +13,6 @@ clicks repairs a crash between any two steps.
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import ClassVar
 import torch
 from faust.types import TP
 
+from messaging.record_time import LOG_APPEND_TIME
 from schemas.durations import milliseconds
 from schemas.errors import BrokerError, NewerStateError, StateError
 from schemas.settings import Settings
@@ -158,13 +158,16 @@ class Pipeline:
             await self._gather(batch)
 
     def _decode(self, taken: Sequence[RecordBatch]) -> MicroBatch:
-        now_ms = round(time.time() * 1000)
-        oldest = 0 if self._max_age_ms is None else now_ms - self._max_age_ms
-        latest, logs = now_ms + self._tolerance_ms, self._app.source.logs
-        return decode(taken, self._epoch, latest, self._passed_headers, oldest, logs)
+        clock = self._app.clock
+        for records in taken:
+            newest = records.records[-1]
+            if newest.timestamp_type == LOG_APPEND_TIME:
+                clock.reached(newest.timestamp)
+        oldest = 0 if self._max_age_ms is None else clock.now_ms() - self._max_age_ms
+        return decode(taken, self._epoch, self._tolerance_ms, self._passed_headers, oldest, self._app.source.logs)
 
     async def _recommend(self, batch: MicroBatch) -> Outcome:
-        now_ms = round(time.time() * 1000)
+        now_ms = self._app.clock.now_ms()
         if len(batch.clicks) <= FEW_CLICKS:
             return self._recommender.recommend(batch.clicks, now_ms)
         loop = asyncio.get_running_loop()
@@ -207,8 +210,10 @@ class Pipeline:
             for partition in store.partitions():
                 key: bytes | None = b""
                 while key is not None and partition in store.partitions():
-                    before = round(time.time() * 1000) - life_ms
-                    deleted, key = store.expire(partition, before, key, SWEEP_KEYS)
+                    now_ms = self._app.clock.surely_ms()
+                    if now_ms is None:
+                        break
+                    deleted, key = store.expire(partition, now_ms - life_ms, key, SWEEP_KEYS)
                     self.counts["sessions_expired"] += deleted
                     await asyncio.sleep(0.01)
 
@@ -272,7 +277,7 @@ class Pipeline:
             )
         finally:
             batch.answered.set()
-        answered_at = time.time()
+        answered_at = self._app.clock.now_ms() / 1000
         if before is not None and not before.done():
             await asyncio.wait([before])
         if answers is None or rejected is None:

@@ -294,4 +294,4 @@ def stored_sessions(data: Path) -> int:
     """Sessions in the RocksDB of a worker that is not running."""
     databases = list((data / "worker" / "v1" / "tables").glob("sessions-*.db"))
     assert databases
-    return sum(len(list(rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True)).keys())) - 1 for path in databases)
+    return sum(len(list(rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True)).keys())) - 3 for path in databases)

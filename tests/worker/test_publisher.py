@@ -67,7 +67,7 @@ class Producer:
         else:
             offset = len(self.taken[partition])
             self.taken[partition] += batch.records
-            future.set_result(SimpleNamespace(offset=offset))
+            future.set_result(SimpleNamespace(offset=offset, timestamp=None, timestamp_type=0))
         return future
 
 

@@ -1,6 +1,7 @@
 """Recovery: RocksDB catches up with the changelog from any earlier point."""
 
 import asyncio
+import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
 from schemas.settings import Settings
+from tests.worker.disk import flip_a_bit
 from worker.delivery.app import DeliveryApp
 from worker.session_state import ModelState, SessionState, pack
 
@@ -167,3 +169,18 @@ async def test_states_of_another_consumer_group_are_not_used(worker: Worker, kaf
     await worker.recover()
     assert worker.states(0) == newest(700)
     assert worker.table.data.read(0, [b"gone"]) == [None]
+
+
+async def test_damage_that_a_recovery_meets_is_repaired_by_it(worker: Worker, kafka_settings: Settings) -> None:
+    await produce(kafka_settings, 0, 0, 1400)
+    await worker.recover()
+    path = Path(worker.table.data.partition_path(0))
+    worker.close()
+    gc.collect()
+    for part in (1, 2, 3):
+        flip_a_bit(next(path.glob("*.sst")), lambda size, part=part: size * part // 4)  # type: ignore[misc]
+    await produce(kafka_settings, 0, 1400, 2100)
+    worker.app._changelog_producer = AIOKafkaProducer(bootstrap_servers=kafka_settings.brokers)
+    async with worker.app._changelog_producer:
+        await worker.recovery._recover(worker.changelogs)
+    assert worker.states(0) == newest(2100)

@@ -2,14 +2,18 @@
 
 import gc
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from faust.types import TP
 
+from schemas.errors import DamagedStoreError, StateError
 from schemas.settings import Settings
+from tests.worker.disk import flip_a_bit
 from worker.delivery.app import DeliveryApp
+from worker.delivery.log_files import log_damage
 from worker.delivery.store import ALL_WRITE_BUFFERS_BYTES, CACHE_BYTES, SessionStore
 from worker.session_state import new_session, pack
 
@@ -137,3 +141,89 @@ def test_states_are_forgotten_whether_they_were_stored_or_not(tmp_path: Path) ->
     assert store.read(0, [b"s0"]) == [None]
     assert store.read(1, [b"s0"]) == [b"state 0"]
     close(store)
+
+
+def test_a_store_whose_files_are_damaged_begins_empty_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(tmp_path)
+    write(store, range(1000))
+    manifest, current, missing = (Path(store.partition_path(partition)) for partition in PARTITIONS)
+    close(store)
+    flip_a_bit(next(manifest.glob("MANIFEST-*")))
+    flip_a_bit(current / "CURRENT")
+    next(missing.glob("*.sst")).unlink()
+    store = opened(tmp_path)
+    for partition in PARTITIONS:
+        assert store.read(partition, [b"s7", store.offset_key]) == [None, None]
+    assert [message.split(" (")[0] for message in caplog.messages] == [
+        f"the session states in {path} were damaged and are deleted" for path in (manifest, current, missing)
+    ]
+    write(store, range(10))
+    close(store)
+    assert opened(tmp_path).read(0, [b"s7"]) == [b"state 7"]
+
+
+@pytest.mark.parametrize("kind", ["MANIFEST-*", "*.log"])
+def test_a_damaged_log_that_rocksdb_reads_for_ever_is_noticed_before(tmp_path: Path, kind: str) -> None:
+    """With another bit, the type of the second record is one of a recycled log."""
+    store = opened(tmp_path)
+    for turn in range(400):
+        write(store, range(turn, turn + 20))
+    path = Path(store.partition_path(0))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(path, damaged)  # as a killed worker leaves it
+    close(store)
+    assert log_damage(damaged) is None
+    (log,) = damaged.glob(kind)
+    first_length = int.from_bytes(log.read_bytes()[4:6], "little")
+    flip_a_bit(log, lambda _size: 7 + first_length + 6)
+    assert log_damage(damaged) == f"Corruption: the record of {log.name} at {7 + first_length} is damaged"
+    shutil.rmtree(path)
+    shutil.copytree(damaged, path)
+    assert opened(tmp_path).read(0, [b"s7"]) == [None]
+
+
+def test_a_damaged_table_is_noticed_when_it_is_read_and_gone_at_the_next_start(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    write(store, range(1000))
+    table = Path(store.partition_path(1))
+    close(store)
+    flip_a_bit(next(table.glob("*.sst")), lambda size: size // 4)
+    store = opened(tmp_path)
+    sessions = [b"s%d" % number for number in range(1000)]
+    with pytest.raises(DamagedStoreError, match="checksum mismatch"):
+        store.read(1, sessions)
+    with pytest.raises(StateError):  # nothing is written to a new store, which would lack the other sessions
+        store.read(1, sessions)
+    close(store)
+    assert opened(tmp_path).read(1, sessions) == [None] * 1000
+
+
+def test_a_store_that_was_copied_from_another_partition_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(tmp_path)
+    write(store, range(10))
+    first, second, _ = (Path(store.partition_path(partition)) for partition in PARTITIONS)
+    close(store)
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    store = opened(tmp_path)
+    assert store.read(0, [b"s7"]) == [b"state 7"]
+    assert not caplog.messages
+    assert store.read(1, [b"s7", store.offset_key]) == [None, None]
+    assert "are a copy of 'nextclick-sessions-changelog 0'" in caplog.messages[0]
+
+
+def test_only_a_lock_of_this_worker_is_waited_for(tmp_path: Path) -> None:
+    store = opened(tmp_path / "clock")
+    path = Path(store.partition_path(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("not a folder")
+    with pytest.raises(StateError, match="NEXTCLICK_DATA_DIR"):
+        store.read(0, [b"s7"])
+    write(opened(tmp_path), range(1))
+    with pytest.raises(Exception, match="lock") as locked:
+        opened(tmp_path).read(0, [b"s7"])
+    assert not isinstance(locked.value, StateError)

@@ -22,6 +22,7 @@ from schemas.errors import BrokerError, NextclickError
 from schemas.settings import Settings
 from worker.delivery import watchdog
 from worker.delivery.assignor import CoPartitionedAssignor
+from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.consumer import Transport
 from worker.delivery.consumer_thread import ConsumerThread
 from worker.delivery.log_watch import LogWatch
@@ -56,6 +57,7 @@ class DeliveryApp(faust.App):
         settings: the worker's settings.
         source: the agent takes clicks from it.
         outage: what fails at present and is tried again.
+        clock: the broker's time.
         publisher: produces answers and rejected messages.
         changelog: produces states, on a separate connection, so that answers never wait for states.
         log_watch: knows which incarnation of the clicks topic exists.
@@ -70,6 +72,7 @@ class DeliveryApp(faust.App):
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
         self.outage = Outage()
+        self.clock = BrokerClock()
         timeout = settings.group_timeout.total_seconds()
         if settings.member_id is not None:  # Faust's default has the web port, and a change of it would move partitions
             options = {"canonical_url": f"http://{settings.member_id}", **options}
@@ -100,8 +103,8 @@ class DeliveryApp(faust.App):
         self._recovering: asyncio.Task[None] | None = None
         self.source = ClickSource(lambda: self.consumer)
         self.log_watch = LogWatch(settings, self.outage)
-        self.publisher = Publisher(lambda: self.producer._ensure_producer(), settings, self.outage)
-        self.changelog = Publisher(lambda: self._changelog_producer, settings, self.outage)
+        self.publisher = Publisher(lambda: self.producer._ensure_producer(), settings, self.outage, self.clock)
+        self.changelog = Publisher(lambda: self._changelog_producer, settings, self.outage, self.clock)
         self.sessions: SessionTable = self.tables.add(
             SessionTable(
                 self,

@@ -24,6 +24,7 @@ from mode.utils.queues import FlowControlEvent
 
 from schemas.errors import BrokerError
 from schemas.settings import Settings
+from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.consumer_thread import RETRY_SECONDS, ConsumerThread
 from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
@@ -46,6 +47,7 @@ class ConsumingApp(Protocol):
 
     settings: Settings
     outage: Outage
+    clock: BrokerClock
     source: ClickSource
     log_watch: LogWatch
     flow_control: FlowControlEvent
@@ -246,8 +248,9 @@ class Consumer(driver.Consumer):
                         break
                     if tp.topic == self.app.settings.clicks_topic:
                         self.progress.fetched(tp, fetch.next)
+                    now, found = self.app.clock.now_ms(), fetch.records
                     await self._pass_on(
-                        RecordBatch(tp.topic, tp.partition, generation, fetch.records, fetch.begins, fetch.next)
+                        RecordBatch(tp.topic, tp.partition, generation, found, fetch.begins, fetch.next, now)
                     )
                 await asyncio.sleep(0)
         except BrokerError as error:

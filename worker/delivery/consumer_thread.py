@@ -169,7 +169,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def end_of(self, tp: TP) -> int | None:
         """The end of the partition for a reader of committed messages; None if no fetch has seen it lately."""
         state = self._state_of(tp)
-        if state is None or state.timestamp is None or time.time() * 1000 - state.timestamp > FRESH_MS:
+        if state is None or state.timestamp is None or abs(time.time() * 1000 - state.timestamp) > FRESH_MS:
             return None
         end: int | None = state.lso
         return end

@@ -10,7 +10,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 
 from messaging.clients import broker_error
 from messaging.failures import passes
+from messaging.record_time import LOG_APPEND_TIME
 from schemas.settings import Settings
+from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.outage import Outage
 
 RETRY_PAUSE = 0.5
@@ -36,10 +38,18 @@ class Publisher:
         producer: returns the running producer.
         settings: name the broker in errors.
         outage: is told of failures.
+        clock: is told the broker's time.
     """
 
-    def __init__(self, producer: Callable[[], AIOKafkaProducer], settings: Settings, outage: Outage) -> None:
+    def __init__(
+        self,
+        producer: Callable[[], AIOKafkaProducer],
+        settings: Settings,
+        outage: Outage,
+        clock: BrokerClock | None = None,
+    ) -> None:
         self._producer, self._settings, self._outage = producer, settings, outage
+        self._clock = clock or BrokerClock()
 
     async def publish(
         self,
@@ -66,7 +76,7 @@ class Publisher:
             BrokerError: the broker refuses the records, and will refuse them again.
         """
         batches = [
-            _PartitionBatch(self._producer, topic, partition, list(batch), shorten)
+            _PartitionBatch(self._producer, topic, partition, list(batch), shorten, self._clock)
             for partition, batch in records.items()
             if batch
         ]
@@ -103,8 +113,10 @@ class _PartitionBatch:
         partition: int,
         records: list[OutgoingRecord],
         shorten: Shorten | None,
+        clock: BrokerClock,
     ) -> None:
         self.partition = partition
+        self._clock = clock
         self.last_offset = -1
         self._producer, self._topic, self._records, self._shorten = producer, topic, records, shorten
         self._acknowledged = 0  # number of records
@@ -127,6 +139,7 @@ class _PartitionBatch:
                 self._acknowledged += count
                 self._most *= 2
                 self.last_offset = int(written.offset) + count - 1
+                self._clock.acknowledged(written.timestamp if written.timestamp_type == LOG_APPEND_TIME else None)
 
     def _fill(self, producer: AIOKafkaProducer) -> tuple[Any, int]:
         batch, count = producer.create_batch(), 0

@@ -17,7 +17,7 @@ class RecordBatch:
         records: aiokafka's ConsumerRecords in offset order, at least one.
         begins: the log has no other committed message between this offset and the first record; None: unknown.
         ends: the offset after the last one that the fetch covered; None: the one after the last record.
-        fetched_at: time of the worker's clock, ms since 1970 UTC.
+        fetched_at: when the records were fetched, ms since 1970 UTC.
     """
 
     topic: str

@@ -18,6 +18,7 @@ from mode import Service
 
 from messaging.clients import stop
 from messaging.topic_identity import topic_identity
+from schemas.errors import DamagedStoreError
 from worker.delivery.lost_changelog import lost_changelogs, write_again
 
 FETCH_BYTES = 4 << 20
@@ -83,6 +84,10 @@ class BulkRecovery(Recovery):
                 return
             except (KafkaError, OSError) as error:
                 self.app.outage.try_again(what, error, self.app.settings)
+                await asyncio.sleep(RETRY_SECONDS)
+            except DamagedStoreError as error:
+                self.log.warning("recovering again: %s", error)
+                self.app.sessions.data.forget(error.partition)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, changelogs: Collection[TP]) -> None:

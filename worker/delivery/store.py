@@ -1,9 +1,11 @@
 """The table of session states: one RocksDB per partition, read and written in bulk."""
 
+import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
-from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import faust
@@ -11,9 +13,12 @@ import rocksdict
 from faust.stores import rocksdb
 from faust.types import TP
 
-from schemas.errors import StateError
+from schemas.errors import DamagedStoreError, NextclickError, StateError, one_line
+from worker.delivery.log_files import log_damage
 from worker.delivery.publisher import OutgoingRecord
 from worker.session_state import log_of, newer_of, stored_at
+
+log = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 << 20
 """Size of the block cache, shared by all partitions of the worker."""
@@ -30,12 +35,25 @@ COLUMN_FAMILY = "default"
 CHANGELOG_KEY = b"__nextclick\0changelog__"
 """Under this key a store has the id of the changelog topic that its states are in; empty while they are not in one."""
 
+LOCKED = ("lock hold by current process", "While lock file")
+"""RocksDB's errors for a database that is open already."""
+
+DAMAGED = ("Corruption:", "No such file or directory")
+"""RocksDB's errors for files whose content is wrong, or that are missing."""
+
+SLOW_SECONDS = 5.0
+"""A read or write that took longer is told: the worker answers nothing meanwhile."""
+
+PLACE_KEY = b"__nextclick\0place__"
+"""Under this key a store has the changelog topic and the partition that its states are of."""
+
 
 class SessionStore(rocksdb.Store):
     """Packed session states by session key, and the changelog and its offset up to which they are complete."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, changelog_topic: str, **kwargs: Any) -> None:
         super().__init__(*args, driver="rocksdict", **kwargs)
+        self._changelog_topic = changelog_topic
         self._cache = rocksdict.Cache(CACHE_BYTES)
         self._write_buffers = rocksdict.WriteBufferManager(ALL_WRITE_BUFFERS_BYTES, allow_stall=False)
 
@@ -56,20 +74,44 @@ class SessionStore(rocksdb.Store):
         return options
 
     def _open_for_partition(self, partition: int) -> rocksdict.Rdict:
-        options = self._options()
-        path = self.partition_path(partition)
+        """Open the states of a partition. Damaged or copied ones are deleted: a recovery follows every assignment."""
+        place = f"{self._changelog_topic} {partition}".encode()
         try:
+            db = self._open(partition)
+        except DamagedStoreError as error:
+            log.warning("%s", str(error))  # the error itself holds the database open, as long as the record lives
+            db = self._open(partition)
+        with self._disk_errors(partition, "open"):
+            noted = db.get(PLACE_KEY)
+            if noted not in (None, place):
+                log.warning(
+                    "the session states in %s are a copy of %r: they are deleted and recovered from the changelog",
+                    self.partition_path(partition), noted.decode(errors="replace"),
+                )  # fmt: skip
+                db.close()
+                self._delete(partition)
+                db = self._open(partition)
+            if noted != place:
+                db.put(PLACE_KEY, place)
+        return db
+
+    def _open(self, partition: int) -> rocksdict.Rdict:
+        options, path = self._options(), self.partition_path(partition)
+        with self._disk_errors(partition, "open"):
+            if (damage := log_damage(path)) is not None:
+                raise OSError(damage)
             # An existing database takes the options of its column family from its own files unless they are given:
             # these have no bloom filter and a cache of 8 MB.
             return rocksdict.Rdict(str(path), options, {COLUMN_FAMILY: options})
-        except Exception as error:
-            if "lock" in str(error).lower():
-                raise  # another worker on this disk is still closing it: Faust tries again
-            raise StateError(f"cannot open the session states in {path}: {error}") from error
 
     def read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The packed states of some sessions, None for a session without one."""
-        values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
+        """The packed states of some sessions, None for a session without one.
+
+        Raises:
+            StateError: they cannot be read from the disk.
+        """
+        with self._disk_errors(partition, "read"):
+            values: list[bytes | None] = self._db_for_partition(partition).get(list(keys))
         return values
 
     def write(self, partition: int, states: Sequence[OutgoingRecord], changelog_offset: int) -> bool:
@@ -85,7 +127,7 @@ class SessionStore(rocksdb.Store):
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value, _ in states:
             batch.put(key, value)
-        before = self._db_for_partition(partition).get(self.offset_key)
+        (before,) = self.read(partition, [self.offset_key])
         goes_on = before is None or int(before) <= changelog_offset - len(states)
         if not goes_on:
             batch.put(CHANGELOG_KEY, b"")
@@ -94,7 +136,12 @@ class SessionStore(rocksdb.Store):
         return goes_on
 
     def recover(self, partition: int, records: Iterable[Any], changelog_offset: int) -> None:
-        """Apply changelog records. Of two states of a session, the one with the higher click offset is kept."""
+        """Apply changelog records. Of two states of a session, the one with the higher click offset is kept.
+
+        Raises:
+            DamagedStoreError: the stored states are damaged; recover from the beginning.
+            StateError: the disk cannot be read or written.
+        """
         latest: dict[bytes, bytes | None] = {}
         for record in records:
             known = latest.get(record.key)
@@ -111,7 +158,7 @@ class SessionStore(rocksdb.Store):
 
     def changelog_id(self, partition: int) -> str | None:
         """Id of the changelog topic that the states are in; empty: they are not all in one; None: unknown."""
-        found = self._db_for_partition(partition).get(CHANGELOG_KEY)
+        (found,) = self.read(partition, [CHANGELOG_KEY])
         return None if found is None else bytes(found).decode()
 
     def set_changelog_id(self, partition: int, topic_id: str) -> None:
@@ -152,7 +199,7 @@ class SessionStore(rocksdb.Store):
     @property
     def _notes(self) -> tuple[bytes, ...]:
         """Keys that are no session's."""
-        return self.offset_key, CHANGELOG_KEY
+        return self.offset_key, CHANGELOG_KEY, PLACE_KEY
 
     def partitions(self) -> list[int]:
         """The partitions whose states are open now."""
@@ -186,17 +233,55 @@ class SessionStore(rocksdb.Store):
         return deleted, last if looked_at > limit else None
 
     def forget(self, partition: int) -> None:
-        """Delete all states of a partition, because they are of another consumer group."""
-        self._dbs.pop(partition, None)
-        shutil.rmtree(Path(self.partition_path(partition)), ignore_errors=True)
+        """Delete all states of a partition, because they are of another consumer group, or damaged."""
+        db = self._dbs.pop(partition, None)
+        if db is not None:
+            with suppress(Exception):  # a damaged database may not close in order
+                db.close()
+        self._delete(partition)
+
+    def _delete(self, partition: int) -> None:
+        path = self.partition_path(partition)
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StateError(
+                f"the session states in {path} are of no use and cannot be deleted ({error.strerror}): delete them, or "
+                "set NEXTCLICK_DATA_DIR to another directory"
+            ) from error
 
     def _write(self, partition: int, batch: rocksdict.WriteBatch) -> None:
-        try:
+        with self._disk_errors(partition, "write"):
             self._db_for_partition(partition).write(batch)
+
+    @contextmanager
+    def _disk_errors(self, partition: int, what: str) -> Iterator[None]:
+        """Make one line of an error of RocksDB. Damaged files are deleted, so that the next recovery is complete."""
+        path = self.partition_path(partition)
+        begin = monotonic()
+        try:
+            yield
+            if (took := monotonic() - begin) > SLOW_SECONDS:
+                log.warning("the disk of %s was slow: to %s session states took %.0f s", path, what, took)
+        except NextclickError:
+            raise
         except Exception as error:
+            text = one_line(error)
+            if any(each in text for each in LOCKED):
+                raise  # the worker that had it before is still closing it: Faust tries again
+            if any(each in text for each in DAMAGED):
+                # An open database stays open on the deleted files, so that nothing is written to a new, empty one.
+                self._delete(partition)
+                raise DamagedStoreError(
+                    f"the session states in {path} were damaged and are deleted ({text}): a worker that starts here "
+                    "recovers them from the changelog",
+                    partition,
+                ) from error
             raise StateError(
-                f"cannot write session states to {self.partition_path(partition)}: {error}; "
-                "make room on the disk or set NEXTCLICK_DATA_DIR to another one"
+                f"cannot {what} session states in {path}: {text}; make room on the disk, repair it, or set "
+                "NEXTCLICK_DATA_DIR to another one: states that are missing there are recovered from the changelog"
             ) from error
 
 
@@ -210,6 +295,7 @@ class SessionTable(faust.Table):
             "rocksdb://",
             self.app,
             self,
+            changelog_topic=self.app.settings.changelog_topic,
             table_name=self.name,
             key_type=self.key_type,
             key_serializer=self.key_serializer,
@@ -223,6 +309,10 @@ class SessionTable(faust.Table):
         await self.add_runtime_dependency(self.data)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """The changelog offset up to which RocksDB is complete; None if it is empty."""
-        offset: int | None = self.data.persisted_offset(tp)
-        return offset
+        """The changelog offset up to which RocksDB is complete; None if it is empty.
+
+        Raises:
+            StateError: it cannot be read from the disk.
+        """
+        (offset,) = self.data.read(tp.partition, [self.data.offset_key])
+        return None if offset is None else int(offset)
