@@ -8,6 +8,7 @@ from typing import Any
 from faust.types import TP
 
 from schemas.settings import Settings
+from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.consumer import Consumer
 from worker.delivery.fetches import Fetch
 from worker.delivery.progress import Progress
@@ -25,6 +26,7 @@ class StubConsumer(Consumer):
         self.fetcher = SimpleNamespace(should_stop=False)
         self.app = SimpleNamespace(  # type: ignore[assignment]
             settings=Settings(_env_file=None),
+            clock=BrokerClock(),
             source=SimpleNamespace(queue=asyncio.Queue()),
             flow_control=SimpleNamespace(is_active=lambda: True),
             consumer_generation_id=3,

@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from schemas.settings import Settings
+from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.publisher import OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.delivery.resume import PartitionLog
@@ -35,6 +36,7 @@ class App:
     consumer_generation_id = 1
 
     def __init__(self) -> None:
+        self.clock = BrokerClock()
         self.steps: list[str] = []
         self.packed: dict[bytes, bytes] = {}
         self.produced: dict[str, list[OutgoingRecord]] = {}
@@ -201,6 +203,7 @@ async def test_sessions_are_expired_by_the_time_at_which_they_were_stored(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.pipeline.SWEEP_SECONDS", 0.0)
+    app.clock.acknowledged(None)
     pipeline = pipeline_of(app)
     sweep = asyncio.create_task(pipeline.expire_sessions())
     while len(app.expired) < 2:
