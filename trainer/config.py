@@ -75,7 +75,7 @@ class FitConfig:
     dropout_embedding: Annotated[BelowOne, Help("Share of the input embedding that is dropped.", high=0.99)] = 0.0
     order: Annotated[Order, Help("In which an epoch takes the sessions; length: longest first.")] = "time"
     epochs: Annotated[Count, Help("Passes over the clicks.")] = 10
-    seed: Annotated[CountFrom0, Help("Of everything that is random.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), Help("Of everything that is random.")] = 0
 
 
 @dataclass(frozen=True)

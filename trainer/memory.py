@@ -21,14 +21,25 @@ def memory_errors(config: FitConfig, sessions: Sessions, device: torch.device) -
     needed, there = scores_bytes(config), memory_bytes(device)
     if needed > there:
         raise TrainingError(_too_large(config, sessions, f"and {device} has {there / 1e9:,.1f} GB"))
+    with allocating(_too_large(config, sessions, "and an allocation failed")):
+        yield
+
+
+@contextlib.contextmanager
+def allocating(failed: str) -> Iterator[None]:
+    """Say this line if an allocation fails inside the block.
+
+    Raises:
+        TrainingError: with the line.
+    """
     try:
         yield
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise TrainingError(_too_large(config, sessions, "and an allocation failed")) from error
+        raise TrainingError(failed) from error
     except RuntimeError as error:  # from torch, on a CPU
         if "allocate memory" not in str(error):
             raise
-        raise TrainingError(_too_large(config, sessions, "and an allocation failed")) from error
+        raise TrainingError(failed) from error
 
 
 def scores_bytes(config: FitConfig) -> int:

@@ -24,7 +24,7 @@ from trainer.config import FitConfig, TrainConfig
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
-from trainer.memory import memory_errors
+from trainer.memory import allocating, memory_errors
 from trainer.warm_start import WarmStart, warm_network
 
 
@@ -81,7 +81,12 @@ def train(
     span = _span(kept, clicks)
     torch.manual_seed(config.fit.seed)
     if warm is None:
-        network = family_of(DEFAULT_FAMILY).untrained(asdict(config.shape(len(index)))).to(device)
+        shape = config.shape(len(index))
+        with allocating(
+            f"a network of --hidden {shape.hidden} and --layers {shape.layers} for {len(index)} items does not fit into "
+            "memory: lower them, or raise --min-support"
+        ):
+            network = family_of(DEFAULT_FAMILY).untrained(asdict(shape)).to(device)
         fit_config, chosen, state = config.fit, sessions, None
     else:
         fit_config = warm.fit_config(config.fit)
