@@ -44,9 +44,9 @@ class Group:
         return {PARTITION} if self.looks < 0 else set()
 
     async def getmany(self, timeout_ms: int) -> dict[Any, Any]:
-        await asyncio.sleep(timeout_ms / 1e6)
         if self.poll_error is not None:
             raise self.poll_error
+        await asyncio.sleep(timeout_ms / 1e6)
         return {}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
