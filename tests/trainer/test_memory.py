@@ -32,7 +32,9 @@ def test_a_batch_above_the_memory_is_refused_before_the_training() -> None:
 
 def test_a_network_that_does_not_fit_is_refused_in_one_line() -> None:
     frame = pl.DataFrame({"session_id": [1, 1, 2, 2], "item_id": [1, 2, 2, 1], "timestamp": [1, 2, 3, 4]})
-    with pytest.raises(TrainingError, match=r"a network of --hidden 1000000000 and --layers 1 for 2 items does not fit"):
+    with pytest.raises(
+        TrainingError, match=r"a network of --hidden 1000000000 and --layers 1 for 2 items does not fit"
+    ):
         train(Clicks(frame, source="c"), TrainConfig(hidden=1_000_000_000, min_support=1))
 
 
