@@ -83,8 +83,8 @@ def train(
     if warm is None:
         shape = config.shape(len(index))
         with allocating(
-            f"a network of --hidden {shape.hidden} and --layers {shape.layers} for {len(index)} items does not fit into "
-            "memory: lower them, or raise --min-support"
+            f"a network of --hidden {shape.hidden} and --layers {shape.layers} for {len(index)} items does not fit "
+            "into memory: lower them, or raise --min-support"
         ):
             network = family_of(DEFAULT_FAMILY).untrained(asdict(shape)).to(device)
         fit_config, chosen, state = config.fit, sessions, None
