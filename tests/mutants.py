@@ -96,6 +96,8 @@ ROOMS = {
             "tests/worker/test_assignor.py",
             "tests/worker/test_resume.py",
             "tests/worker/test_log_watch.py",
+            "tests/worker/test_broker_clock.py",
+            "tests/worker/test_which_changelogs_are_lost.py",
             "tests/worker/test_perform_seek.py",
             "tests/worker/test_fetching.py",
             "tests/worker/test_consumer_thread.py",
@@ -115,7 +117,12 @@ ROOMS = {
             "tests/worker/test_answer_max_age.py",
             "tests/test_upstream_contract.py",
         ),
-        ("tests/worker/test_delivery.py", "tests/worker/test_faults.py"),
+        (
+            "tests/worker/test_recovery.py",
+            "tests/worker/test_lost_changelog.py",
+            "tests/worker/test_delivery.py",
+            "tests/worker/test_faults.py",
+        ),
     ),
     "registry": Room(
         ("modelregistry/*.py",),

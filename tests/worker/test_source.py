@@ -95,7 +95,8 @@ async def test_a_hole_in_the_log_itself_is_passed(source: Source, caplog: pytest
     assert await source.took() == [(0, 4, 6)]
     assert source.consumer.seeks == [(0, 0)]
     (record,) = caplog.records
-    assert record.getMessage().startswith("clicks 0 has no offsets 0 to 3")
+    assert record.getMessage().startswith("clicks 0 has no offsets 0 to 3: up to 4 clicks are lost")
+    assert (source.lost_offsets, source.empty_offsets) == (4, 0)
 
 
 async def test_a_fetch_from_before_a_hole_is_sought_again_and_those_after_it_are_not(source: Source) -> None:
