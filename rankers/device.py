@@ -25,3 +25,10 @@ def choose_device(name: str, source: str = "NEXTCLICK_DEVICE") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"{source}={name!r}: torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu")
     return device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, of Python, numpy or torch, on a CPU or GPU."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)  # torch on a CPU

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from clicklog.sessions import Sessions
+from rankers.device import out_of_memory
 from schemas.errors import TrainingError
 from trainer.config import FitConfig
 
@@ -34,10 +35,8 @@ def allocating(failed: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise TrainingError(failed) from error
-    except RuntimeError as error:  # from torch, on a CPU
-        if "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         raise TrainingError(failed) from error
 

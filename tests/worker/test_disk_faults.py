@@ -159,7 +159,7 @@ def test_a_read_that_fails_stops_the_worker_with_one_line(deployment: Deployment
     deployment.wait_until(lambda: worker.said.count("model v1 is ready") == 2, "the model")
     with failing(worker.process.pid, "pread64"):
         deployment.send(SECOND)
-        assert_stopped_with_one_line(worker, "cannot read session states", "Input/output error")
+        assert_stopped_with_one_line(worker, "session states", "Input/output error")
     deployment.start()
     assert_undisturbed(deployment, duplicates_allowed=True)
 

@@ -18,7 +18,8 @@ from faust.types.transports import TransportT
 
 from messaging.clients import broker_error
 from messaging.failures import unreadable_batch
-from schemas.errors import BrokerError, NextclickError
+from rankers.device import out_of_memory
+from schemas.errors import BrokerError, NextclickError, one_line
 from schemas.settings import Settings
 from worker.delivery import watchdog
 from worker.delivery.assignor import CoPartitionedAssignor
@@ -181,16 +182,24 @@ class DeliveryApp(faust.App):
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once. Clicks that were not stored are delivered again, to the next owner of the partition.
 
-        A `NextclickError` and an error of Kafka are logged as one line, any other error with its traceback.
+        A `NextclickError`, an error of Kafka and a failed allocation are logged as one line, any other error with its
+        traceback.
         """
         if isinstance(error, KafkaError) or unreadable_batch(error) is not None:
             error = broker_error(error, self.settings)
-        if isinstance(error, NextclickError):
-            log.critical("stopping: %s", error)
-        else:
-            log.critical("stopping on an unexpected error", exc_info=error)
-        logging.shutdown()
-        os._exit(1)
+        try:
+            if isinstance(error, NextclickError):
+                log.critical("stopping: %s", error)
+            elif out_of_memory(error):
+                log.critical(
+                    "stopping: no memory is left (%s): give the worker more, or lower NEXTCLICK_MAX_BATCH (now %d)",
+                    one_line(error), self.settings.max_batch,
+                )  # fmt: skip
+            else:
+                log.critical("stopping on an unexpected error", exc_info=error)
+            logging.shutdown()
+        finally:
+            os._exit(1)
 
     def fail_with(self, task: "asyncio.Task[None]") -> None:
         """Callback for a finished task: end the process if the task failed, or was cancelled and nobody stops it."""
