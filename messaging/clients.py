@@ -81,7 +81,8 @@ async def stop(client: Any) -> None:
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
-            await client._client.close()
+            if not isinstance(client, AIOKafkaProducer):
+                await client._client.close()
 
 
 @contextlib.contextmanager

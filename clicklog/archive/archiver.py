@@ -178,7 +178,7 @@ class Archiver:
             consumer.seek(partition, filling.end)
         partition = TopicPartition(unreadable.topic, unreadable.partition)
         try:
-            while partition in self._filling and self._filling[partition].end <= unreadable.offset:
+            while partition in self._filling and await consumer.position(partition) <= unreadable.offset:
                 one = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS, max_records=1)
                 for records in one.values():
                     await self._gather(consumer, partition, self._filling[partition], records)

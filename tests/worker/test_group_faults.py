@@ -56,7 +56,7 @@ def test_a_worker_without_a_partition_is_healthy_and_takes_over(one_partition: D
     deployment.wait_for_answers(100)
     deployment.start("w2", NEXTCLICK_GROUP_TIMEOUT="6s", NEXTCLICK_WEB_PORT=str(free_port), web=True)
     with deployment.flowing(clicks_of(200, 15), RATE):
-        deployment.wait_until(lambda: health(free_port)[0] == 200, "a standby that is well", 30)
+        deployment.wait_until(lambda: health(free_port)[0] == 200, "a standby that is well")
         assert health(free_port)[1]["partitions"] == []
         working.kill()
         deployment.wait_until(lambda: health(free_port)[1].get("partitions") == [0], "the take-over")

@@ -9,6 +9,7 @@ from faust.types import TP
 
 from schemas.settings import Settings
 from worker.delivery.lost_changelog import lost_changelogs
+from worker.delivery.store import INCOMPLETE
 
 PLACE = TopicPartition("changelog", 3)
 
@@ -28,8 +29,8 @@ class Disk:
     def changelog_id(self, _partition: int) -> str | None:
         return self.written_to
 
-    def set_changelog_id(self, _partition: int, topic_id: str) -> None:
-        self.done.append(f"in {topic_id!r}")
+    def begin_anew(self, _partition: int) -> None:
+        self.done.append("begun anew")
 
     def drop_unnamed(self, _partition: int) -> int:
         self.done.append("old states dropped")
@@ -39,7 +40,7 @@ class Disk:
         self.done.append("all forgotten")
 
 
-async def lost(disk: Disk, begin: int, end: int, *, answered: bool = True) -> bool:
+async def lost(disk: Disk, begin: int, end: int, *, answered: bool = True, topic_id: str = "new") -> bool:
     """Whether the states are written again."""
 
     async def answered_up_to(partitions: Iterable[int]) -> dict[int, int]:
@@ -48,7 +49,7 @@ async def lost(disk: Disk, begin: int, end: int, *, answered: bool = True) -> bo
     app = SimpleNamespace(
         settings=Settings(_env_file=None), sessions=disk, consumer=SimpleNamespace(answered_up_to=answered_up_to)
     )
-    return PLACE in await lost_changelogs(app, {PLACE: begin}, {PLACE: end}, "new")  # type: ignore[arg-type]
+    return PLACE in await lost_changelogs(app, {PLACE: begin}, {PLACE: end}, topic_id)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ async def test_a_changelog_that_has_what_the_disk_has_goes_on(
         (9, "new", 9),  # truncated
         (9, None, 5),
         (9, "old", 10),  # created again, and filled
-        (9, "", 10),  # not all were written again before a crash
+        (-1, INCOMPLETE, 10),  # not all were written again before a crash
     ],
 )
 async def test_states_that_the_changelog_has_lost_are_written_again(
@@ -81,7 +82,14 @@ async def test_states_that_the_changelog_has_lost_are_written_again(
 ) -> None:
     disk = Disk(stored, written_to)
     assert await lost(disk, 0, end)
-    assert disk.done == ["in ''", "old states dropped"]
+    assert disk.done == ["begun anew", "old states dropped"]
+
+
+async def test_where_the_broker_knows_no_topic_ids_states_that_name_no_log_are_kept() -> None:
+    disk = Disk(-1, INCOMPLETE)
+    assert await lost(disk, 0, 10, topic_id="")
+    assert disk.done == ["begun anew"]
+    assert not await lost(Disk(9, ""), 0, 10, topic_id="")
 
 
 async def test_states_of_a_group_that_has_answered_nothing_are_not_used() -> None:

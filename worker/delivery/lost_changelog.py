@@ -62,8 +62,8 @@ async def lost_changelogs(
     _tell_sessions_lost(app, [tp.partition for tp in empty if answered.get(tp.partition)])
     kept = [tp for tp in lost if tp.partition in answered]
     for tp in kept:
-        store.set_changelog_id(tp.partition, "")  # until all states are in it
-        dropped = store.drop_unnamed(tp.partition)
+        store.begin_anew(tp.partition)
+        dropped = store.drop_unnamed(tp.partition) if topic_id else 0  # without topic ids no state names its log
         if dropped:
             log.warning("%s %d: %d states of an older version are dropped", tp.topic, tp.partition, dropped)
     for tp in lost:

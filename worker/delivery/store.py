@@ -33,7 +33,10 @@ COLUMN_FAMILY = "default"
 """RocksDB's name for the one column family that a store has."""
 
 CHANGELOG_KEY = b"__nextclick\0changelog__"
-"""Under this key a store has the id of the changelog topic that its states are in; empty while they are not in one."""
+"""Under this key a store has the id of the changelog topic that its states are in."""
+
+INCOMPLETE = "?"
+"""Instead of an id: not all of the states are in the changelog."""
 
 LOCKED = ("lock hold by current process", "While lock file")
 """RocksDB's errors for a database that is open already."""
@@ -130,7 +133,7 @@ class SessionStore(rocksdb.Store):
         (before,) = self.read(partition, [self.offset_key])
         goes_on = before is None or int(before) <= changelog_offset - len(states)
         if not goes_on:
-            batch.put(CHANGELOG_KEY, b"")
+            batch.put(CHANGELOG_KEY, INCOMPLETE.encode())
         batch.put(self.offset_key, str(changelog_offset).encode())
         self._write(partition, batch)
         return goes_on
@@ -157,12 +160,12 @@ class SessionStore(rocksdb.Store):
         self._write(partition, batch)
 
     def changelog_id(self, partition: int) -> str | None:
-        """Id of the changelog topic that the states are in; empty: they are not all in one; None: unknown."""
+        """Id of the changelog topic that the states are in; INCOMPLETE: not all of them; None: unknown."""
         (found,) = self.read(partition, [CHANGELOG_KEY])
         return None if found is None else bytes(found).decode()
 
     def set_changelog_id(self, partition: int, topic_id: str) -> None:
-        """Note which changelog topic the states are in; empty: they are not all in one.
+        """Note which changelog topic the states are in; empty if the broker knows no topic ids.
 
         Raises:
             StateError: it cannot be written to the disk.
@@ -170,6 +173,27 @@ class SessionStore(rocksdb.Store):
         batch = rocksdict.WriteBatch(raw_mode=True)
         batch.put(CHANGELOG_KEY, topic_id.encode())
         self._write(partition, batch)
+
+    def begin_anew(self, partition: int) -> None:
+        """Note that the changelog has lost the states, so that none of its offsets counts any more.
+
+        Raises:
+            StateError: it cannot be written to the disk.
+        """
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        batch.put(CHANGELOG_KEY, INCOMPLETE.encode())
+        batch.put(self.offset_key, b"-1")
+        self._write(partition, batch)
+
+    def _items(self, partition: int, from_key: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values in order. The iterator of `Rdict.items` ends without an error where the disk has one."""
+        with self._disk_errors(partition, "read"):
+            rows = self._db_for_partition(partition).iter()
+            rows.seek(from_key)
+            while rows.valid():
+                yield rows.key(), rows.value()
+                rows.next()
+            rows.status()
 
     def states(self, partition: int, after_key: bytes, limit: int) -> tuple[list[OutgoingRecord], bytes | None]:
         """Packed states of one range of session keys, as they are produced to the changelog.
@@ -181,16 +205,18 @@ class SessionStore(rocksdb.Store):
 
         Returns:
             the states, and the key to continue from (None: all keys were read).
+
+        Raises:
+            StateError: they cannot be read from the disk.
         """
-        items = list(islice(self._db_for_partition(partition).items(from_key=after_key or None), limit + 1))
+        items = list(islice(self._items(partition, after_key), limit + 1))
         states: list[OutgoingRecord] = [(key, value, None) for key, value in items[:limit] if key not in self._notes]
         return states, items[limit][0] if len(items) > limit else None
 
     def drop_unnamed(self, partition: int) -> int:
         """Delete the states that do not name the click log that they count in; returns how many."""
         batch = rocksdict.WriteBatch(raw_mode=True)
-        items = self._db_for_partition(partition).items()
-        unnamed = [key for key, value in items if key not in self._notes and not log_of(value)]
+        unnamed = [key for key, value in self._items(partition) if key not in self._notes and not log_of(value)]
         for key in unnamed:
             batch.delete(key)
         self._write(partition, batch)
@@ -220,9 +246,8 @@ class SessionStore(rocksdb.Store):
         batch = rocksdict.WriteBatch(raw_mode=True)
         deleted = 0
         last: bytes | None = after_key
-        items = islice(self._db_for_partition(partition).items(from_key=after_key or None), limit + 1)
         looked_at = 0
-        for key, value in items:
+        for key, value in islice(self._items(partition, after_key), limit + 1):
             looked_at += 1
             last = key
             if key not in self._notes and stored_at(value) < before_ms:
