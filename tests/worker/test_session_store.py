@@ -227,3 +227,14 @@ def test_only_a_lock_of_this_worker_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="lock") as locked:
         opened(tmp_path).read(0, [b"s7"])
     assert not isinstance(locked.value, StateError)
+
+
+def test_states_behind_a_damaged_block_are_not_taken_for_the_end(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    write(store, range(5000))
+    table = Path(store.partition_path(0))
+    close(store)
+    flip_a_bit(next(table.glob("*.sst")), lambda size: size // 4)
+    store = opened(tmp_path)
+    with pytest.raises(DamagedStoreError, match="were damaged and are deleted"):
+        store.states(0, b"", 10_000)
