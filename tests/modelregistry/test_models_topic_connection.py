@@ -98,23 +98,23 @@ async def _acknowledged() -> None:
 
 
 @pytest.fixture
-def kafka(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kafka]:
-    kafka = Kafka()
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kafka]:
+    broker = Kafka()
 
     async def start(client: Client, _settings: Settings) -> None:
         client.started = True
-        if kafka.start_error is not None:
-            raise kafka.start_error
+        if broker.start_error is not None:
+            raise broker.start_error
 
     async def check(_consumer: Client, _settings: Settings, topics: tuple[str, ...]) -> None:
         assert topics[0] == SETTINGS.models_topic
 
-    monkeypatch.setattr(module, "AIOKafkaConsumer", kafka.client)
-    monkeypatch.setattr(module, "AIOKafkaProducer", kafka.client)
+    monkeypatch.setattr(module, "AIOKafkaConsumer", broker.client)
+    monkeypatch.setattr(module, "AIOKafkaProducer", broker.client)
     monkeypatch.setattr(module, "start", start)
     monkeypatch.setattr(module, "check_topics_of", check)
-    yield kafka
-    assert all(client.stopped for client in kafka.clients), "a client was not closed"
+    yield broker
+    assert all(client.stopped for client in broker.clients), "a client was not closed"
 
 
 def announcement(version: str) -> ModelAnnouncement:
@@ -123,14 +123,14 @@ def announcement(version: str) -> ModelAnnouncement:
     )
 
 
-async def test_an_announcement_is_one_batch_over_one_producer(kafka: Kafka) -> None:
+async def test_an_announcement_is_one_batch_over_one_producer(broker: Kafka) -> None:
     async with ModelsTopic(SETTINGS) as topic:
-        assert len(kafka.clients) == 1  # the first message starts the producer
+        assert len(broker.clients) == 1  # the first message starts the producer
         await topic.announce(announcement("v2"))
         await topic.announce(announcement("v1"))
         await topic.score_shadow(announcement("v2"), "former")
-        assert len(kafka.clients) == 2
-        assert [[key for key, _ in batch] for batch in kafka.batches] == [
+        assert len(broker.clients) == 2
+        assert [[key for key, _ in batch] for batch in broker.batches] == [
             [version_key("m", "v2"), b"m"],
             [version_key("m", "v1"), b"m"],
             [b"m/shadow"],
@@ -140,39 +140,39 @@ async def test_an_announcement_is_one_batch_over_one_producer(kafka: Kafka) -> N
 
 
 @pytest.mark.parametrize(("before", "now"), [("v1", "v2"), ("v2", "v1")])
-async def test_an_announcement_of_0_2_0_gets_its_key_when_it_is_replaced(kafka: Kafka, before: str, now: str) -> None:
+async def test_an_announcement_of_0_2_0_gets_its_key_when_it_is_replaced(broker: Kafka, before: str, now: str) -> None:
     old = announcement(before).model_dump_json(exclude={"role"}).encode()
-    kafka.batches.append([(None, b"no key"), (serving_key("m"), old)])
+    broker.batches.append([(None, b"no key"), (serving_key("m"), old)])
     async with ModelsTopic(SETTINGS) as topic:
         await topic.announce(announcement(now))
         await topic.announce(announcement(now))
-    assert kafka.batches[1][0] == (version_key("m", before), old)
-    assert [len(batch) for batch in kafka.batches[1:]] == [3, 2]
+    assert broker.batches[1][0] == (version_key("m", before), old)
+    assert [len(batch) for batch in broker.batches[1:]] == [3, 2]
 
 
-async def test_messages_that_do_not_fit_into_a_batch_are_sent_one_by_one(kafka: Kafka) -> None:
-    kafka.most = 1
+async def test_messages_that_do_not_fit_into_a_batch_are_sent_one_by_one(broker: Kafka) -> None:
+    broker.most = 1
     async with ModelsTopic(SETTINGS) as topic:
         await topic.announce(announcement("v1"))
-    assert [[key for key, _ in batch] for batch in kafka.batches] == [[version_key("m", "v1")], [b"m"]]
+    assert [[key for key, _ in batch] for batch in broker.batches] == [[version_key("m", "v1")], [b"m"]]
 
 
-async def test_clients_that_cannot_connect_are_closed(kafka: Kafka) -> None:
-    kafka.start_error = TopicAuthorizationFailedError("models")
+async def test_clients_that_cannot_connect_are_closed(broker: Kafka) -> None:
+    broker.start_error = TopicAuthorizationFailedError("models")
     with pytest.raises(BrokerError):
         async with ModelsTopic(SETTINGS):
             pytest.fail("entered")
-    kafka.start_error = None
+    broker.start_error = None
     async with ModelsTopic(SETTINGS) as topic:
-        kafka.start_error = TopicAuthorizationFailedError("models")
+        broker.start_error = TopicAuthorizationFailedError("models")
         with pytest.raises(BrokerError):
             await topic.end_shadow()
-        kafka.start_error = None
+        broker.start_error = None
         await topic.end_shadow()
-    assert kafka.batches == [[(b"m/shadow", None)]]
+    assert broker.batches == [[(b"m/shadow", None)]]
 
 
-async def test_a_connection_that_is_lost_at_the_end_is_no_error(kafka: Kafka) -> None:
+async def test_a_connection_that_is_lost_at_the_end_is_no_error(broker: Kafka) -> None:
     async with ModelsTopic(SETTINGS) as topic:
         await topic.end_shadow()
-        kafka.stop_error = KafkaConnectionError("away")
+        broker.stop_error = KafkaConnectionError("away")
