@@ -62,8 +62,7 @@ async def start(client: Any, settings: Settings) -> None:
             await client.start()
     except (TimeoutError, KafkaConnectionError, OSError) as error:
         raise BrokerError(await why_no_broker(settings)) from error
-    cluster = (client.client if isinstance(client, AIOKafkaProducer) else client._client).cluster
-    brokers = ((broker.host, broker.port) for broker in cluster.brokers())
+    brokers = ((broker.host, broker.port) for broker in _connections(client).cluster.brokers())
     if (reason := await why_advertised_are_unreachable(brokers, settings)) is not None:
         raise BrokerError(reason)
 
@@ -81,8 +80,12 @@ async def stop(client: Any) -> None:
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
-            if not isinstance(client, AIOKafkaProducer):
-                await client._client.close()
+            await _connections(client).close()
+
+
+def _connections(client: Any) -> Any:
+    """What a client of aiokafka talks to the brokers by."""
+    return client.client if isinstance(client, AIOKafkaProducer) else client._client
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The topics that nextclick needs: name, partitions, replicas and clean-up of each, from the settings."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from schemas.durations import milliseconds
 from schemas.settings import Settings
@@ -52,20 +52,11 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
     if settings.replication >= REPLICAS_THAT_CAN_LOSE_ONE:
         advised["min.insync.replicas"] = "2"
 
-    def contract(name: str, partitions: int, **config: str) -> TopicContract:
-        return TopicContract(
-            name, partitions, settings.replication, {k.replace("_", "."): v for k, v in config.items()}, advised
-        )
+    def contract(name: str, partitions: int, deleted: str = "", **config: str) -> TopicContract:
+        keys = {key.replace("_", "."): value for key, value in config.items()}
+        return TopicContract(name, partitions, settings.replication, keys, advised, deleted)
 
     life_ms = milliseconds(settings.session_life)
-    models = contract(settings.models_topic, 1, cleanup_policy="compact", segment_ms=str(MODELS_SEGMENT_MS))
-    changelog = contract(
-        settings.changelog_topic,
-        settings.partitions,
-        cleanup_policy="compact,delete",
-        retention_ms=str(life_ms),
-        segment_ms=str(max(life_ms // 4, 1000)),
-    )
     return [
         contract(settings.clicks_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))),
         contract(
@@ -73,9 +64,22 @@ def topic_contracts(settings: Settings) -> list[TopicContract]:
             settings.partitions,
             retention_ms=str(milliseconds(settings.recommendations_retention)),
         ),
-        replace(models, deleted=ANNOUNCEMENT_DELETED),
+        contract(
+            settings.models_topic,
+            1,
+            deleted=ANNOUNCEMENT_DELETED,
+            cleanup_policy="compact",
+            segment_ms=str(MODELS_SEGMENT_MS),
+        ),
         contract(
             settings.rejected_topic, settings.partitions, retention_ms=str(milliseconds(settings.clicks_retention))
         ),
-        replace(changelog, deleted=STATES_DELETED),
+        contract(
+            settings.changelog_topic,
+            settings.partitions,
+            deleted=STATES_DELETED,
+            cleanup_policy="compact,delete",
+            retention_ms=str(life_ms),
+            segment_ms=str(max(life_ms // 4, 1000)),
+        ),
     ]

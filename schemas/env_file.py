@@ -26,15 +26,15 @@ def read_env_file(path: Path, prefix: str) -> tuple[dict[str, str | None], str]:
         data = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}): mend it, or remove it") from error
-    encoding = _encoding(path, data)
-    with io.StringIO(data.decode(encoding), newline=None) as file:
-        bindings = list(parse_stream(file))
+    text, encoding = _decoded(path, data)
+    bindings = list(parse_stream(io.StringIO(text, newline=None)))
     for binding in bindings:
         _check(path, binding, prefix)
     return {binding.key: binding.value for binding in bindings if binding.key is not None}, encoding
 
 
-def _encoding(path: Path, data: bytes) -> str:
+def _decoded(path: Path, data: bytes) -> tuple[str, str]:
+    """The text of a file, and its encoding."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = data.decode(encoding)
@@ -45,7 +45,7 @@ def _encoding(path: Path, data: bytes) -> str:
         ) from error
     if "\0" in text:
         raise SettingsError(f"{path} has zero bytes, as UTF-16 and UTF-32 have: save the file as UTF-8")
-    return encoding
+    return text, encoding
 
 
 def _check(path: Path, binding: Binding, prefix: str) -> None:

@@ -55,7 +55,7 @@ SWEEP_SECONDS = 600.0
 """Longest pause between two sweeps over all stored sessions; a sweep over a million costs a few seconds of CPU."""
 
 SWEEP_KEYS = 500
-"""Keys that a sweep reads before it yields to the event loop: under a millisecond."""
+"""States that a sweep reads before it yields to the event loop: about a millisecond."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ from clicklog.archive.files import Archive, day_of
 from clicklog.archive.incarnations import Continuation, chains, continuation
 from clicklog.columns import ClickColumns
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, first_since, open_spans
-from messaging.failures import unreadable_batch
+from messaging.failures import UnreadableBatch, unreadable_batch
 from messaging.incarnations import TruncationWatch
 from messaging.record_time import taken_in
 from messaging.topic_identity import TopicIdentity, topic_identity
@@ -166,25 +166,26 @@ class Archiver:
     async def _fetch(self, consumer: AIOKafkaConsumer) -> "dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]":
         """The next messages. Those before a batch that cannot be read are written before it ends the run."""
         try:
-            fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
-            fetched = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+            return dict(await consumer.getmany(timeout_ms=POLL_MILLISECONDS))
         except Exception as error:
             unreadable = unreadable_batch(error)
             if unreadable is None:
                 raise
-        else:
-            return fetched
+        await self._write_before(consumer, unreadable)
+        return {}
+
+    async def _write_before(self, consumer: AIOKafkaConsumer, unreadable: UnreadableBatch) -> None:
+        """Write what comes before a batch that cannot be read; raises its error unless it can be read after all."""
         for partition, filling in self._filling.items():  # aiokafka has dropped what it had read beside that batch
             consumer.seek(partition, filling.end)
         partition = TopicPartition(unreadable.topic, unreadable.partition)
         try:
             while partition in self._filling and await consumer.position(partition) <= unreadable.offset:
-                one = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS, max_records=1)
-                for records in one.values():
+                fetched = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS, max_records=1)
+                for records in fetched.values():
                     await self._gather(consumer, partition, self._filling[partition], records)
         finally:
             await self._write(consumer, list(self._filling))
-        return {}
 
     async def _reached(self, consumer: AIOKafkaConsumer, until: dict[TopicPartition, int]) -> bool:
         """Whether these ends are read. The last offsets before an end may have no message, as after a transaction."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from clicklog.reading.facts import Facts, holds_for_all
-from clicklog.reading.numbers import has_numbers, number_of
+from clicklog.reading.numbers import SAMPLE, has_numbers, number_of
 from schemas.errors import ClicksError
 
 NO_VALUE = (
@@ -25,7 +25,6 @@ ROUNDED = r"^-?\d(?:\.\d{5}[eE]\+(?:0[6-9]|[1-9]\d)|(?:\.\d{1,4})?E\+(?:1[1-9]|[
 _SPACES = (" ", "\t", "\u00a0")
 
 _DECIMAL = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
-_SAMPLE = 1000
 
 
 def has_value(text: pl.Expr) -> pl.Expr:
@@ -35,9 +34,10 @@ def has_value(text: pl.Expr) -> pl.Expr:
 
 def first_id_questions(rows: pl.LazyFrame, column: str) -> tuple[pl.Expr, ...]:
     """What `id_expression` asks first about texts of a delimited file: whether all of them are whole numbers."""
+    if not has_numbers(rows, column):
+        return ()
     text, number = pl.col(column), number_of(rows, column)
-    asked = _unread(text, number), holds_for_all(_same(text, number), text)
-    return asked if has_numbers(rows, column) else ()
+    return _unread(text, number), holds_for_all(_same(text, number), text)
 
 
 def id_expression(facts: Facts, column: str, path: Path, *, delimited: bool) -> pl.Expr:
@@ -88,7 +88,7 @@ def _of_texts(facts: Facts, text: pl.Expr, path: Path, delimited: bool) -> pl.Ex
     marks = text.filter(text.str.len_bytes() <= _LONGEST_MARK).is_in(NO_VALUE).any()
     value = pl.when(has_value(text)).then(text) if facts.of(marks)[0] else text
     decimal = value.str.contains(_DECIMAL)
-    head = facts.rows.select(decimal.alias("decimal")).head(_SAMPLE)
+    head = facts.rows.select(decimal.alias("decimal")).head(SAMPLE)
     if not head.collect()["decimal"].all() or not facts.all(decimal, value):
         return value
     whole_number = value.cast(pl.Int64, strict=False)

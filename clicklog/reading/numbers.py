@@ -6,15 +6,15 @@ import polars as pl
 
 _SUFFIX = " as a number"
 
-
-_SAMPLE = 1000
+SAMPLE = 1000
+"""So many of the first rows say what a column of texts most likely holds."""
 
 
 def with_numbers(rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
     """Add each column as Int64, null where a text is no whole number; not those whose first rows are other texts."""
     numbers = {name: pl.col(name).cast(pl.Int64, strict=False) for name in columns}
     other = (number.null_count() > pl.col(name).null_count() for name, number in numbers.items())
-    found = rows.select(columns).head(_SAMPLE).select(other).collect()
+    found = rows.select(columns).head(SAMPLE).select(other).collect()
     kept = (name for name in columns if not found[name].item())
     return rows.with_columns(numbers[name].alias(name + _SUFFIX) for name in kept)
 

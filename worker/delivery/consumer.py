@@ -248,9 +248,16 @@ class Consumer(driver.Consumer):
                         break
                     if tp.topic == self.app.settings.clicks_topic:
                         self.progress.fetched(tp, fetch.next)
-                    now, found = self.app.clock.now_ms(), fetch.records
                     await self._pass_on(
-                        RecordBatch(tp.topic, tp.partition, generation, found, fetch.begins, fetch.next, now)
+                        RecordBatch(
+                            tp.topic,
+                            tp.partition,
+                            generation,
+                            fetch.records,
+                            fetch.begins,
+                            fetch.next,
+                            fetched_at=self.app.clock.now_ms(),
+                        )
                     )
                 await asyncio.sleep(0)
         except BrokerError as error:

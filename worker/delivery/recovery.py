@@ -77,7 +77,7 @@ class BulkRecovery(Recovery):
 
     async def _recover(self, changelogs: Collection[TP]) -> None:
         what = "session states are not recovered"
-        while changelogs:  # none for a standby: aiokafka fails to stop a consumer that was not used
+        while changelogs:  # none for a standby
             try:
                 await self._read(changelogs)
                 self.app.outage.worked(what)

@@ -185,77 +185,74 @@ class SessionStore(rocksdb.Store):
         batch.put(self.offset_key, b"-1")
         self._write(partition, batch)
 
-    def _items(self, partition: int, from_key: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in order. The iterator of `Rdict.items` ends without an error where the disk has one."""
+    def _sessions(self, partition: int, from_key: bytes = b"") -> Iterator[tuple[bytes, bytes, None]]:
+        """Session keys and packed states in order. `Rdict.items` would end without an error where the disk has one."""
+        notes = (self.offset_key, CHANGELOG_KEY, PLACE_KEY)
         with self._disk_errors(partition, "read"):
             rows = self._db_for_partition(partition).iter()
             rows.seek(from_key)
             while rows.valid():
-                yield rows.key(), rows.value()
+                key = rows.key()
+                if key not in notes:
+                    yield key, rows.value(), None
                 rows.next()
             rows.status()
 
-    def states(self, partition: int, after_key: bytes, limit: int) -> tuple[list[OutgoingRecord], bytes | None]:
+    def states(
+        self, partition: int, from_key: bytes, limit: int
+    ) -> tuple[list[tuple[bytes, bytes, None]], bytes | None]:
         """Packed states of one range of session keys, as they are produced to the changelog.
 
         Args:
             partition: of this worker.
-            after_key: start from this key; empty for the first one.
-            limit: how many keys to read.
+            from_key: start from this key; empty for the first one.
+            limit: how many states to read.
 
         Returns:
-            the states, and the key to continue from (None: all keys were read).
+            the states, and the key to continue from (None: all were read).
 
         Raises:
             StateError: they cannot be read from the disk.
         """
-        items = list(islice(self._items(partition, after_key), limit + 1))
-        states: list[OutgoingRecord] = [(key, value, None) for key, value in items[:limit] if key not in self._notes]
-        return states, items[limit][0] if len(items) > limit else None
+        found = list(islice(self._sessions(partition, from_key), limit + 1))
+        return found[:limit], found[limit][0] if len(found) > limit else None
 
     def drop_unnamed(self, partition: int) -> int:
         """Delete the states that do not name the click log that they count in; returns how many."""
-        batch = rocksdict.WriteBatch(raw_mode=True)
-        unnamed = [key for key, value in self._items(partition) if key not in self._notes and not log_of(value)]
-        for key in unnamed:
-            batch.delete(key)
-        self._write(partition, batch)
+        unnamed = [key for key, packed, _ in self._sessions(partition) if not log_of(packed)]
+        self._delete_sessions(partition, unnamed)
         return len(unnamed)
-
-    @property
-    def _notes(self) -> tuple[bytes, ...]:
-        """Keys that are no session's."""
-        return self.offset_key, CHANGELOG_KEY, PLACE_KEY
 
     def partitions(self) -> list[int]:
         """The partitions whose states are open now."""
         return sorted(self._dbs)
 
-    def expire(self, partition: int, before_ms: int, after_key: bytes, limit: int) -> tuple[int, bytes | None]:
+    def expire(self, partition: int, before_ms: int, from_key: bytes, limit: int) -> tuple[int, bytes | None]:
         """Delete sessions that were last stored before a given time, among one range of keys.
 
         Args:
             partition: one of `partitions()`.
             before_ms: the time, ms since 1970 UTC.
-            after_key: start from this key; empty for the first one.
-            limit: how many keys to read.
+            from_key: start from this key; empty for the first one.
+            limit: how many states to read.
 
         Returns:
-            number of deleted sessions, and the key to continue from (None: all keys were read).
+            number of deleted sessions, and the key to continue from (None: all were read).
+
+        Raises:
+            StateError: they cannot be read from the disk, or not written to it.
         """
+        states, next_key = self.states(partition, from_key, limit)
+        expired = [key for key, packed, _ in states if stored_at(packed) < before_ms]
+        self._delete_sessions(partition, expired)
+        return len(expired), next_key
+
+    def _delete_sessions(self, partition: int, keys: Sequence[bytes]) -> None:
         batch = rocksdict.WriteBatch(raw_mode=True)
-        deleted = 0
-        last: bytes | None = after_key
-        looked_at = 0
-        for key, value in islice(self._items(partition, after_key), limit + 1):
-            looked_at += 1
-            last = key
-            if key not in self._notes and stored_at(value) < before_ms:
-                batch.delete(key)
-                deleted += 1
-        if deleted:
+        for key in keys:
+            batch.delete(key)
+        if keys:
             self._write(partition, batch)
-        return deleted, last if looked_at > limit else None
 
     def forget(self, partition: int) -> None:
         """Delete all states of a partition, because they are of another consumer group, or damaged."""
