@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from clicklog.columns import ClickColumns
-from messaging.clients import connected
+from messaging.clients import connected, new_consumer
 from messaging.topics import missing_topics, partition_counts
 from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
@@ -80,17 +80,9 @@ async def click_consumer(settings: Settings, role: str, **options: Any) -> Async
     Raises:
         BrokerError: as `messaging.clients.connected`.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers,
-        client_id=f"{settings.app_id}-{role}",
-        enable_auto_commit=False,
-        isolation_level="read_committed",  # a click of an aborted transaction never happened
-        auto_offset_reset="earliest",  # if a retention has deleted the next offset, continue at the first existing one
-        max_partition_fetch_bytes=FETCH_BYTES,
-        **options,
-    )
-    async with connected(consumer, settings):
-        yield consumer
+    client = new_consumer(settings, role, max_partition_fetch_bytes=FETCH_BYTES, **options)
+    async with connected(client, settings):
+        yield client
 
 
 async def open_spans(

@@ -14,7 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from clicklog.topic_span import click_consumer, click_partitions
-from messaging.clients import connected, kafka_reason
+from messaging.clients import connected, kafka_reason, new_producer
 from schemas.click import FIRST_SECOND, LAST_SECOND, ItemId
 from schemas.errors import BrokerError
 from schemas.settings import Settings
@@ -75,17 +75,10 @@ async def send_clicks(
     async with click_consumer(settings, "produce") as consumer:
         partitions = await click_partitions(consumer, settings)
     ordered = clicks.sort("timestamp", maintain_order=True)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.brokers,
-        client_id=f"{settings.app_id}-produce",
-        acks="all",
-        enable_idempotence=True,
-        max_batch_size=BATCH_BYTES,
-        request_timeout_ms=round(REQUEST_SECONDS * 1000),
-    )
-    sender = _Sender(producer, settings.clicks_topic, len(partitions), progress)
+    client = new_producer(settings, "produce", enable_idempotence=True, max_batch_size=BATCH_BYTES)
+    sender = _Sender(client, settings.clicks_topic, len(partitions), progress)
     try:
-        async with connected(producer, settings):
+        async with connected(client, settings):
             async for chunk in _due(ordered, rate, stop or asyncio.Event()):
                 await sender.add(chunk, at_once=rate is not None)
             await sender.finish()

@@ -1,7 +1,7 @@
-"""Kafka clients whose failures are one readable line.
+"""Kafka clients: all of them are made here, with the same security, names and time-outs, and readable failures.
 
-async with admin(settings) as client:
-    for name, topic in (await existing_topics(client)).items(): ...
+async with connected(new_consumer(settings, "archive"), settings) as client:
+    client.assign(partitions)
 """
 
 import asyncio
@@ -11,21 +11,78 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from messaging.diagnosis import why_advertised_are_unreachable, why_no_broker, why_not_ready
 from messaging.failures import passes, skip_advice, unreadable_batch, way_out
+from messaging.renewal import Renewal
+from messaging.security import security_of
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 
 CONNECT_SECONDS = 5.0
 """How long a broker may take to answer the first request."""
 
+LOGIN_SECONDS = 15.0
+"""The same with TLS and a login, for which an identity provider may be asked."""
+
 REQUEST_SECONDS = 15.0
 
 _Client = TypeVar("_Client")
+
+
+def new_consumer(settings: Settings, role: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer, not started, that commits by itself never, and reads committed messages from the earliest one on.
+
+    Args:
+        settings: broker and security.
+        role: what it is for, the end of its `client.id`.
+        options: further options of `AIOKafkaConsumer`, which win over these.
+
+    Raises:
+        SettingsError: the files of the security settings cannot be used.
+    """
+    defaults = {"enable_auto_commit": False, "isolation_level": "read_committed", "auto_offset_reset": "earliest"}
+    return secured(AIOKafkaConsumer(bootstrap_servers=settings.brokers, **(defaults | options)), settings, role)
+
+
+def new_producer(settings: Settings, role: str, **options: Any) -> AIOKafkaProducer:
+    """A producer, not started, whose messages are acknowledged by all replicas in sync.
+
+    Args, Raises: as `new_consumer`.
+    """
+    defaults = {"acks": "all", "request_timeout_ms": round(REQUEST_SECONDS * 1000)}
+    return secured(AIOKafkaProducer(bootstrap_servers=settings.brokers, **(defaults | options)), settings, role)
+
+
+@contextlib.asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that lists and creates topics.
+
+    Raises:
+        BrokerError: see `connected`.
+        SettingsError: as `new_consumer`.
+    """
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.brokers, request_timeout_ms=round(REQUEST_SECONDS * 1000))
+    async with connected(secured(client, settings, "admin"), settings):
+        yield client
+
+
+def secured(client: _Client, settings: Settings, role: str) -> _Client:
+    """Give a client of aiokafka that is not started the security of the settings, and its `client.id`.
+
+    Raises:
+        SettingsError: as `new_consumer`.
+    """
+    connections, security = _connections(client), security_of(settings)
+    connections._client_id = f"{settings.app_id}-{role}"
+    if settings.security_protocol != "PLAINTEXT":
+        for name, value in security.options().items():
+            setattr(connections, f"_{name}", value)
+        connections._get_conn = Renewal(connections, security.options).connection
+    return client
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +90,7 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
     """Start an aiokafka client (admin, producer or consumer) for the `async with` block, then close it.
 
     Args:
-        client: not started; created with `bootstrap_servers=settings.brokers`.
+        client: not started, of this module.
         settings: its broker address is named in errors.
 
     Raises:
@@ -58,7 +115,7 @@ async def start(client: Any, settings: Settings) -> None:
         BrokerError: no broker answers within `CONNECT_SECONDS`, or none can be reached at its advertised address.
     """
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(CONNECT_SECONDS if settings.security_protocol == "PLAINTEXT" else LOGIN_SECONDS):
             await client.start()
     except (TimeoutError, KafkaConnectionError, OSError) as error:
         raise BrokerError(await why_no_broker(settings)) from error
@@ -101,20 +158,6 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
             if unreadable_batch(error) is None and not isinstance(error, KafkaError):
                 raise
             raise broker_error(error, settings) from error
-
-
-@contextlib.asynccontextmanager
-async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that lists and creates topics.
-
-    Raises:
-        BrokerError: see `connected`.
-    """
-    client = AIOKafkaAdminClient(
-        bootstrap_servers=settings.brokers, client_id=settings.app_id, request_timeout_ms=round(REQUEST_SECONDS * 1000)
-    )
-    async with connected(client, settings):
-        yield client
 
 
 def broker_error(error: BaseException, settings: Settings, doing: str = "", lasting: bool = False) -> BrokerError:
@@ -163,6 +206,12 @@ class _QuietLog:
                 self._logger.setLevel(self._level)
 
 
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Whether a line may be logged: at the level DEBUG, aiokafka logs every request, and so passwords and tokens."""
+    return not any(type(each).__name__.startswith("SaslAuthenticate") for each in record.args or ())
+
+
+logging.getLogger("aiokafka.conn").addFilter(_without_secrets)
 _QUIET_CLIENT = _QuietLog("aiokafka")
 
 

@@ -1,32 +1,27 @@
 """Why no client can work with the brokers of the settings, in one line.
 
 A client that fails to connect only knows that it failed. This asks each bootstrap server step by step: does the name
-resolve, does the port answer, is it Kafka, does it ask for TLS or SASL, and can the addresses that it advertises be
-reached?
+resolve, does the port answer, does the connection of the settings succeed, and if not, what does the listener ask for?
+Can the addresses that it advertises be reached?
 """
 
 import asyncio
 import contextlib
 import os
 import socket
-import ssl
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.errors import IllegalSaslStateError, KafkaError
-from aiokafka.protocol.admin import SaslHandShakeRequest
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from messaging.listeners import ANSWER_SECONDS, Address, asked_by, closing, open_connection, why_refused
+from messaging.security import security_of
 from schemas.settings import Settings
 
-ANSWER_SECONDS = 2.0
-"""How long each step may take."""
-
 REFUSED = "connection refused"
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def no_broker(settings: Settings, reason: str = "") -> str:
 
 
 async def _diagnoses(settings: Settings) -> list[Diagnosis]:
-    return await asyncio.gather(*(_diagnosis(_address(server)) for server in settings.brokers))
+    return await asyncio.gather(*(_diagnosis(_address(server), settings) for server in settings.brokers))
 
 
 def _found_reason(found: Iterable[Diagnosis], settings: Settings) -> str | None:
@@ -84,37 +79,24 @@ def _found_reason(found: Iterable[Diagnosis], settings: Settings) -> str | None:
     return f"{reasons[0]} (NEXTCLICK_BROKER={settings.broker})" if reasons else None
 
 
-async def _diagnosis(server: Address) -> Diagnosis:
+async def _diagnosis(server: Address, settings: Settings) -> Diagnosis:
     name = _name(server)
     reason = await _why_not_reached(server)
     if reason is not None:
         return Diagnosis("" if reason == REFUSED else f"{name}: {reason}", is_kafka=False)
-    connection, speaks_tls = await asyncio.gather(_connect(server, None), _speaks_tls(server))
-    over_tls = connection is None and speaks_tls
-    if over_tls:
-        connection = await _connect(server, _any_certificate())
-    if connection is None:
-        if over_tls:
-            return Diagnosis(_secured(name, ["TLS"]))
+    asked = await asked_by(server)
+    if asked is None:
         return Diagnosis(f"{name} takes connections, but does not answer as Kafka does", is_kafka=False)
+    if (why := asked.why_not_answered(name, settings)) is not None:
+        return Diagnosis(why)
     try:
-        mechanisms = await _sasl_mechanisms(connection)
-        if mechanisms is not None or over_tls:
-            login = [f"SASL ({', '.join(mechanisms)})"] if mechanisms is not None else []
-            return Diagnosis(_secured(name, [*(["TLS"] if over_tls else []), *login]))
+        connection = await open_connection(server, **security_of(settings).options())
+    except (KafkaError, OSError, TimeoutError, AssertionError, ValueError) as error:
+        return Diagnosis(why_refused(name, error, settings))
+    async with closing(connection):
         advertised = await _advertised(connection)
-    finally:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(connection.close(), ANSWER_SECONDS)
     reasons = {address: await _why_not_reached(address) for address in advertised}
     return Diagnosis(_unreachable(name, reasons) if any(reasons.values()) else "")
-
-
-def _secured(listener: str, asked: Sequence[str]) -> str:
-    return (
-        f"the listener at {listener} asks for {' and '.join(asked)}, and nextclick speaks plaintext without a login: "
-        "give the address of a listener with security protocol PLAINTEXT"
-    )
 
 
 def _unreachable(bootstrap: str, reasons: Mapping[Address, str | None]) -> str:
@@ -143,48 +125,6 @@ async def _why_not_reached(server: Address) -> str | None:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return None
-
-
-async def _connect(server: Address, tls: ssl.SSLContext | None) -> AIOKafkaConnection | None:
-    """A connection to a Kafka that has told its versions; None if there is none."""
-    try:
-        return await create_conn(
-            *server,
-            request_timeout_ms=round(ANSWER_SECONDS * 1000),
-            security_protocol="PLAINTEXT" if tls is None else "SSL",
-            ssl_context=tls,
-        )
-    except (KafkaError, OSError, TimeoutError, AssertionError, ValueError):
-        return None
-
-
-async def _speaks_tls(server: Address) -> bool:
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            _, writer = await asyncio.open_connection(*server, ssl=_any_certificate())
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
-def _any_certificate() -> ssl.SSLContext:
-    """Accepts every certificate: nothing secret is sent."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-async def _sasl_mechanisms(connection: AIOKafkaConnection) -> Collection[str] | None:
-    """The mechanisms of a listener that asks for SASL; None if it does not."""
-    try:
-        response: Any = await connection.send(SaslHandShakeRequest("PLAIN"))
-    except (KafkaError, OSError, TimeoutError):
-        return None
-    return None if response.error_code == IllegalSaslStateError.errno else list(response.enabled_mechanisms)
 
 
 async def _advertised(connection: AIOKafkaConnection) -> list[Address]:

@@ -68,6 +68,10 @@ _WAYS_OUT: dict[type[KafkaError], str] = {
 }
 
 
+class TokenError(errors.KafkaConnectionError):
+    """No token for OAUTHBEARER could be had. Passes by itself while a program runs; ends a start with one line."""
+
+
 def passes(error: BaseException) -> bool:
     """Whether it is worth trying again: the error may be over by itself."""
     if unreadable_batch(error) is not None:

@@ -16,7 +16,7 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error, kafka_reason, quiet_client_log, stop
+from messaging.clients import broker_error, kafka_reason, new_consumer, quiet_client_log, stop
 from messaging.diagnosis import no_broker
 from messaging.failures import passes
 from schemas.errors import BrokerError, TrainingError
@@ -98,11 +98,10 @@ class Lease:
 
     async def _acquire(self) -> None:
         settings = self._settings
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers,
-            client_id=self._group,
+        consumer = new_consumer(
+            settings,
+            "lease",
             group_id=self._group,
-            enable_auto_commit=False,
             auto_offset_reset="latest",
             session_timeout_ms=TIMEOUT_MS,
             heartbeat_interval_ms=2000,

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from messaging.clients import kafka_errors, start, stop
+from messaging.clients import kafka_errors, new_consumer, new_producer, start, stop
 from messaging.topics import check_topics_of
 from modelregistry.models_state import Message, ModelsState, serving_key, shadow_key, version_key
 from schemas.announcement import ModelAnnouncement
@@ -48,7 +48,7 @@ class ModelsTopic:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers, enable_auto_commit=False)
+        self._consumer = new_consumer(self._settings, "models")
         try:
             with kafka_errors(self._settings):
                 await start(self._consumer, self._settings)
@@ -110,15 +110,13 @@ class ModelsTopic:
         """Send messages as one record batch, of which Kafka stores all or nothing."""
         with kafka_errors(self._settings):
             if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._settings.brokers, acks="all", max_batch_size=BATCH_BYTES
-                )
+                client = new_producer(self._settings, "models", max_batch_size=BATCH_BYTES)
                 try:
-                    await start(producer, self._settings)
+                    await start(client, self._settings)
                 except BaseException:
-                    await stop(producer)
+                    await stop(client)
                     raise
-                self._producer = producer
+                self._producer = client
             batch = self._producer.create_batch()
             if all(batch.append(timestamp=None, key=key, value=value) for key, value in messages):
                 await (await self._producer.send_batch(batch, self._settings.models_topic, partition=0))

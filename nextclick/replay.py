@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
 from clicklog.topic_span import PartitionSpan, click_consumer, click_partitions, open_spans, span_records
-from messaging.clients import admin, connected
+from messaging.clients import admin, connected, new_producer
 from messaging.contracts import topic_contracts
 from messaging.topic_identity import topic_identity
 from messaging.topics import create_topics, existing_topics
@@ -68,8 +68,8 @@ async def replay(
     done = Replayed(topic=f"{settings.recommendations_topic}-{name}")
     recommender = await _recommender(settings)
     done.model = recommender.model.version if recommender.model else None
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
-    async with click_consumer(settings, "replay") as consumer, connected(producer, settings):
+    answers = new_producer(settings, "replay")
+    async with click_consumer(settings, "replay") as consumer, connected(answers, settings):
         partitions = await click_partitions(consumer, settings)
         identity = await topic_identity(consumer, settings.clicks_topic)
         spans = await open_spans(consumer, partitions, since)
@@ -78,7 +78,7 @@ async def replay(
             raise ClicksError(f"topic {settings.clicks_topic!r} has no click{when}")
         await _create_topic(settings, done.topic, len(partitions))
         logs = {span.number: PartitionLog(identity.topic_id if identity else "", span.end) for span in spans}
-        run = _Replay(settings, name, done, recommender, logs, Publisher(lambda: producer, settings, Outage()))
+        run = _Replay(settings, name, done, recommender, logs, Publisher(lambda: answers, settings, Outage()))
         await run.read(consumer, spans, progress)
     return done
 

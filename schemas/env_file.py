@@ -3,11 +3,13 @@
 import codecs
 import io
 import os
+import re
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
 from schemas.errors import SettingsError
+from schemas.names import is_secret
 
 
 def read_env_file(path: Path, prefix: str) -> tuple[dict[str, str | None], str]:
@@ -54,15 +56,22 @@ def _check(path: Path, binding: Binding, prefix: str) -> None:
     if prefix not in text.upper():
         return
     place = f"{path}, line {binding.original.line}"
+    line = _shown(text.splitlines()[0])
     if binding.error:
-        raise SettingsError(f"{place}: {text.splitlines()[0]!r} is not NAME=value: is a quote sign missing?")
+        raise SettingsError(f"{place}: {line!r} is not NAME=value: is a quote sign missing?")
     name = (binding.key or "").upper()
     if prefix in name and (not name.startswith(prefix) or binding.value is None):
-        raise SettingsError(f"{place}: {text.splitlines()[0]!r} is not {prefix}…=value, and would be passed over")
+        raise SettingsError(f"{place}: {line!r} is not {prefix}…=value, and would be passed over")
     if any(line.strip().upper().startswith(prefix) for line in (binding.value or "").splitlines()[1:]):
         raise SettingsError(f"{place}: the value of {binding.key} goes on over several lines: is a quote sign missing?")
     if name.startswith(prefix) and any(ord(sign) < 32 for sign in binding.value or ""):
+        shown = "…" if is_secret(name) else repr(binding.value)
         raise SettingsError(
-            rf"{place}: {binding.key}={binding.value!r} has a control character: in double quotes \n is a line end and "
-            r"\t a tab: write the value in single quotes"
+            rf"{place}: {binding.key}={shown} has a control character: in double "
+            r"quotes \n is a line end and \t a tab: write the value in single quotes"
         )
+
+
+def _shown(line: str) -> str:
+    """A line for a message: without its value, if that is a secret."""
+    return re.split(r"[=:\s]", line.removeprefix("export "), maxsplit=1)[0] + "=…" if is_secret(line) else line

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from schemas.connection_settings import ConnectionSettings
 from schemas.durations import Duration
 from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
-from schemas.names import NAME
+from schemas.names import NAME, is_secret
 from schemas.service_links import is_address, service_links, service_of
 
 PREFIX = "NEXTCLICK_"
@@ -26,17 +27,21 @@ STATIC_GROUP_TIMEOUT = timedelta(seconds=45)
 """Group time-out of a worker with a member id of its own: a restart takes about 10 s, one on another machine 30 s."""
 
 
-class Settings(BaseSettings):
+class Settings(ConnectionSettings):
     """One field per setting; every default works on one machine.
 
     The environment wins over `.env`. Use `load_settings`, which reports every mistake in one readable line.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
-    broker: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port, comma separated")
     app_id: str = Field("nextclick", pattern=NAME, description="consumer group and prefix of the changelog topic")
     data_dir: Path = Field(
         Path(".nextclick"), description="RocksDB state and model cache of a worker; one per worker process"
@@ -167,20 +172,6 @@ class Settings(BaseSettings):
             raise ValueError("a topic name has 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'")
         return value
 
-    @field_validator("broker")
-    @classmethod
-    def _bootstrap_servers(cls, value: str) -> str:
-        for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-                raise ValueError(f"{server.strip()!r} is not host:port")
-        return ",".join(server.strip() for server in value.split(","))
-
-    @property
-    def brokers(self) -> list[str]:
-        """The bootstrap servers, each `host:port`."""
-        return self.broker.split(",")
-
     @property
     def passed_headers(self) -> frozenset[str]:
         """Names of the headers that pass from a click to its answer."""
@@ -233,7 +224,7 @@ def _refuse_unknown_names(in_file: dict[str, str | None]) -> None:
             if not upper.startswith(PREFIX) or upper.startswith(PREFIX + "TEST_") or name in links:
                 continue
             if upper in _setting_names():
-                if value and is_address(value):
+                if value and is_address(value) and not is_secret(upper):
                     raise SettingsError(_set_by_a_service(name, value, source))
             else:
                 guess = difflib.get_close_matches(upper, _setting_names(), n=1)
@@ -255,6 +246,8 @@ def _set_by_a_service(name: str, value: str, source: str) -> str:
 
 
 def _readable(detail: Any) -> str:
-    field = str(detail["loc"][0]) if detail["loc"] else "settings"
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{PREFIX}{field.upper()}={detail['input']!r}: {message}"
+    if not detail["loc"]:
+        return message  # about several settings, which it names
+    name = PREFIX + str(detail["loc"][0]).upper()
+    return f"{name}: {message}" if is_secret(name) else f"{name}={detail['input']!r}: {message}"

@@ -139,6 +139,16 @@ async def made(owner: str) -> AsyncIterator[object]:
             import faust
 
             yield faust.Worker(app())
+        case "faust.transport.drivers.aiokafka.Producer":
+            yield app().producer
+        case "aiokafka.client.AIOKafkaClient":
+            from aiokafka.client import AIOKafkaClient
+
+            yield AIOKafkaClient(bootstrap_servers="127.0.0.1:9")
+        case "aiokafka.conn.AIOKafkaConnection":
+            from aiokafka.conn import AIOKafkaConnection
+
+            yield AIOKafkaConnection("127.0.0.1", 9)
         case "aiokafka.AIOKafkaConsumer":
             from aiokafka import AIOKafkaConsumer
 

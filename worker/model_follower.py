@@ -11,7 +11,7 @@ import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from messaging.clients import stop
+from messaging.clients import new_consumer, stop
 from messaging.topic_identity import topic_identity
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
@@ -69,19 +69,17 @@ class ModelFollower:
         """
         partition = TopicPartition(self._settings.models_topic, 0)
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.brokers, enable_auto_commit=False, auto_offset_reset="earliest"
-            )
+            client = new_consumer(self._settings, "worker-models")
             try:
-                await consumer.start()
-                consumer.assign([partition])
-                await consumer.seek_to_beginning(partition)
-                await self._follow(consumer, partition)
+                await client.start()
+                client.assign([partition])
+                await client.seek_to_beginning(partition)
+                await self._follow(client, partition)
             except (KafkaError, OSError) as error:
                 self._outage.try_again(UNREAD, error, self._settings)
                 await asyncio.sleep(1)
             finally:
-                await stop(consumer)
+                await stop(client)
 
     async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         while True:

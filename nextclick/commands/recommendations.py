@@ -37,10 +37,10 @@ def recommendations(
 
 
 async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
     from pydantic import ValidationError
 
-    from messaging.clients import admin, connected
+    from messaging.clients import admin, connected, new_consumer
     from messaging.topics import existing_topics, missing_topics
     from schemas.errors import TopicError
     from schemas.recommendation import Recommendation
@@ -52,14 +52,14 @@ async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
         existing = await existing_topics(client, [topic])
     if topic not in existing:
         raise TopicError(missing_topics([topic], settings))
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, client_id=f"{settings.app_id}-recommendations")
-    async with connected(consumer, settings):
+    client = new_consumer(settings, "recommendations")
+    async with connected(client, settings):
         partitions = [TopicPartition(topic, number) for number in range(existing[topic].partitions)]
-        consumer.assign(partitions)
-        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*partitions)
+        client.assign(partitions)
+        await (client.seek_to_beginning if from_beginning else client.seek_to_end)(*partitions)
         typer.echo(f"recommendations on topic {topic!r} at {settings.broker}; ctrl-C ends", err=True)
         wanted = session.encode() if session is not None else None
-        async for record in consumer:
+        async for record in client:
             if wanted is not None and record.key != wanted:
                 continue
             try:

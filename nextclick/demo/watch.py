@@ -1,9 +1,9 @@
 """Reads the clicks, recommendations and models topics into the scoreboard."""
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from messaging.clients import connected
+from messaging.clients import connected, new_consumer
 from nextclick.demo.scoreboard import Scoreboard
 from schemas.announcement import ModelAnnouncement
 from schemas.click import decode_click
@@ -27,17 +27,17 @@ async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[Mode
         BrokerError: the broker does not answer.
     """
     clicks, recommendations = settings.clicks_topic, settings.recommendations_topic
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, client_id="demo-screen", enable_auto_commit=False)
-    async with connected(consumer, settings):
+    client = new_consumer(settings, "demo-screen")
+    async with connected(client, settings):
         partitions = [
             TopicPartition(topic, number)
             for topic in (clicks, recommendations)
             for number in range(settings.partitions)
         ] + [TopicPartition(settings.models_topic, 0)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
+        client.assign(partitions)
+        await client.seek_to_beginning(*partitions)
         while True:
-            for partition, records in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).items():
+            for partition, records in (await client.getmany(timeout_ms=POLL_MILLISECONDS)).items():
                 for record in records:
                     if partition.topic == clicks:
                         click = decode_click(record.key, record.value)

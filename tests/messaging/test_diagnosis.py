@@ -98,14 +98,22 @@ async def test_an_advertised_address_that_cannot_be_reached(listeners: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("listener", "asked"), [("LOGIN", "SASL (PLAIN)"), ("TLS", "TLS"), ("LOGINTLS", "TLS and SASL (PLAIN)")]
+    ("listener", "asked", "protocol"),
+    [
+        ("LOGIN", "SASL (PLAIN)", "SASL_PLAINTEXT (or use a listener with TLS)"),
+        ("TLS", "TLS", "SSL"),
+        ("LOGINTLS", "TLS and SASL (PLAIN)", "SASL_SSL"),
+    ],
 )
 async def test_a_listener_that_asks_for_more_than_plaintext(
-    listeners: dict[str, str], listener: str, asked: str
+    listeners: dict[str, str], listener: str, asked: str, protocol: str
 ) -> None:
     said = await message(listeners[listener])
-    assert said.startswith(f"the listener at {listeners[listener]} asks for {asked}, and nextclick speaks plaintext")
-    assert said.endswith(f"(NEXTCLICK_BROKER={listeners[listener]})")
+    address = listeners[listener]
+    assert said == (
+        f"the listener at {address} asks for {asked}, and NEXTCLICK_SECURITY_PROTOCOL is PLAINTEXT: set it to "
+        f"{protocol} (NEXTCLICK_BROKER={address})"
+    )
 
 
 async def test_a_listener_of_which_all_is_well(listeners: dict[str, str]) -> None:

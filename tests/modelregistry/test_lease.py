@@ -28,7 +28,7 @@ class Group:
         self.commit_errors: list[KafkaError] = []
         self.commits = self.stops = 0
 
-    def __call__(self, **options: Any) -> "Group":
+    def __call__(self, _settings: Any, _role: str, **options: Any) -> "Group":
         self.options = options
         return self
 
@@ -62,7 +62,7 @@ class Group:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Group:
     group = Group()
-    monkeypatch.setattr(module, "AIOKafkaConsumer", group)
+    monkeypatch.setattr(module, "new_consumer", group)
     return group
 
 

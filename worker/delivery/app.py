@@ -16,7 +16,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from faust.types.transports import TransportT
 
-from messaging.clients import broker_error
+from messaging.clients import broker_error, secured
 from messaging.failures import unreadable_batch
 from rankers.device import out_of_memory
 from schemas.errors import BrokerError, NextclickError, one_line
@@ -241,7 +241,7 @@ class DeliveryApp(faust.App):
     async def on_start(self) -> None:
         """Open the changelog's connection. Exclude loaded objects from garbage collection, and collect less often."""
         await super().on_start()
-        self._changelog_producer = self.producer._new_producer()
+        self._changelog_producer = secured(self.producer._new_producer(), self.settings, "worker-changelog")
         await self._changelog_producer.start()
         self._watching = asyncio.create_task(watchdog.watch(self))
         self._watching.add_done_callback(self.fail_with)

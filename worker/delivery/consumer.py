@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent
 
+from messaging.clients import secured
 from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.broker_clock import BrokerClock
@@ -285,7 +286,15 @@ class Consumer(driver.Consumer):
             queue.put_nowait(batch)
 
 
+class Producer(driver.Producer):
+    """Faust's producer, with the security of the settings."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        return secured(super()._new_producer(transactional_id), self.app.settings, "worker-answers")
+
+
 class Transport(driver.Transport):
-    """Faust's aiokafka transport with the consumer above."""
+    """Faust's aiokafka transport with the consumer and the producer above."""
 
     Consumer = Consumer
+    Producer = Producer

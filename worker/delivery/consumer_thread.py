@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from messaging.clients import broker_error
+from messaging.clients import broker_error, secured
 from messaging.failures import UnreadableBatch, passes, unreadable_batch
 from schemas.settings import Settings
 from worker.delivery.fetches import Coverage, Fetch
@@ -59,7 +59,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Until the positions are past it, messages are fetched one by one."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
+        consumer = secured(super()._create_worker_consumer(transport), self.app.settings, "worker-clicks")
         consumer._isolation_level = "read_committed"  # Faust reads committed messages only with its own transactions
         return consumer
 

@@ -12,7 +12,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from messaging.clients import stop
+from messaging.clients import new_consumer, stop
 from messaging.incarnations import TruncationWatch, topic_id_of, truncations_of
 from messaging.topic_identity import TopicIdentity, topic_identity
 from schemas.settings import Settings
@@ -169,11 +169,7 @@ class LogWatch:
     async def _consumer(self) -> AIOKafkaConsumer:
         async with self._starting:
             if self._client is None:
-                client = AIOKafkaConsumer(
-                    bootstrap_servers=self._settings.brokers,
-                    client_id=f"{self._settings.app_id}-watch",
-                    enable_auto_commit=False,
-                )
+                client = new_consumer(self._settings, "worker-watch")
                 try:
                     await client.start()
                 except BaseException:

@@ -16,7 +16,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from messaging.clients import stop
+from messaging.clients import new_consumer, stop
 from messaging.topic_identity import topic_identity
 from schemas.errors import DamagedStoreError
 from worker.delivery.lost_changelog import lost_changelogs, write_again
@@ -92,12 +92,7 @@ class BulkRecovery(Recovery):
 
     async def _read(self, changelogs: Collection[TP]) -> None:
         """Apply the records that RocksDB lacks of some changelog partitions, up to their current ends."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.app.settings.brokers,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=FETCH_BYTES,
-        )
+        consumer = new_consumer(self.app.settings, "worker-recovery", max_partition_fetch_bytes=FETCH_BYTES)
         try:
             await consumer.start()
             topic_id = await self._topic_id(consumer)

@@ -1,0 +1,144 @@
+"""Connections that are renewed before the broker ends them.
+
+A broker ends a connection when the login that opened it expires: with an OAUTHBEARER token, or after the broker's
+`connections.max.reauth.ms` (KIP-368). aiokafka does not log in again on an open connection. So requests go to a new
+connection after most of that time, and the old one is closed once it has answered what was sent on it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaError, StaleMetadata
+from aiokafka.protocol.admin import SaslAuthenticateRequest
+from typing_extensions import override
+
+from schemas.errors import SettingsError
+
+log = logging.getLogger("aiokafka")  # this file does what aiokafka's client does otherwise
+
+USED_SHARE = 0.8
+"""A connection takes requests for this share of its session."""
+
+RETRY_SECONDS = 2.0
+"""Pause before the next try, if no new connection could be opened."""
+
+DRAIN_SECONDS = 60.0
+"""Longest time in which an old connection may answer."""
+
+
+class Connection(AIOKafkaConnection):
+    """A connection that knows how long its login is valid."""
+
+    _until: float | None = None
+
+    def is_due(self) -> bool:
+        """Whether another connection should take its place."""
+        return self._until is not None and monotonic() >= self._until
+
+    def put_off(self) -> None:
+        """Try a moment later: no other connection could be opened."""
+        self._until = monotonic() + RETRY_SECONDS
+
+    def is_busy(self) -> bool:
+        """Whether an answer is outstanding."""
+        return self.connected() and bool(self._requests)
+
+    @override
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        answer = super().send(request, expect_response)
+        return self._note(answer) if isinstance(request, SaslAuthenticateRequest) else answer
+
+    async def _note(self, answer: Any) -> Any:
+        """Keep the session's length, which the broker tells when the login succeeds; 0: it has no end."""
+        response = await answer
+        lifetime = getattr(response, "session_lifetime_ms", 0)
+        if lifetime > 0:
+            self._until = monotonic() + USED_SHARE * lifetime / 1000
+        return response
+
+
+class Renewal:
+    """Opens the connections of a client, in place of `AIOKafkaClient._get_conn`, and renews those that are due.
+
+    Args:
+        client: of a consumer, a producer or an admin client.
+        options: gives the security options of the next connection, see `messaging.security.Security.options`.
+    """
+
+    def __init__(self, client: AIOKafkaClient, options: Callable[[], Mapping[str, Any]]) -> None:
+        self._client, self._options = client, options
+        self._draining: set[asyncio.Task[None]] = set()
+
+    async def connection(
+        self,
+        node_id: Any,
+        *,
+        group: Any = ConnectionGroup.DEFAULT,
+        no_hint: bool = False,  # noqa: ARG002
+    ) -> AIOKafkaConnection | None:
+        """The open connection to a broker; None if there is none and none can be opened, which is logged."""
+        key = (node_id, group)
+        current = self._client._conns.get(key)
+        if _serves(current):
+            return current
+        try:
+            async with self._client._get_conn_lock:
+                current = self._client._conns.get(key)
+                if not _serves(current):  # else another task has opened it meanwhile
+                    self._client._conns[key] = await self._opened(node_id)
+                    self._retire(current)
+            return self._client._conns[key]
+        except (OSError, TimeoutError, KafkaError, SettingsError) as error:
+            log.error("Unable connect to node with id %s: %s", node_id, error)
+            if isinstance(current, Connection) and current.connected():
+                current.put_off()
+                return current
+            self._client._conns.pop(key, None)
+            self._client.force_metadata_update()
+            return None
+
+    async def _opened(self, node_id: Any) -> Connection:
+        client = self._client
+        broker = client.cluster.broker_metadata(node_id)
+        if broker is None:
+            raise StaleMetadata(f"Broker id {node_id} not in current metadata")
+        connection = Connection(
+            broker.host,
+            broker.port,
+            client_id=client._client_id,
+            request_timeout_ms=client._request_timeout_ms,
+            on_close=client._on_connection_closed,
+            max_idle_ms=client._connections_max_idle_ms,
+            **self._options(),
+        )
+        await connection.connect()
+        return connection
+
+    def _retire(self, old: AIOKafkaConnection | None) -> None:
+        if isinstance(old, Connection) and old.connected():
+            task = asyncio.create_task(_drain(old))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+
+
+def _serves(connection: AIOKafkaConnection | None) -> bool:
+    return (
+        connection is not None
+        and bool(connection.connected())
+        and not (isinstance(connection, Connection) and connection.is_due())
+    )
+
+
+async def _drain(connection: Connection) -> None:
+    """Close a connection once it has answered."""
+    deadline = monotonic() + DRAIN_SECONDS
+    try:
+        while connection.is_busy() and monotonic() < deadline:
+            await asyncio.sleep(0.05)
+    finally:
+        connection.close(reason=CloseReason.IDLE_DROP)
