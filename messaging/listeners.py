@@ -80,7 +80,7 @@ async def asked_by(server: Address) -> Asked | None:
 def why_refused(listener: str, error: BaseException, settings: Settings) -> str:
     """Why a listener, or this client, ended the connection that the settings ask for."""
     if isinstance(error, TokenError):
-        return str(error)
+        return str(error.args[0])
     if isinstance(error, SaslAuthenticationFailed):
         if settings.sasl_mechanism in ("OAUTHBEARER", "AWS_MSK_IAM"):
             why = f"the token ({one_line(error)}): check its issuer, audience and scope"

@@ -92,8 +92,9 @@ class ClientCredentials(TokenSource):
             return str(answer["access_token"]), float(answer["expires_at"])
         except OAuthError as error:
             raise TokenError(
-                f"the identity provider at {url} refuses client {settings.sasl_oauthbearer_client_id!r} "
-                f"({one_line(error)}): check NEXTCLICK_SASL_OAUTHBEARER_CLIENT_ID, …_CLIENT_SECRET and …_SCOPE"
+                f"the identity provider at {url} refuses client {settings.sasl_oauthbearer_client_id!r} ("
+                f"{one_line(error).rstrip(' :')}): check NEXTCLICK_SASL_OAUTHBEARER_CLIENT_ID, …_CLIENT_SECRET and "
+                "…_SCOPE"
             ) from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError) as error:
             raise TokenError(

@@ -1,7 +1,6 @@
 """Brokers that clients cannot work with: the message names the cause. One broker with a listener for each cause."""
 
 import asyncio
-import random
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from modelregistry.models_topic import ModelsTopic
 from nextclick.broker import LocalBroker
 from schemas.errors import BrokerError
 from schemas.settings import Settings
+from tests.free_ports import free_ports
 
 NOWHERE = "broker-3.internal.invalid:9092"
 LISTENERS = ("AWAY", "LOGIN", "TLS", "LOGINTLS")
@@ -45,20 +45,10 @@ def certificate() -> tuple[str, str]:
     return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
-def ports(count: int) -> list[int]:
-    found: list[int] = []
-    while len(found) < count:
-        port = random.SystemRandom().randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    return found
-
-
 @pytest.fixture(scope="module")
 def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The address of each listener of a broker, by its name."""
-    plain, control, *others = ports(2 + len(LISTENERS))
+    plain, control, *others = free_ports(2 + len(LISTENERS))
     address = {name: f"127.0.0.1:{port}" for name, port in zip(LISTENERS, others, strict=True)}
     named = {"PLAINTEXT": f"127.0.0.1:{plain}", "CONTROLLER": f"127.0.0.1:{control}"} | address
     chain, key = (text.replace("\n", "\\n") for text in certificate())

@@ -1,0 +1,140 @@
+"""Certificates and keys in the forms in which people have them."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from messaging.security import Security
+from schemas.errors import SettingsError
+from schemas.settings import Settings
+
+AUTHORITY, OTHER = trustme.CA(), trustme.CA()
+CLIENT = AUTHORITY.issue_cert("shop@example.org")
+CERTIFICATE = x509.load_pem_x509_certificate(CLIENT.cert_chain_pems[0].bytes())
+KEY: Any = serialization.load_pem_private_key(CLIENT.private_key_pem.bytes(), None)
+CA = x509.load_pem_x509_certificate(AUTHORITY.cert_pem.bytes())
+
+
+def context(**settings: Any) -> Any:
+    made = Security(Settings(_env_file=None, security_protocol="SSL", **settings))
+    return made.options()["ssl_context"]
+
+
+def encrypted(password: bytes) -> bytes:
+    how = serialization.BestAvailableEncryption(password)
+    return KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    how = serialization.BestAvailableEncryption(b"store")
+    (tmp_path / "ca.pem").write_bytes("# größer\n".encode() + AUTHORITY.cert_pem.bytes())
+    (tmp_path / "ca.p12").write_bytes(pkcs12.serialize_key_and_certificates(None, None, None, [CA], how))
+    (tmp_path / "java.p12").write_bytes(pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(CA, b"ca")], how))
+    (tmp_path / "client.pem").write_bytes(CLIENT.cert_chain_pems[0].bytes())
+    (tmp_path / "key.pem").write_bytes(CLIENT.private_key_pem.bytes())
+    (tmp_path / "locked.pem").write_bytes(encrypted(b"key"))
+    (tmp_path / "other.pem").write_bytes(OTHER.issue_cert("x").private_key_pem.bytes())
+    (tmp_path / "client.p12").write_bytes(pkcs12.serialize_key_and_certificates(b"shop", KEY, CERTIFICATE, [CA], how))
+    (tmp_path / "store.jks").write_bytes(b"\xfe\xed\xfe\xed\0\0\0\2")
+    (tmp_path / "text").write_text("no certificate")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "password"), [("ca.pem", None), ("ca.p12", "store"), ("java.p12", "store")])
+def test_whom_to_trust(files: Path, name: str, password: str | None) -> None:
+    trusted = context(ssl_cafile=str(files / name), ssl_ca_password=password).get_ca_certs()
+    assert [int(each["serialNumber"], 16) for each in trusted] == [CA.serial_number]
+
+
+def test_the_text_of_certificate_and_key() -> None:
+    made = context(
+        ssl_cafile=AUTHORITY.cert_pem.bytes().decode(),
+        ssl_certfile=CLIENT.cert_chain_pems[0].bytes().decode(),
+        ssl_key=encrypted(b"key").decode(),
+        ssl_key_password="key",
+    )
+    assert len(made.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ssl_certfile": "client.pem", "ssl_keyfile": "key.pem"},
+        {"ssl_certfile": "client.pem", "ssl_keyfile": "locked.pem", "ssl_key_password": "key"},
+        {"ssl_certfile": "client.p12", "ssl_key_password": "store"},
+    ],
+)
+def test_who_this_client_is(files: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
+    monkeypatch.chdir(files)
+    before = sorted(os.listdir("/tmp"))
+    context(**options)
+    assert [name for name in sorted(os.listdir("/tmp")) if name.endswith(".pem") and name not in before] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ssl_cafile": "missing.pem"}, "NEXTCLICK_SSL_CAFILE='missing.pem' cannot be read: No such file"),
+        ({"ssl_cafile": "text"}, "text is neither PEM nor a PKCS12 store that NEXTCLICK_SSL_CA_PASSWORD opens"),
+        ({"ssl_cafile": "key.pem"}, "NEXTCLICK_SSL_CAFILE='key.pem' holds no certificate"),
+        ({"ssl_cafile": "store.jks"}, "keytool -importkeystore -srckeystore store.jks -destkeystore store.p12"),
+        ({"ssl_cafile": "ca.p12", "ssl_ca_password": "wrong"}, "NEXTCLICK_SSL_CA_PASSWORD opens"),
+        ({"ssl_certfile": "client.pem"}, "needs a private key: set NEXTCLICK_SSL_KEYFILE"),
+        ({"ssl_certfile": "client.pem", "ssl_keyfile": "other.pem"}, "with its private key: key values mismatch"),
+        ({"ssl_certfile": "client.pem", "ssl_keyfile": "locked.pem"}, "is encrypted: set NEXTCLICK_SSL_KEY_PASSWORD"),
+        (
+            {"ssl_certfile": "client.pem", "ssl_keyfile": "locked.pem", "ssl_key_password": "wrong"},
+            "SSL_KEY_PASSWORD right",
+        ),
+        ({"ssl_certfile": "ca.p12", "ssl_key_password": "store"}, "has no certificate with a private key"),
+        ({"ssl_keyfile": "key.pem"}, "NEXTCLICK_SSL_KEYFILE needs NEXTCLICK_SSL_CERTFILE"),
+        ({"ssl_certfile": "client.p12", "ssl_key_password_file": "missing"}, "PASSWORD_FILE='missing' cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_file(
+    files: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], message: str
+) -> None:
+    monkeypatch.chdir(files)
+    with pytest.raises(SettingsError) as error:
+        context(**options)
+    assert message in str(error.value)
+    assert "wrong" not in str(error.value)
+
+
+def test_new_certificates_are_taken_and_broken_ones_are_not(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = files / "ca.pem"
+    security = Security(Settings(_env_file=None, security_protocol="SSL", ssl_cafile=str(path)))
+    first = security.options()["ssl_context"]
+    assert security.options()["ssl_context"] is first
+    path.write_text("half a file")
+    with caplog.at_level(logging.WARNING):
+        assert security.options()["ssl_context"] is first
+        security.options()
+    assert len(caplog.records) == 1
+    path.write_bytes(OTHER.cert_pem.bytes())
+    second = security.options()["ssl_context"]
+    other = x509.load_pem_x509_certificate(OTHER.cert_pem.bytes())
+    assert [int(each["serialNumber"], 16) for each in second.get_ca_certs()] == [other.serial_number]
+
+
+def test_a_password_in_a_file_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text(" first \r\n")
+    settings = Settings(
+        _env_file=None, security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="u", sasl_password_file=path
+    )
+    security = Security(settings)
+    assert security.options()["sasl_plain_password"] == " first "
+    path.write_text("second")
+    assert security.options()["sasl_plain_password"] == "second"
+    path.write_text("\n")
+    with pytest.raises(SettingsError, match="is empty"):
+        security.options()
