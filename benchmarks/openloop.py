@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from benchmarks.answers import partitions_of
-from clicklog.topic_writer import EncodedClick
+from schemas.click_encoder import EncodedClick
 from schemas.settings import Settings
 
 TICK_SECONDS = 0.001

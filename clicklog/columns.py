@@ -7,7 +7,7 @@ import polars as pl
 from aiokafka import ConsumerRecord
 
 from clicklog.clicks import IDS, exact_numbers
-from schemas.click import MAX_TIMESTAMP, InvalidClickError, ItemId, decode_click
+from schemas.click import MAX_TIMESTAMP, DecodeClick, InvalidClickError, ItemId, decode_click
 
 
 @dataclass
@@ -17,22 +17,28 @@ class ClickColumns:
     Attributes:
         since: clicks before this time are left out, ms since 1970 UTC.
         until: clicks from this time on are left out.
+        decode_message: decodes a message of the topic.
         session_id, item_id, timestamp, offset: of each click; times in ms since 1970 UTC.
         skipped: messages that were not valid clicks.
+        passed_over: messages that are no clicks by NEXTCLICK_CLICK_WHERE.
     """
 
     since: int = 0
     until: int = MAX_TIMESTAMP + 1
+    decode_message: DecodeClick = decode_click
     session_id: list[ItemId] = field(default_factory=list)
     item_id: list[ItemId] = field(default_factory=list)
     timestamp: list[int] = field(default_factory=list)
     offset: list[int] = field(default_factory=list)
     skipped: int = 0
+    passed_over: int = 0
 
     @classmethod
-    def between(cls, since: int | None, until: int | None) -> "ClickColumns":
+    def between(
+        cls, since: int | None, until: int | None, decode_message: DecodeClick = decode_click
+    ) -> "ClickColumns":
         """Columns for the clicks of a span of time; None means no limit."""
-        return cls(0 if since is None else since, MAX_TIMESTAMP + 1 if until is None else until)
+        return cls(0 if since is None else since, MAX_TIMESTAMP + 1 if until is None else until, decode_message)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -42,14 +48,16 @@ class ClickColumns:
         sessions, items = self.session_id.append, self.item_id.append
         times, offsets = self.timestamp.append, self.offset.append
         since, until = self.since, self.until
-        decode = decode_click
+        decode = self.decode_message
         for record in records:
             try:
-                click = decode(record.key, record.value)
+                click = decode(record.key, record.value, MAX_TIMESTAMP, record.timestamp)
             except InvalidClickError:
                 self.skipped += 1
                 continue
-            if since <= click.timestamp < until:
+            if click is None:
+                self.passed_over += 1
+            elif since <= click.timestamp < until:
                 sessions(click.session_id)
                 items(click.item_id)
                 times(click.timestamp)

@@ -43,9 +43,10 @@ def read_click_topic(
     """
     spans, columns = asyncio.run(_read(settings, since, until, progress))
     skipped = sum(part.skipped for part in columns.values())
+    passed_over = sum(part.passed_over for part in columns.values())
     frame = pl.concat(with_equal_ids([part.frame() for part in columns.values()])).drop("offset")
     if frame.is_empty():
-        raise ClicksError(_empty(settings, skipped, spanned=since is not None or until is not None))
+        raise ClicksError(_empty(settings, skipped, passed_over, spanned=since is not None or until is not None))
     kept = without_repetitions(frame)
     offsets = {span.number: (span.first, span.end) for span in spans}
     return Clicks(kept, settings.clicks_topic, offsets, skipped, repeated=len(frame) - len(kept))
@@ -62,7 +63,12 @@ async def _read(
         return spans, await read_spans(consumer, spans, settings, since, until, progress)
 
 
-def _empty(settings: Settings, skipped: int, spanned: bool) -> str:
+def _empty(settings: Settings, skipped: int, passed_over: int, spanned: bool) -> str:
+    if passed_over and not skipped:
+        return (
+            f"topic {settings.clicks_topic!r} at {settings.broker} holds {passed_over:,} messages, none of them a "
+            f"click by NEXTCLICK_CLICK_WHERE={settings.click_where!r}: correct it, or produce clicks first"
+        )
     return (
         f"topic {settings.clicks_topic!r} at {settings.broker} holds "
         f"{f'{skipped} messages, none of them a valid click' if skipped else 'no clicks'}"

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from clicklog.columns import ClickColumns
 from messaging.clients import connected, new_consumer
 from messaging.topics import missing_topics, partition_counts
+from schemas.click_decoder import click_decoder
 from schemas.errors import BrokerError, TopicError
 from schemas.settings import Settings
 
@@ -170,7 +171,7 @@ async def read_spans(
     Args:
         consumer: must be assigned exactly the spans' partitions.
         spans: to read.
-        settings: the broker for error messages.
+        settings: the form of the messages; the broker for error messages.
         since: keep only clicks from this time on, by the click's own time, ms since 1970 UTC.
         until: keep only clicks before this time.
         progress: called after each fetch with the number of offsets read so far and in total.
@@ -181,7 +182,8 @@ async def read_spans(
     Raises:
         BrokerError: as `span_records`.
     """
-    columns = {span.number: ClickColumns.between(since, until) for span in spans}
+    decode = click_decoder(settings)
+    columns = {span.number: ClickColumns.between(since, until, decode) for span in spans}
     total = sum(span.end - span.first for span in spans)
     async for records, still_to_come in span_records(consumer, spans, settings):
         for number, found in records.items():

@@ -3,10 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 
-import msgspec
 import polars as pl
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -15,8 +13,10 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from clicklog.topic_span import click_consumer, click_partitions
 from messaging.clients import connected, kafka_reason, new_producer
-from schemas.click import FIRST_SECOND, LAST_SECOND, ItemId
-from schemas.errors import BrokerError
+from schemas.click import ItemId
+from schemas.click_encoder import EncodeClick, click_encoder
+from schemas.click_times import RECORD
+from schemas.errors import BrokerError, SettingsError
 from schemas.settings import Settings
 
 BATCH_BYTES = 256 * 1024
@@ -29,21 +29,6 @@ CHUNK = 4096
 REQUEST_SECONDS = 30.0
 
 
-class EncodedClick(msgspec.Struct, gc=False):
-    """A click on the topic: the fields of `schemas.click.Click`."""
-
-    session_id: ItemId
-    item_id: ItemId
-    timestamp: int | str
-
-
-def on_topic(timestamp: int) -> int | str:
-    """A time in ms since 1970 UTC as a click's timestamp: in ISO 8601 where a number would be taken as seconds."""
-    if FIRST_SECOND <= timestamp <= LAST_SECOND:
-        return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds")
-    return timestamp
-
-
 async def send_clicks(
     settings: Settings,
     clicks: pl.DataFrame,
@@ -54,6 +39,7 @@ async def send_clicks(
 ) -> int:
     """Send clicks in time order (row order if they have no time); returns when Kafka has acknowledged them.
 
+    Their form is that of NEXTCLICK_CLICK_FIELDS, NEXTCLICK_CLICK_TIME and NEXTCLICK_CLICK_WHERE.
     The key is the session id as text, so a session's clicks share a partition and keep their order. The record's
     timestamp is the time of sending: with the click's time, Kafka would delete clicks older than the retention at once.
 
@@ -70,13 +56,20 @@ async def send_clicks(
 
     Raises:
         BrokerError: no broker answers, or it stops answering.
+        SettingsError: the clicks cannot be written in the form that the settings say.
         TopicError: the topic does not exist.
     """
+    encode = click_encoder(settings)
+    if settings.click_time == RECORD and clicks["timestamp"].null_count() < len(clicks):
+        raise SettingsError(
+            "NEXTCLICK_CLICK_TIME=record says that messages have no time, and these clicks have: they would all be "
+            "clicks of now; unset it, or leave out the column timestamp"
+        )
     async with click_consumer(settings, "produce") as consumer:
         partitions = await click_partitions(consumer, settings)
     ordered = clicks.sort("timestamp", maintain_order=True)
     client = new_producer(settings, "produce", enable_idempotence=True, max_batch_size=BATCH_BYTES)
-    sender = _Sender(client, settings.clicks_topic, len(partitions), progress)
+    sender = _Sender(client, settings.clicks_topic, len(partitions), encode, progress)
     try:
         async with connected(client, settings):
             async for chunk in _due(ordered, rate, stop or asyncio.Event()):
@@ -117,14 +110,18 @@ class _Sender:
     """Fills one batch per partition and counts the acknowledged clicks."""
 
     def __init__(
-        self, producer: AIOKafkaProducer, topic: str, partitions: int, progress: Callable[[int], None]
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        partitions: int,
+        encode: EncodeClick,
+        progress: Callable[[int], None],
     ) -> None:
         self.acknowledged = 0
-        self._producer, self._topic, self._progress = producer, topic, progress
+        self._producer, self._topic, self._encode, self._progress = producer, topic, encode, progress
         self._filling: dict[int, BatchBuilder] = {}
         self._under_way: set[asyncio.Future[object]] = set()
         self._failure: BaseException | None = None
-        self._encode = msgspec.json.Encoder().encode
         partitioner, numbers = DefaultPartitioner(), list(range(partitions))
 
         @lru_cache(maxsize=100_000)
@@ -139,7 +136,7 @@ class _Sender:
         now = time.time_ns() // 1_000_000
         for session_id, item_id, timestamp in clicks.select("session_id", "item_id", "timestamp").iter_rows():
             key, partition = self._key_and_partition(session_id)
-            value = self._encode(EncodedClick(session_id, item_id, now if timestamp is None else on_topic(timestamp)))
+            value = self._encode(session_id, item_id, now if timestamp is None else timestamp)
             builder = self._filling.get(partition)
             while builder is None or builder.append(timestamp=now, key=key, value=value) is None:
                 if builder is not None:

@@ -18,6 +18,8 @@ from messaging.topics import create_topics, existing_topics
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.store import BundleStore
 from rankers.device import choose_device
+from schemas.click import DecodeClick
+from schemas.click_decoder import click_decoder
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError, TopicError
 from schemas.settings import Settings
@@ -78,7 +80,8 @@ async def replay(
             raise ClicksError(f"topic {settings.clicks_topic!r} has no click{when}")
         await _create_topic(settings, done.topic, len(partitions))
         logs = {span.number: PartitionLog(identity.topic_id if identity else "", span.end) for span in spans}
-        run = _Replay(settings, name, done, recommender, logs, Publisher(lambda: answers, settings, Outage()))
+        publisher = Publisher(lambda: answers, settings, Outage())
+        run = _Replay(settings, name, done, recommender, logs, publisher, click_decoder(settings))
         await run.read(consumer, spans, progress)
     return done
 
@@ -120,6 +123,7 @@ class _Replay:
     recommender: Recommender
     logs: dict[int, PartitionLog]
     publisher: Publisher
+    decode_message: DecodeClick
 
     async def read(
         self, consumer: AIOKafkaConsumer, spans: list[PartitionSpan], progress: Callable[[Replayed], None] | None
@@ -136,7 +140,8 @@ class _Replay:
 
     async def _answer(self, batches: list[RecordBatch], states: dict[tuple[int, bytes], SessionState]) -> None:
         now = round(time.time() * 1000)
-        batch = decode(batches, 0, milliseconds(self.settings.clock_tolerance), logs=self.logs)
+        tolerance_ms = milliseconds(self.settings.clock_tolerance)
+        batch = decode(batches, 0, tolerance_ms, logs=self.logs, decode_message=self.decode_message)
         for click in batch.clicks:
             click.state = states.setdefault((click.partition, click.key), new_session(click.partition))
         outcome = self.recommender.recommend(batch.clicks, now)

@@ -6,7 +6,7 @@ and reject the same messages.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, StrictInt, StrictStr
@@ -73,22 +73,33 @@ class Click(BaseModel):
     timestamp: _Milliseconds | AwareDatetime | NaiveDatetime
 
 
-_FastText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-_FastMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)]
+FastId = int | Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+"""An id for msgspec; what it cannot check of numbers, `check_id` does."""
+
+FastMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP)]
 
 
 class DecodedClick(msgspec.Struct, gc=False):
-    """A valid click; `timestamp` is milliseconds since 1970 UTC."""
+    """A valid click.
+
+    Attributes:
+        session_id, item_id: as the message has them.
+        timestamp: ms since 1970 UTC.
+        session_key: the session id as text: one for each session, whatever form the message's key has.
+        event: the kind of the click, where NEXTCLICK_CLICK_FIELDS says which field has it.
+    """
 
     session_id: ItemId
     item_id: ItemId
     timestamp: int
+    session_key: bytes
+    event: str | int | None = None
 
 
 class _WireClick(msgspec.Struct, gc=False):
-    session_id: int | _FastText
-    item_id: int | _FastText
-    timestamp: _FastMilliseconds | datetime
+    session_id: FastId
+    item_id: FastId
+    timestamp: FastMilliseconds | datetime
 
 
 _decode = msgspec.json.Decoder(_WireClick).decode
@@ -98,11 +109,47 @@ class InvalidClickError(ValueError):
     """A message is not a valid click; `str(error)` is the reason that goes to the rejected topic."""
 
 
-def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMESTAMP) -> DecodedClick:
-    """Decode and validate one message of the clicks topic.
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What decoding a message may raise."""
+
+NO_VALUE = "the message has no value (a tombstone is no click)"
+NO_KEY = "the message has no key: the key must be the session id"
+
+NO_RECORD_TIME = -1
+"""Kafka's time of a message that has none: one that a client of before 2016 wrote."""
+
+
+class DecodeClick(Protocol):
+    """Decodes and validates messages of the clicks topic: `decode_click`, or one that `click_decoder` made."""
+
+    def __call__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        latest: int = MAX_TIMESTAMP,
+        record_time: int = NO_RECORD_TIME,
+        /,
+    ) -> DecodedClick | None:
+        """The click; None if NEXTCLICK_CLICK_WHERE says that the message is none.
+
+        Args:
+            key: the message's key.
+            value: the message's value.
+            latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
+            record_time: Kafka's time of the message, ms since 1970 UTC.
+
+        Raises:
+            InvalidClickError: with the reason, which names the field if one is at fault.
+        """
+
+
+def decode_click(
+    key: bytes | None, value: bytes | None, latest: int = MAX_TIMESTAMP, _record_time: int = NO_RECORD_TIME
+) -> DecodedClick:
+    """Decode and validate one message of a clicks topic in nextclick's own form, whatever the settings say.
 
     Args:
-        key: the message's key.
+        key: the message's key: the session id as text, or another form that `names_session` understands.
         value: the message's value.
         latest: clicks with a later timestamp are rejected, ms since 1970 UTC.
 
@@ -110,33 +157,77 @@ def decode_click(key: bytes | None, value: bytes | None, latest: int = MAX_TIMES
         InvalidClickError: with the reason, which names the field if one is at fault.
     """
     if value is None:
-        raise InvalidClickError("the message has no value (a tombstone is no click)")
+        raise InvalidClickError(NO_VALUE)
     if key is None:
-        raise InvalidClickError("the message has no key: the key must be the session id")
+        raise InvalidClickError(NO_KEY)
     try:
         click = _decode(value)
         timestamp = click.timestamp
         if isinstance(timestamp, datetime):
-            timestamp = _milliseconds_since_1970(timestamp)
+            timestamp = milliseconds_since_1970(timestamp)
         else:
             timestamp = in_milliseconds(timestamp)
         session_key = str(click.session_id).encode()
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
-        raise InvalidClickError(_reason(error)) from None
-    if timestamp > latest:
-        raise InvalidClickError(f"timestamp {timestamp} is further ahead of the clock than NEXTCLICK_CLOCK_TOLERANCE")
-    if session_key != key:
-        raise InvalidClickError(f"the message's key {_short(key)} is not the session id {_short(session_key)}")
-    for name, identity in (("session_id", click.session_id), ("item_id", click.item_id)):
-        if isinstance(identity, int):
-            if not -(2**63) <= identity < 2**63:
-                raise InvalidClickError(f"{name} {identity} does not fit in 64 bits")
-        elif not identity.isascii():
-            _check_encodable(name, identity)
-    return DecodedClick(click.session_id, click.item_id, timestamp)
+    except DECODE_ERRORS as error:
+        raise InvalidClickError(reason_of(error)) from None
+    return checked_click(key, DecodedClick(click.session_id, click.item_id, timestamp, session_key), latest)
 
 
-def _milliseconds_since_1970(moment: datetime) -> int:
+def checked_click(key: bytes, click: DecodedClick, latest: int) -> DecodedClick:
+    """A decoded click, after the checks that its schema cannot express.
+
+    Args:
+        key: the message's key.
+        click: decoded.
+        latest: as for `DecodeClick`.
+
+    Raises:
+        InvalidClickError: it is too late, its ids cannot be stored, or the key is not its session id.
+    """
+    if click.timestamp > latest:
+        raise InvalidClickError(
+            f"timestamp {click.timestamp} is further ahead of the clock than NEXTCLICK_CLOCK_TOLERANCE"
+        )
+    if click.session_key != key and not names_session(key, click.session_id):
+        raise InvalidClickError(f"the message's key {_short(key)} is not the session id {_short(click.session_key)}")
+    check_id("session_id", click.session_id)
+    check_id("item_id", click.item_id)
+    return click
+
+
+def check_id(name: str, identity: ItemId) -> None:
+    """Check an id.
+
+    Raises:
+        InvalidClickError: it is a number of more than 64 bits, or a text without a UTF-8 form.
+    """
+    if isinstance(identity, int):
+        if not -(2**63) <= identity < 2**63:
+            raise InvalidClickError(f"{name} {identity} does not fit in 64 bits")
+    elif not identity.isascii():
+        _check_encodable(name, identity)
+
+
+def names_session(key: bytes, session_id: ItemId) -> bool:
+    """Whether a message's key is another form of a session id than its text.
+
+    Understood are a JSON string (`"abc"`, with its quotes), and Java's long and int: 8 or 4 bytes, the highest first.
+    """
+    if key.startswith(b'"'):
+        try:
+            return msgspec.json.decode(key, type=str) == str(session_id)
+        except msgspec.MsgspecError:
+            return False
+    number = canonical_id(session_id)
+    return isinstance(number, int) and len(key) in (4, 8) and int.from_bytes(key, "big", signed=True) == number
+
+
+def milliseconds_since_1970(moment: datetime) -> int:
+    """A time as ms since 1970 UTC; one without a zone is in UTC.
+
+    Raises:
+        InvalidClickError: it is before 1970 or after 9999.
+    """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     milliseconds = round(moment.timestamp() * 1000)
@@ -152,7 +243,8 @@ def _check_encodable(name: str, text: str) -> None:
         raise InvalidClickError(f"{name} has a lone surrogate: it has no UTF-8 form") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a message cannot be decoded, for one of `DECODE_ERRORS`."""
     if isinstance(error, RecursionError):
         return "not valid JSON: nested too deeply"
     if isinstance(error, msgspec.ValidationError | InvalidClickError):

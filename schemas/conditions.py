@@ -1,8 +1,10 @@
-"""Which rows or messages are clicks: `event_type=view,cart`, the syntax of `--where`."""
+"""Which rows or messages are clicks: `event_type=view,cart`, the syntax of `--where` and NEXTCLICK_CLICK_WHERE."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
+
+from schemas.message_fields import check_paths
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,14 @@ def read_conditions(texts: Sequence[str]) -> tuple[Condition, ...]:
         ValueError: a text is not a condition.
     """
     return tuple(map(Condition.of, texts))
+
+
+def split_conditions(text: str) -> tuple[Condition, ...]:
+    """Read conditions on messages, separated by semicolons: `type=view,cart; user.kind=person`.
+
+    Raises:
+        ValueError: a part is not a condition, or its path leads into that of another.
+    """
+    conditions = read_conditions([part for part in text.split(";") if part.strip()])
+    check_paths({condition.path: condition.path for condition in conditions})
+    return conditions

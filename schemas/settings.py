@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from schemas.click_settings import ClickSettings
 from schemas.connection_settings import ConnectionSettings
 from schemas.durations import Duration
 from schemas.env_file import read_env_file
@@ -27,7 +28,7 @@ STATIC_GROUP_TIMEOUT = timedelta(seconds=45)
 """Group time-out of a worker with a member id of its own: a restart takes about 10 s, one on another machine 30 s."""
 
 
-class Settings(ConnectionSettings):
+class Settings(ClickSettings, ConnectionSettings):
     """One field per setting; every default works on one machine.
 
     The environment wins over `.env`. Use `load_settings`, which reports every mistake in one readable line.

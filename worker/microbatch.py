@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.record_time import taken_in
-from schemas.click import InvalidClickError, decode_click
+from schemas.click import DecodeClick, InvalidClickError, decode_click
 from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
@@ -28,6 +28,7 @@ class MicroBatch:
         epoch: the pipeline's epoch when the batch was taken; a batch of an earlier epoch is dropped.
         clicks: the valid clicks, in offset order per partition.
         rejected: partition → copies of the messages that are not valid clicks.
+        passed_over: messages that are no clicks by NEXTCLICK_CLICK_WHERE.
         next_offsets: partition → the offset after the last record.
         newest: partition → Kafka timestamp of the last record, ms since 1970 UTC.
         logs: partition → its click log when the records were taken; partitions that are not in it are unknown.
@@ -42,6 +43,7 @@ class MicroBatch:
     epoch: int
     clicks: list[PendingClick] = field(default_factory=list)
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
+    passed_over: int = 0
     next_offsets: dict[int, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
     logs: Mapping[int, PartitionLog] = field(default_factory=dict)
@@ -67,6 +69,7 @@ def decode(
     passed_headers: Container[str] = (),
     oldest: int = 0,
     logs: Mapping[int, PartitionLog] | None = None,
+    decode_message: DecodeClick = decode_click,
 ) -> MicroBatch:
     """Make a micro-batch from fetched records. The clicks get an empty state; the pipeline attaches the stored ones.
 
@@ -78,6 +81,7 @@ def decode(
         passed_headers: names of the headers that pass from a click to its answer.
         oldest: clicks with an earlier record time are too old for an answer, ms since 1970 UTC.
         logs: partition → its click log.
+        decode_message: decodes a message of the topic.
     """
     batch = MicroBatch(epoch, logs=logs or {})
     nobody = new_session(0)
@@ -90,11 +94,14 @@ def decode(
             key = record.key
             try:
                 arrived = taken_in(record, fetched_at)
-                click = decode_click(key, record.value, arrived + tolerance_ms)
+                moment = record.timestamp
+                click = decode_message(key, record.value, arrived + tolerance_ms, moment)
             except InvalidClickError as error:
                 batch.rejected[partition].append(reject_copy(records, record, str(error), log))
                 continue
-            moment = record.timestamp
+            if click is None:
+                batch.passed_over += 1
+                continue
             if record.headers:
                 _pass_headers(batch, partition, record, passed_headers)
             too_old = 0 <= moment < oldest
@@ -102,13 +109,14 @@ def decode(
                 PendingClick(
                     partition,
                     record.offset,
-                    key,
+                    click.session_key,
                     click.session_id,
                     click.item_id,
                     click.timestamp,
                     nobody,
                     too_old,
                     log,
+                    key,
                 )
             )
             batch.taken_in.append(arrived)
@@ -151,6 +159,6 @@ def encode_answers(batch: MicroBatch, outcome: Outcome, replay: str | None = Non
             )
         )
         answers[click.partition].append(
-            (click.key, value, headers.get((click.partition, click.offset)) if headers else None)
+            (click.received_key, value, headers.get((click.partition, click.offset)) if headers else None)
         )
     return answers

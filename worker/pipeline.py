@@ -23,6 +23,7 @@ import torch
 from faust.types import TP
 
 from messaging.record_time import LOG_APPEND_TIME
+from schemas.click_decoder import click_decoder
 from schemas.durations import milliseconds
 from schemas.errors import BrokerError, NewerStateError, StateError
 from schemas.settings import Settings
@@ -81,6 +82,7 @@ class Pipeline:
         "clicks_answered": "Clicks that were answered",
         "clicks_redelivered": "Clicks that came again and were skipped",
         "clicks_rejected": "Messages that are no click",
+        "passed_over": "Messages that are no clicks by NEXTCLICK_CLICK_WHERE",
         "clicks_dropped": "Clicks given up because the group may have given them to another worker",
         "clicks_too_old": "Clicks applied without an answer, older than NEXTCLICK_ANSWER_MAX_AGE",
         "headers_left_out": "Answers without the headers of their click, which were too large",
@@ -100,6 +102,7 @@ class Pipeline:
         self._recommender = recommender
         self._tolerance_ms = milliseconds(settings.clock_tolerance)
         self._passed_headers = settings.passed_headers
+        self._decode_message = click_decoder(settings)
         max_age = settings.answer_max_age
         self._max_age_ms = None if max_age is None else milliseconds(max_age)
         self._device = ThreadPoolExecutor(
@@ -164,7 +167,8 @@ class Pipeline:
             if newest.timestamp_type == LOG_APPEND_TIME:
                 clock.reached(newest.timestamp)
         oldest = 0 if self._max_age_ms is None else clock.now_ms() - self._max_age_ms
-        return decode(taken, self._epoch, self._tolerance_ms, self._passed_headers, oldest, self._app.source.logs)
+        logs = self._app.source.logs
+        return decode(taken, self._epoch, self._tolerance_ms, self._passed_headers, oldest, logs, self._decode_message)
 
     async def _recommend(self, batch: MicroBatch) -> Outcome:
         now_ms = self._app.clock.now_ms()
@@ -356,6 +360,7 @@ class Pipeline:
         came_again = len(outcome.answers) - answered - outcome.too_old
         self.counts["clicks_redelivered"] += came_again
         self.skipped.add(came_again, any(not known.noted for known in batch.logs.values()))
+        self.counts["passed_over"] += batch.passed_over
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
         self.live.add(outcome.labels)
         self.comparison.add(outcome.duels)

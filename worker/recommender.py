@@ -26,6 +26,7 @@ class PendingClick(msgspec.Struct, gc=False):
 
     A click that is `too_old` is applied to its session without an answer.
     `log` is the incarnation of the click log that `offset` counts in; empty if unknown.
+    `key` is the session's (`DecodedClick.session_key`), `received_key` that of the message, which its answer gets.
     """
 
     partition: int
@@ -37,6 +38,7 @@ class PendingClick(msgspec.Struct, gc=False):
     state: SessionState
     too_old: bool = False
     log: str = ""
+    received_key: bytes = b""
 
 
 class Label(msgspec.Struct, gc=False):

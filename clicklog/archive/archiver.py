@@ -25,6 +25,7 @@ from messaging.failures import UnreadableBatch, unreadable_batch
 from messaging.incarnations import TruncationWatch
 from messaging.record_time import taken_in
 from messaging.topic_identity import TopicIdentity, topic_identity
+from schemas.click_decoder import click_decoder
 from schemas.durations import milliseconds
 from schemas.errors import ClicksError
 from schemas.settings import Settings
@@ -91,6 +92,7 @@ class Archiver:
         self._settings = settings
         self._report = report
         self._archive = Archive(settings.archive_uri, settings.clicks_topic)
+        self._decode_message = click_decoder(settings)
         self._interval = settings.archive_interval.total_seconds()
         self._filling: dict[TopicPartition, _Filling] = {}
         self._identity: TopicIdentity | None = None
@@ -207,7 +209,7 @@ class Archiver:
             begin = (await consumer.beginning_offsets([partition]))[partition]
             if begin > filling.end:  # else the gap is a transaction marker: no click is missing
                 _say_lost(partition, filling.end, begin)
-                following = _Filling(begin, begin, filling.log)
+                following = self._begin(begin, filling.log)
                 await self._write(consumer, [partition], following)
                 if self._filling.get(partition) is not following:
                     return
@@ -228,7 +230,7 @@ class Archiver:
             if part:
                 filling.end = part[-1].offset + 1
             if records or filling.end - filling.first >= FILE_CLICKS:
-                following = _Filling(filling.end, filling.end, filling.log)
+                following = self._begin(filling.end, filling.log)
                 await self._write(consumer, [partition], following)
                 if self._filling.get(partition) is not following:
                     return
@@ -245,7 +247,7 @@ class Archiver:
             filling = self._filling.get(partition)
             if filling is None:
                 continue
-            self._filling[partition] = following or _Filling(filling.end, filling.end, filling.log)
+            self._filling[partition] = following or self._begin(filling.end, filling.log)
             if filling.end == filling.first:
                 continue
             clicks = filling.columns.frame()
@@ -269,6 +271,10 @@ class Archiver:
             if self._report is not None:
                 self._report(self.done)
 
+    def _begin(self, offset: int, log: str) -> _Filling:
+        """A file that begins at an offset."""
+        return _Filling(offset, offset, log, columns=ClickColumns(decode_message=self._decode_message))
+
     async def _take_over(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> list[PartitionSpan]:
         """Begin each partition where the archive of the topic that exists now ends."""
         identity = await topic_identity(consumer, self._settings.clicks_topic)
@@ -282,7 +288,7 @@ class Archiver:
                 _say_another(span, found)
             elif found.chain is not None and start > found.chain.end:
                 _say_lost(span.partition, found.chain.end, start)
-            self._filling[span.partition] = _Filling(start, start, found.log)
+            self._filling[span.partition] = self._begin(start, found.log)
             consumer.seek(span.partition, start)
         self._identity = identity
         return spans

@@ -42,6 +42,7 @@ async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
 
     from messaging.clients import admin, connected, new_consumer
     from messaging.topics import existing_topics, missing_topics
+    from schemas.click import names_session
     from schemas.errors import TopicError
     from schemas.recommendation import Recommendation
     from schemas.settings import load_settings
@@ -60,7 +61,7 @@ async def _print(session: str | None, from_beginning: bool, json: bool) -> None:
         typer.echo(f"recommendations on topic {topic!r} at {settings.broker}; ctrl-C ends", err=True)
         wanted = session.encode() if session is not None else None
         async for record in client:
-            if wanted is not None and record.key != wanted:
+            if session is not None and record.key != wanted and not names_session(record.key or b"", session):
                 continue
             try:
                 answer = Recommendation.model_validate_json(record.value or b"")

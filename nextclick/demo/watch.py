@@ -6,13 +6,14 @@ from aiokafka import TopicPartition
 from messaging.clients import connected, new_consumer
 from nextclick.demo.scoreboard import Scoreboard
 from schemas.announcement import ModelAnnouncement
-from schemas.click import decode_click
+from schemas.click import MAX_TIMESTAMP
+from schemas.click_decoder import click_decoder
 from schemas.recommendation import EncodedRecommendation
 from schemas.settings import Settings
 
 POLL_MILLISECONDS = 100
 
-_decode = msgspec.json.Decoder(EncodedRecommendation).decode
+_decode_answer = msgspec.json.Decoder(EncodedRecommendation).decode
 
 
 async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[ModelAnnouncement]) -> None:
@@ -26,6 +27,7 @@ async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[Mode
     Raises:
         BrokerError: the broker does not answer.
     """
+    decode = click_decoder(settings)
     clicks, recommendations = settings.clicks_topic, settings.recommendations_topic
     client = new_consumer(settings, "demo-screen")
     async with connected(client, settings):
@@ -40,11 +42,13 @@ async def watch(settings: Settings, scoreboard: Scoreboard, announced: list[Mode
             for partition, records in (await client.getmany(timeout_ms=POLL_MILLISECONDS)).items():
                 for record in records:
                     if partition.topic == clicks:
-                        click = decode_click(record.key, record.value)
+                        click = decode(record.key, record.value, MAX_TIMESTAMP, record.timestamp)
+                        if click is None:
+                            continue
                         place = f"{partition.partition}-{record.offset}"
                         scoreboard.click(place, click.session_id, click.item_id, record.timestamp)
                     elif partition.topic == recommendations:
-                        answer = _decode(record.value)
+                        answer = _decode_answer(record.value)
                         scoreboard.answer(
                             answer.id, answer.session_id, answer.items, answer.model_version, record.timestamp
                         )

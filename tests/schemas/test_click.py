@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from clicklog.topic_writer import on_topic
 from schemas.click import Click, decode_click
+from schemas.click_times import on_topic
 
 
 def message(timestamp: object) -> bytes:
