@@ -64,14 +64,11 @@ async def _read(
 
 
 def _empty(settings: Settings, skipped: int, passed_over: int, spanned: bool) -> str:
-    if passed_over and not skipped:
-        return (
-            f"topic {settings.clicks_topic!r} at {settings.broker} holds {passed_over:,} messages, none of them a "
-            f"click by NEXTCLICK_CLICK_WHERE={settings.click_where!r}: correct it, or produce clicks first"
-        )
+    messages = skipped + passed_over
+    held = f"{messages:,} messages, none of them a valid click" if messages else "no clicks"
+    where = f" ({passed_over:,} do not meet NEXTCLICK_CLICK_WHERE={settings.click_where!r})" if passed_over else ""
     return (
-        f"topic {settings.clicks_topic!r} at {settings.broker} holds "
-        f"{f'{skipped} messages, none of them a valid click' if skipped else 'no clicks'}"
+        f"topic {settings.clicks_topic!r} at {settings.broker} holds {held}{where}"
         f"{' of the given span of time' if spanned else ''}: "
         f"produce some first (`nextclick produce FILE`){', or widen the span' if spanned else ''}"
     )

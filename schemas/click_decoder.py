@@ -86,6 +86,7 @@ class _MappedClicks:
         else:
             times = click_times(settings.click_time)
             kinds["timestamp"], self._time = times.kind, times.read
+        self._has_event = "event" in self._fields
         self._read = FieldReader({path: kinds[name] for name, path in self._fields.items()}).read
 
     def decode(
@@ -101,24 +102,25 @@ class _MappedClicks:
         if key is None:
             raise InvalidClickError(NO_KEY)
         try:
-            session_id, item_id, *others = self._values(value)
-            timestamp = record_time if self._by_record else self._time(others.pop(0))
+            found = self._read(value)
+            if UNSET in found:
+                found = self._without_event(found)
+            session_id, item_id = found[:2]
+            timestamp = record_time if self._by_record else self._time(found[2])
             session_key = str(session_id).encode()
         except DECODE_ERRORS as error:
             raise InvalidClickError(reason_of(error)) from None
         if timestamp < 0:
             raise InvalidClickError("the message has no record time, which NEXTCLICK_CLICK_TIME=record needs")
-        event = others[0] if others else None
+        event = found[-1] if self._has_event else None
         return checked_click(key, DecodedClick(session_id, item_id, timestamp, session_key, event), latest)
 
-    def _values(self, value: bytes) -> list[Any]:
-        found = self._read(value)
-        if UNSET in found:
-            for place, (name, path) in enumerate(self._fields.items()):
-                if found[place] is UNSET and name != "event":
-                    raise InvalidClickError(_missing(name, path))
-                found[place] = None if found[place] is UNSET else found[place]
-        return found
+    def _without_event(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values of a message that lacks some; raises InvalidClickError unless it only lacks the event."""
+        for value, (name, path) in zip(found, self._fields.items(), strict=True):
+            if value is UNSET and name != "event":
+                raise InvalidClickError(_missing(name, path))
+        return (*found[:-1], None)
 
 
 def _missing(name: str, path: str) -> str:

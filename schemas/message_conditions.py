@@ -9,9 +9,6 @@ from schemas.click import DECODE_ERRORS, InvalidClickError, reason_of
 from schemas.conditions import Condition
 from schemas.message_fields import FieldReader
 
-_OTHER = (b"n", b"{", b"[")
-"""How JSON values begin that are compared with nothing: null, objects and arrays."""
-
 
 class MessageConditions:
     """Whether messages meet conditions that must all hold.
@@ -28,7 +25,8 @@ class MessageConditions:
         for condition in conditions:
             values.setdefault(condition.path, set(condition.values)).intersection_update(condition.values)
         self._read = FieldReader(dict.fromkeys(values, msgspec.Raw)).read
-        self._values = [(frozenset(map(str.encode, each)), frozenset(each)) for each in values.values()]
+        self._texts = [frozenset(each) for each in values.values()]
+        self._written = [frozenset(form for text in each for form in _written(text)) for each in values.values()]
 
     def hold(self, value: bytes | None) -> bool:
         """Whether a message meets the conditions.
@@ -44,14 +42,22 @@ class MessageConditions:
             return False
         except DECODE_ERRORS as error:
             raise InvalidClickError(reason_of(error)) from None
-        for raw, (written, texts) in zip(found, self._values, strict=True):
-            if raw is UNSET or not _is_one_of(bytes(raw), written, texts):
+        for raw, written, texts in zip(found, self._written, self._texts, strict=True):
+            if raw is UNSET or (bytes(raw) not in written and not _is_text_of(bytes(raw), texts)):
                 return False
         return True
 
 
-def _is_one_of(raw: bytes, written: frozenset[bytes], texts: frozenset[str]) -> bool:
-    """Whether a JSON value is one of some texts, given as UTF-8 and as texts."""
-    if raw[:1] != b'"':
-        return raw in written and raw[:1] not in _OTHER
-    return raw[1:-1] in written if b"\\" not in raw else msgspec.json.decode(raw, type=str) in texts
+def _written(text: str) -> tuple[bytes, ...]:
+    """How JSON writes a value that is this text."""
+    try:
+        bare = isinstance(msgspec.json.decode(text), int | float)
+    except msgspec.DecodeError:
+        bare = False
+    as_text = msgspec.json.encode(text)
+    return (as_text, text.encode()) if bare else (as_text,)
+
+
+def _is_text_of(raw: bytes, texts: frozenset[str]) -> bool:
+    """Whether a JSON value is one of some texts, in another spelling, such as with `\\u00e9` for é."""
+    return b"\\" in raw and raw.startswith(b'"') and msgspec.json.decode(raw, type=str) in texts

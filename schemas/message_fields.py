@@ -4,7 +4,7 @@ A path is dotted into nested objects: `user.sid` is `{"user": {"sid": …}}`. A 
 key, `{"user.sid": …}`; this key wins.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Union
 
@@ -49,13 +49,14 @@ class FieldReader:
                 node = node.setdefault(part, {})
             node[last] = kind
         tree |= {path: types[path] for path in dotted}
-        self._count = len(types)
         self._dotted = [list(types).index(path) for path in dotted]
-        self._places = [_place(tree, path.split(".")) for path in types] + [_place(tree, [path]) for path in dotted]
-        self._get = attrgetter(*self._places, self._places[0])  # of a single name it would give no tuple
+        self._places = [_place(tree, path.split(".")) for path in types]
+        self._get = _getter(self._places)
+        self._get_flat = _getter([_place(tree, [path]) for path in dotted]) if dotted else None
+        self._no_flat = (UNSET,) * len(dotted)
         self._decode = msgspec.json.Decoder(_struct(tree)).decode
 
-    def read(self, value: bytes) -> list[Any]:
+    def read(self, value: bytes) -> tuple[Any, ...]:
         """The values in the order of the paths; `msgspec.UNSET` where the message lacks one.
 
         Raises:
@@ -67,11 +68,22 @@ class FieldReader:
             values = self._get(message)
         except AttributeError:  # no object where a path goes on
             values = tuple(_value_at(message, place) for place in self._places)
-        found = list(values[: self._count])
-        for number, flat in zip(self._dotted, values[self._count :], strict=False):
-            if flat is not UNSET:
-                found[number] = flat
-        return found
+        if self._get_flat is None:
+            return values
+        flat = self._get_flat(message)
+        return values if flat == self._no_flat else self._with_flat(values, flat)
+
+    def _with_flat(self, values: tuple[Any, ...], flat: tuple[Any, ...]) -> tuple[Any, ...]:
+        found = list(values)
+        for number, value in zip(self._dotted, flat, strict=True):
+            if value is not UNSET:
+                found[number] = value
+        return tuple(found)
+
+
+def _getter(places: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*places)
+    return get if len(places) > 1 else lambda message: (get(message),)
 
 
 def _struct(tree: Mapping[str, Any]) -> type[msgspec.Struct]:

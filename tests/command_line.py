@@ -86,6 +86,8 @@ def _environment(settings: Settings | None) -> dict[str, str]:
     if settings is not None:
         for field in ("broker", "app_id", "partitions", "replication", "data_dir", "models_uri"):
             names[PREFIX + field.upper()] = str(getattr(settings, field))
-        for field in ("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic"):
+        for field in ("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic", "archive_uri"):
+            names[PREFIX + field.upper()] = getattr(settings, field)
+        for field in ("click_fields", "click_time", "click_where"):
             names[PREFIX + field.upper()] = getattr(settings, field)
     return {**names, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}

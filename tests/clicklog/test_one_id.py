@@ -57,6 +57,7 @@ def columns_of(*clicks: tuple[Any, Any]) -> ClickColumns:
                 key=str(session).encode(),
                 value=json.dumps({"session_id": session, "item_id": item, "timestamp": place}).encode(),
                 offset=place,
+                timestamp=place,
             )  # type: ignore[misc]
             for place, (session, item) in enumerate(clicks)
         ]

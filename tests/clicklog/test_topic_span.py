@@ -18,6 +18,7 @@ FIRST, SECOND = TopicPartition("clicks", 0), TopicPartition("clicks", 1)
 @dataclass
 class Record:
     offset: int
+    timestamp: int = 0
 
     @property
     def key(self) -> bytes:
