@@ -1,12 +1,11 @@
 """Decoding a click, with equal strictness: pydantic, msgspec (what the worker calls), and orjson with pydantic.
 
-The rows after these decode the same clicks in another program's form, as NEXTCLICK_CLICK_FIELDS, NEXTCLICK_CLICK_TIME and
-NEXTCLICK_CLICK_WHERE say.
+The last rows decode the same clicks in another program's form, as the settings NEXTCLICK_CLICK_… say.
 
     uv run python -m benchmarks.decode
 
-The last row needs orjson and is left out without it; nextclick does not use orjson. All three check types, lengths and
-ranges, and that the key is the session id.
+The row with orjson is left out where it is not installed; nextclick does not use it. All of them check types, lengths
+and ranges, and that the key is the session id.
 """
 
 import importlib.util

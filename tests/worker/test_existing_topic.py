@@ -124,7 +124,7 @@ def test_training_archive_and_replay_read_the_same_clicks(deployment: Deployment
     assert "answered 6 clicks again by popularity, skipped 3 messages" in output
 
     nothing = settings.model_copy(update={"click_where": "type=viewed"})
-    with pytest.raises(ClicksError, match="none of them a click by NEXTCLICK_CLICK_WHERE='type=viewed'"):
+    with pytest.raises(ClicksError, match="12 do not meet NEXTCLICK_CLICK_WHERE='type=viewed'"):
         read_click_topic(nothing)
 
 
