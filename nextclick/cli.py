@@ -28,6 +28,7 @@ from nextclick.commands import (
     train,
     tune,
     watch,
+    worker,
 )
 from nextclick.pipes import ends_with_its_reader
 from schemas.errors import NextclickError, printable
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command("settings")(settings.settings)
 app.command("broker")(broker.broker)
 app.command("topics")(topics.topics)
+app.command("worker", context_settings=worker.PASSES_OPTIONS)(worker.worker)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
 app.command("replay")(replay.replay)

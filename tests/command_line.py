@@ -47,7 +47,7 @@ class CommandLine:
         process = subprocess.Popen(
             [sys.executable, "-c", "from nextclick.cli import main; main()", *arguments],
             cwd=self.directory,
-            env=_environment(settings),
+            env=environment_of(settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,7 +80,7 @@ def command_line(tmp_path: Path) -> Iterator[CommandLine]:
     command_line.close()
 
 
-def _environment(settings: Settings | None) -> dict[str, str]:
+def environment_of(settings: Settings | None) -> dict[str, str]:
     """The environment that makes a process use these settings."""
     names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     if settings is not None:
