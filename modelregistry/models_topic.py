@@ -20,6 +20,10 @@ from schemas.settings import Settings
 
 POLL_MILLISECONDS = 500
 
+FETCH_MILLISECONDS = 50
+"""How long the broker holds a fetch at the end of the topic. The broker answers a connection's requests in order, so
+`read` waits this long for the end offset, which it asks for after such a fetch. Kafka's default is 500."""
+
 BATCH_BYTES = 1_000_000
 """Largest record batch; brokers accept 1 MiB by default."""
 
@@ -48,7 +52,7 @@ class ModelsTopic:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        self._consumer = new_consumer(self._settings, "models")
+        self._consumer = new_consumer(self._settings, "models", fetch_max_wait_ms=FETCH_MILLISECONDS)
         try:
             with kafka_errors(self._settings):
                 await start(self._consumer, self._settings)

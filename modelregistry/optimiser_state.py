@@ -1,4 +1,4 @@
-"""The optimiser's state at the end of a training, as one file in the bundle's directory."""
+"""The optimiser's state at the end of a training: one file beside the bundle, for the next warm start."""
 
 from collections.abc import Mapping
 
@@ -6,28 +6,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from modelregistry.store import OPTIMISER_STATE, BundleStore
 from schemas.errors import BundleError
 
-FILE = "optimiser.safetensors"
-"""In the directory of the bundle; workers do not fetch it."""
+
+def put_optimiser_state(store: BundleStore, version: str, state: Mapping[str, Tensor]) -> None:
+    """Write the optimiser's state into a version's directory.
+
+    Raises:
+        BundleError: the store is not writable.
+    """
+    content = save({name: tensor.contiguous() for name, tensor in state.items()})
+    store.put_beside(version, OPTIMISER_STATE, content)
 
 
-def pack(state: Mapping[str, Tensor]) -> bytes:
-    """The state as the bytes of a file."""
-    return save({name: tensor.contiguous() for name, tensor in state.items()})
-
-
-def unpack(content: bytes, place: str) -> dict[str, Tensor]:
-    """The state in a file's bytes.
-
-    Args:
-        content: of the file.
-        place: of the file, for the error message.
+def get_optimiser_state(store: BundleStore, version: str) -> dict[str, Tensor] | None:
+    """The optimiser's state of a version; None if it is missing or cannot be read: a warm start works without it.
 
     Raises:
         BundleError: the file is damaged.
     """
+    content = store.get_beside(version, OPTIMISER_STATE)
+    if content is None:
+        return None
     try:
         return load(content)
     except (SafetensorError, ValueError) as error:
+        place = f"{store.uri_of(version)}/{OPTIMISER_STATE}"
         raise BundleError(f"{place} is damaged ({error}): remove it, and the next retraining begins without") from error

@@ -1,7 +1,9 @@
 """Publishing: put a bundle into the store and its announcement on the models topic. A promotion announces a version
 that is already in the store.
 
-A bundle is always read and checked before it is announced. Every change is recorded with who made it and why.
+The files of a bundle are always read, and their digests checked, before it is announced. That they fit together is
+checked where a model is loaded: by each worker, which refuses a bundle that does not fit and serves the previous model
+on. Every change is recorded with who made it and why.
 """
 
 import asyncio
@@ -9,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from modelregistry.change import Author
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.store import BundleStore
-from rankers.bundle import Bundle, read_bundle, read_digest
+from rankers.bundle_files import BundleFiles, not_readable, read_files
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision
 from schemas.settings import Settings
@@ -128,24 +132,28 @@ def _check(version: str, settings: Settings) -> ModelAnnouncement:
     store = BundleStore(settings.models_uri)
     store.check_version(version)
     uri = store.uri_of(version)
-    bundle, sha256 = store.read(uri)
-    return _announcement(bundle, sha256, uri, settings)
+    with store.fetched(uri) as directory:
+        return _announcement(directory, read_files(directory), uri, settings)
 
 
 def _put(directory: Path, settings: Settings) -> ModelAnnouncement:
-    store = BundleStore(settings.models_uri)
-    bundle = read_bundle(directory)
-    store.put(directory, bundle.version)
-    return _announcement(bundle, read_digest(directory), store.uri_of(bundle.version), settings)
+    store, files = BundleStore(settings.models_uri), read_files(directory)
+    announcement = _announcement(directory, files, store.uri_of(str(files.about.get("version"))), settings)
+    store.put(directory, announcement.version)
+    return announcement
 
 
-def _announcement(bundle: Bundle, sha256: str, uri: str, settings: Settings) -> ModelAnnouncement:
-    return ModelAnnouncement(
-        name=settings.model_name,
-        version=bundle.version,
-        uri=uri,
-        sha256=sha256,
-        metrics=bundle.metrics,
-        trained_on=bundle.trained_on,
-        announced_at=datetime.now(UTC),
-    )
+def _announcement(directory: Path, files: BundleFiles, uri: str, settings: Settings) -> ModelAnnouncement:
+    about = files.about
+    try:
+        return ModelAnnouncement(
+            name=settings.model_name,
+            version=about["version"],
+            uri=uri,
+            sha256=files.sha256,
+            metrics=about["metrics"],
+            trained_on=about["trained_on"],
+            announced_at=datetime.now(UTC),
+        )
+    except (KeyError, ValidationError) as error:
+        raise not_readable(directory, error) from error

@@ -12,19 +12,20 @@ import contextlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
-from torch import Tensor
 
-from modelregistry import optimiser_state
 from rankers import bundle_format_1
-from rankers.bundle import ABOUT, DIGEST, Bundle, files_of, read_bundle, read_digest
+from rankers.bundle_files import ABOUT, DIGEST, files_of, read_digest
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
+
+OPTIMISER_STATE = "optimiser.safetensors"
+"""In a version's directory, beside the bundle: the optimiser's state for the next warm start."""
 
 
 class BundleStore:
@@ -138,23 +139,20 @@ class BundleStore:
                     names += files_of((Path(scratch) / ABOUT).read_bytes(), uri)[:-1]
             shutil.copytree(scratch, directory)
 
-    def read(self, uri: str, sha256: str | None = None) -> tuple[Bundle, str]:
-        """Fetch a bundle and check it, without keeping a copy.
+    @contextlib.contextmanager
+    def fetched(self, uri: str) -> Iterator[Path]:
+        """A local copy of a bundle, deleted after the block.
 
         Args:
             uri: as in `fetch`.
-            sha256: the announced digest; None accepts the digest stated in the bundle.
-
-        Returns:
-            The bundle and its sha256.
 
         Raises:
-            BundleError: it cannot be fetched, or is damaged.
+            BundleError: it cannot be fetched.
         """
         with tempfile.TemporaryDirectory(prefix="nextclick-bundle-") as scratch:
             directory = Path(scratch) / "bundle"
             self.fetch(uri, directory)
-            return read_bundle(directory, sha256), read_digest(directory)
+            yield directory
 
     def delete(self, version: str) -> None:
         """Delete a version: its digest first, then the rest.
@@ -187,8 +185,8 @@ class BundleStore:
             return datetime.now(UTC)
         return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
-    def put_optimiser_state(self, version: str, state: Mapping[str, Tensor]) -> None:
-        """Write the optimiser's state into a version's directory, for the next warm start.
+    def put_beside(self, version: str, name: str, content: bytes) -> None:
+        """Write a file that is not part of the bundle into a version's directory. Workers do not fetch it.
 
         Raises:
             BundleError: the store is not writable.
@@ -196,22 +194,16 @@ class BundleStore:
         place = self._place(version)
         try:
             self._ensure_directory(place)
-            self._filesystem.pipe_file(f"{place}/{optimiser_state.FILE}", optimiser_state.pack(state))
+            self._filesystem.pipe_file(f"{place}/{name}", content)
         except Exception as error:
             raise BundleError(f"cannot write to NEXTCLICK_MODELS_URI={self._stated_uri}: {one_line(error)}") from error
 
-    def get_optimiser_state(self, version: str) -> dict[str, Tensor] | None:
-        """The optimiser's state of a version; None if it is missing or cannot be read.
-
-        Raises:
-            BundleError: the file is damaged.
-        """
-        path = f"{self._place(version)}/{optimiser_state.FILE}"
+    def get_beside(self, version: str, name: str) -> bytes | None:
+        """The content of such a file; None if it is missing or cannot be read."""
         try:
-            content = self._filesystem.cat_file(path)
-        except Exception:  # missing or not readable: a warm start works without it
+            return bytes(self._filesystem.cat_file(f"{self._place(version)}/{name}"))
+        except Exception:  # every fsspec backend has its own exceptions
             return None
-        return optimiser_state.unpack(content, path)
 
     def _own_files(self, version: str) -> list[str]:
         """The store's files of a version in the order of deletion: bundle.json is last, because it names the others."""
@@ -219,7 +211,7 @@ class BundleStore:
             names = files_of(self._filesystem.cat_file(f"{self._place(version)}/{ABOUT}"), self._place(version))
         except (FileNotFoundError, BundleError):  # missing or damaged
             names = list(bundle_format_1.FILES)
-        return [DIGEST, optimiser_state.FILE, *names]
+        return [DIGEST, OPTIMISER_STATE, *names]
 
     def _place(self, version: str) -> str:
         return f"{self._root}/{version}"

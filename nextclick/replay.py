@@ -17,6 +17,7 @@ from messaging.topic_identity import topic_identity
 from messaging.topics import create_topics, existing_topics
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.store import BundleStore
+from modelregistry.stored_bundle import read_stored_bundle
 from rankers.device import choose_device
 from schemas.click import DecodeClick
 from schemas.click_decoder import click_decoder
@@ -105,7 +106,7 @@ async def _recommender(settings: Settings) -> Recommender:
         serving = (await topic.read()).serving
     model = None
     if serving is not None:
-        bundle = BundleStore(settings.models_uri).read(serving.uri, serving.sha256)[0]
+        bundle = read_stored_bundle(BundleStore(settings.models_uri), serving.uri, serving.sha256)
         model = ServingModel(bundle, choose_device(settings.device), settings.scoring)
     return Recommender(
         gap_ms=milliseconds(settings.session_gap),

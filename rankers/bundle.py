@@ -27,18 +27,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from clicklog.items import ItemIndex
-from rankers import bundle_format_1
+from rankers.bundle_files import ABOUT, DIGEST, FORMAT, ITEMS, not_readable, read_files
 from rankers.contract import Needs, Ranker
 from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.announcement import ClickSpan
-from schemas.errors import BundleError, printable
-
-FORMAT = 2
-"""Format of the bundles that this version writes."""
-
-ABOUT = "bundle.json"
-ITEMS = "items.json"
-DIGEST = "SHA256"
+from schemas.errors import BundleError
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,56 +110,11 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
     Raises:
         BundleError: a file is missing, truncated or changed, the format is unknown, or files and config disagree.
     """
-    content = _read(directory, ABOUT)
-    stated = read_digest(directory)
-    contents = {name: _read(directory, name) for name in files_of(content, directory) if name != ABOUT}
+    files = read_files(directory, sha256)
     try:
-        about = json.loads(content)
-        digest = (
-            bundle_format_1.digest({**contents, ABOUT: content})
-            if about["format"] == 1
-            else hashlib.sha256(content).hexdigest()
-        )
-        if digest != stated:
-            raise BundleError(
-                f"{directory} is damaged: its files have the sha256 {digest[:12]}…, its {DIGEST} says {stated[:12]!r}…"
-            )
-        if sha256 is not None and digest != sha256:
-            raise BundleError(
-                f"{directory} is not the announced bundle: sha256 {digest[:12]}…, announced {sha256[:12]}…"
-            )
-        if about["format"] == 1:
-            about = bundle_format_1.as_format_2(about, contents)
-        return _parse(directory, about, contents)
+        return _parse(directory, files.about, files.contents)
     except (KeyError, TypeError, ValueError, AttributeError, ValidationError, SafetensorError) as error:
-        raise BundleError(f"{directory} is no bundle that this nextclick can read: {_cause(error)}") from error
-
-
-def read_digest(directory: Path) -> str:
-    """The sha256 in the bundle's own SHA256 file; `read_bundle` checks it."""
-    return _read(directory, DIGEST).decode(errors="replace").strip()
-
-
-def files_of(about: bytes, place: Path | str) -> list[str]:
-    """The names of a bundle's files without SHA256, from the content of its bundle.json. bundle.json is the last name.
-
-    Raises:
-        BundleError: the content cannot be parsed, has an unknown format, or names a file outside the bundle.
-    """
-    try:
-        stated = json.loads(about)
-        version = stated["format"]
-        if version == 1:
-            return list(bundle_format_1.FILES)
-        if version != FORMAT:
-            raise BundleError(f"{place} has the bundle format {version!r}; this nextclick reads 1 and {FORMAT}")
-        names = [str(name) for name in stated["files"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{place} is no bundle that this nextclick can read: {_cause(error)}") from error
-    for name in names:
-        if name in (ABOUT, DIGEST) or name.startswith(".") or Path(name).name != name:
-            raise BundleError(f"{place} names {name!r} as a file of its own: it was not written by nextclick")
-    return [*names, ABOUT]
+        raise not_readable(directory, error) from error
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
@@ -192,13 +140,6 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _parse(directory: Path, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> Bundle:
-    for name, content in contents.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != about["files"][name]["sha256"]:
-            raise BundleError(
-                f"{directory} is damaged: {name} has {len(content)} bytes with the sha256 {found[:12]}…, {ABOUT} says "
-                f"{about['files'][name]['bytes']} bytes with {str(about['files'][name]['sha256'])[:12]!r}…"
-            )
     listed = json.loads(contents[ITEMS])
     items = ItemIndex(listed["items"], np.asarray(listed["support"], dtype=np.int64))
     if items.support.shape != (len(items),) or len(set(items.ids)) != len(items):
@@ -232,18 +173,6 @@ def _model_digest(files: Mapping[str, Any]) -> str:
     """Digest of the files that a session's memory depends on: the family's files, and items.json for the rows."""
     total = hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode())
     return total.hexdigest()[:16]
-
-
-def _read(directory: Path, name: str) -> bytes:
-    try:
-        return (directory / name).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{directory} is no whole bundle: cannot read {name}: {error.strerror or error}") from error
-
-
-def _cause(error: Exception) -> str:
-    """An error of a parser in a few words; the repr of some errors holds the whole file."""
-    return printable(str(error) if isinstance(error, UnicodeDecodeError) else repr(error), 300)
 
 
 def _is_bundle(directory: Path) -> bool:

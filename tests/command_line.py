@@ -19,6 +19,9 @@ class Done(NamedTuple):
     stderr: str
 
 
+COLUMNS = "200"
+"""Width of the terminal that commands in their own process see."""
+
 Command = Callable[..., Done]
 
 
@@ -90,4 +93,4 @@ def environment_of(settings: Settings | None) -> dict[str, str]:
             names[PREFIX + field.upper()] = getattr(settings, field)
         for field in ("click_fields", "click_time", "click_where"):
             names[PREFIX + field.upper()] = getattr(settings, field)
-    return {**names, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    return {**names, "COLUMNS": COLUMNS, "PYTHONUNBUFFERED": "1"}

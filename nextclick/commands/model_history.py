@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 def story(
     newest: Annotated[int, typer.Option(min=1, help="Only so many of the newest decisions.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line, as on the models topic.")] = False,
 ) -> None:
     """Every change of the models with who made it and why, and every decision with its figures, oldest first."""
     import asyncio
@@ -19,10 +20,10 @@ def story(
 
     settings = load_settings()
     decisions = asyncio.run(models_state(settings)).decisions()
-    if not decisions:
+    if not decisions and not json:
         typer.echo(f"no model {settings.model_name!r} yet: `nextclick train --publish` or `nextclick retrain`")
     for decision in decisions[-newest:]:
-        typer.echo(_line(decision))
+        typer.echo(decision.model_dump_json() if json else _line(decision))
 
 
 def gc(

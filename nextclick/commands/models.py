@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from modelregistry.change import Author
+    from modelregistry.models_state import ModelsState
     from modelregistry.models_topic import ModelsTopic
     from schemas.announcement import ModelAnnouncement
     from schemas.settings import Settings
@@ -15,40 +16,39 @@ if TYPE_CHECKING:
 Why = Annotated[str, typer.Option(help="The reason; `nextclick models story` shows it.", show_default=False)]
 By = Annotated[str | None, typer.Option(help="Who decided; user@host by default.", show_default=False)]
 
+OTHER_COLUMNS = 66
+"""Characters that the columns beside the version need to be readable."""
+
 models = typer.Typer(help="Model bundles: list them, publish one, promote a version, roll back.")
 
 
 @models.callback(invoke_without_command=True)
-def list_models(context: typer.Context) -> None:
+def list_models(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line and version.")] = False,
+) -> None:
     """List the versions at the models URI and on the models topic; the one that serves is marked."""
     if context.invoked_subcommand is not None:
         return
     import asyncio
 
-    from rich.table import Table
-
     from modelregistry.models_topic import models_state
     from modelregistry.rollback import missing_announcement
     from modelregistry.store import BundleStore
-    from nextclick.commands.tables import print_table
     from schemas.settings import load_settings
 
     settings = load_settings()
-    state = asyncio.run(models_state(settings))
-    latest = {announcement.version: announcement for announcement in state.history}
-    serving, shadow, withdrawn = state.serving, state.shadow, state.withdrawn
-    table = Table(
-        "", "version", "announced", "recall@20", "mrr@20", "trained on", title=f"Models {settings.model_name!r}"
-    )
-    for version in sorted({*latest, *BundleStore(settings.models_uri).versions()}):
-        mark = "shadow" if shadow and version == shadow.version else ""
-        mark = "rolled back" if version in withdrawn else mark
-        mark = "serves" if serving and version == serving.version else mark
-        table.add_row(mark, version, *_cells(latest.get(version)))
-    if serving is None and state.history:
+    state, store = asyncio.run(models_state(settings)), BundleStore(settings.models_uri)
+    if state.serving is None and state.history:
         typer.echo(f"warning: {missing_announcement(state)}", err=True)
-    if table.row_count:
-        print_table(table)
+    latest = {announcement.version: announcement for announcement in state.history}
+    stored = store.versions()
+    versions = sorted({*latest, *stored})
+    if json:
+        for version in versions:
+            typer.echo(_json_line(version, _role(version, state), version in stored, latest.get(version)))
+    elif versions:
+        _print_versions([(_role(version, state), version, latest.get(version)) for version in versions], settings)
     else:
         typer.echo(f"no model yet at {settings.models_uri}: `nextclick train --publish`")
 
@@ -151,6 +151,37 @@ def _choose(
                 typer.echo(f"the shadow model {shadow} is no longer scored")
 
     asyncio.run(run())
+
+
+def _role(version: str, state: "ModelsState") -> str:
+    if state.serving and version == state.serving.version:
+        return "serves"
+    if version in state.withdrawn:
+        return "rolled back"
+    return "shadow" if state.shadow and version == state.shadow.version else ""
+
+
+def _json_line(version: str, role: str, stored: bool, announcement: "ModelAnnouncement | None") -> str:
+    import json
+
+    announced = announcement.model_dump(mode="json", exclude={"name", "version", "role"}) if announcement else {}
+    about: dict[str, object] = {"version": version, "role": role or None, "stored": stored, **announced}
+    return json.dumps(about, ensure_ascii=False)
+
+
+def _print_versions(rows: "list[tuple[str, str, ModelAnnouncement | None]]", settings: "Settings") -> None:
+    from rich.table import Table
+
+    from nextclick.commands.tables import print_table
+
+    table = Table("", title=f"Models {settings.model_name!r}")
+    table.add_column("version", no_wrap=True)  # whole on one line, to be copied
+    for column in ("announced", "recall@20", "mrr@20", "trained on"):
+        table.add_column(column)
+    for role, version, announcement in rows:
+        table.add_row(role, version, *_cells(announcement))
+    longest = max(len(version) for _, version, _ in rows)
+    print_table(table, narrowest=longest + OTHER_COLUMNS)
 
 
 def _cells(announcement: "ModelAnnouncement | None") -> tuple[str, str, str, str]:

@@ -16,9 +16,11 @@ def schedule(
     import threading
 
     from schemas.settings import load_settings
-    from trainer.retraining.schedule import looking, run_on_schedule
+    from trainer.retraining.live_watch import decided_line, looking
+    from trainer.retraining.schedule import run_on_schedule
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_on_schedule(cron, stop, typer.echo, looking(load_settings(), typer.echo))
+    look = looking(load_settings(), lambda decision: typer.echo(decided_line(decision)), typer.echo)
+    run_on_schedule(cron, stop, typer.echo, look)

@@ -1,9 +1,16 @@
 """`nextclick topics`: creates and checks the topics of the settings."""
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
+if TYPE_CHECKING:
+    from messaging.contracts import TopicContract
 
-def topics() -> None:
+
+def topics(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line and topic.")] = False,
+) -> None:
     """Create the topics that are missing, and add partitions where NEXTCLICK_PARTITIONS says more than exist.
 
     Says which topics have other properties than the settings say. Add partitions to all topics by this command only:
@@ -14,12 +21,10 @@ def topics() -> None:
     """
     import asyncio
 
-    asyncio.run(_topics())
+    asyncio.run(_topics(json))
 
 
-async def _topics() -> None:
-    from rich.table import Table
-
+async def _topics(json: bool) -> None:
     from messaging.clients import admin
     from messaging.contracts import topic_contracts
     from messaging.topics import (
@@ -31,7 +36,6 @@ async def _topics() -> None:
         topic_advice,
         topic_differences,
     )
-    from nextclick.commands.tables import print_table
     from schemas.errors import TopicError
     from schemas.settings import load_settings
 
@@ -56,19 +60,41 @@ async def _topics() -> None:
     different = {name: phrases for name, phrases in different.items() if phrases}
     advice = {c.name: topic_advice(c, existing[c.name], settings) for c in contracts}
 
-    table = Table("topic", "partitions", "replicas", "configuration", "state", title=f"Topics at {settings.broker}")
-    for contract in contracts:
-        found = existing[contract.name]
-        state = (
-            "created" if contract.name in created else
-            "different" if contract.name in different else
-            "partitions added" if contract.name in grown else
-            "see warning" if advice.get(contract.name) else "as it should be"
+    def state(name: str) -> str:
+        return (
+            "created" if name in created else
+            "different" if name in different else
+            "partitions added" if name in grown else
+            "see warning" if advice.get(name) else "as it should be"
         )  # fmt: skip
-        config = ", ".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)
-        table.add_row(contract.name, str(found.partitions), str(found.replication), config, state)
-    print_table(table)
+
+    rows = [(contract, existing[contract.name], state(contract.name)) for contract in contracts]
+    if json:
+        _print_json(rows)
+    else:
+        _print_table(rows, settings.broker)
     for line in filter(None, advice.values()):
         typer.echo(f"nextclick: warning: {line}", err=True)
     if different:
         raise TopicError(different_topics(different, settings))
+
+
+def _print_json(rows: "list[tuple[TopicContract, TopicContract, str]]") -> None:
+    import json
+
+    for contract, found, state in rows:
+        config = {key: found.whole_config.get(key) for key in contract.whole_config}
+        about = {"topic": found.name, "partitions": found.partitions, "replicas": found.replication, "config": config}
+        typer.echo(json.dumps(about | {"state": state}))
+
+
+def _print_table(rows: "list[tuple[TopicContract, TopicContract, str]]", broker: str) -> None:
+    from rich.table import Table
+
+    from nextclick.commands.tables import print_table
+
+    table = Table("topic", "partitions", "replicas", "configuration", "state", title=f"Topics at {broker}")
+    for contract, found, state in rows:
+        config = ", ".join(f"{key}={found.whole_config.get(key)}" for key in contract.whole_config)
+        table.add_row(found.name, str(found.partitions), str(found.replication), config, state)
+    print_table(table)

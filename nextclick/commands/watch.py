@@ -1,12 +1,16 @@
 """`nextclick watch`: promote, drop and roll back by live evidence."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from schemas.decision import Decision
 
 
 def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once, for a CronJob; by default every minute.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line and decision.")] = False,
 ) -> None:
     """Follow how model and shadow do on the same live clicks, and act on it.
 
@@ -19,18 +23,25 @@ def watch(
     import threading
 
     from schemas.settings import load_settings
-    from trainer.retraining.schedule import LOOK_SECONDS, looking
+    from trainer.retraining.live_watch import LOOK_SECONDS, decided_line, looking
     from trainer.retraining.shadow_trial import decide
 
     settings = load_settings()
+
+    def show(decision: "Decision") -> None:
+        typer.echo(decision.model_dump_json() if json else decided_line(decision))
+
     if once:
         decision = decide(settings)
-        typer.echo(f"{decision.outcome}: {decision.reason}" if decision else "nothing to decide yet")
+        if decision is not None:
+            show(decision)
+        elif not json:
+            typer.echo("nothing to decide yet")
         return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    look = looking(settings, typer.echo)
+    look = looking(settings, show, lambda line: typer.echo(line, err=json))
     while not stop.is_set():
         look()
         stop.wait(LOOK_SECONDS)

@@ -12,6 +12,7 @@ import torch
 from clicklog.archive.compaction import compact
 from clicklog.archive.files import Archive
 from clicklog.log import open_log
+from modelregistry.optimiser_state import get_optimiser_state, put_optimiser_state
 from modelregistry.publishing import publish_bundle
 from modelregistry.retention import verdicts
 from modelregistry.store import BundleStore
@@ -53,7 +54,7 @@ def settings(request: pytest.FixtureRequest, kafka_settings: Settings, tmp_path:
 def test_nothing_goes_that_serves_or_is_needed_to_roll_back(settings: Settings, tmp_path: Path) -> None:
     publish(settings, tmp_path, "v1", "v2", "v3", "v4", "v5")
     promote("v1", settings)  # an old version serves again
-    store(settings).put_optimiser_state("v2", {"rows": torch.ones(2)})
+    put_optimiser_state(store(settings), "v2", {"rows": torch.ones(2)})
     assert judged(settings) == {
         "v1": "serves", "v5": "to roll back to", "v4": "to roll back to", "v3": None, "v2": None
     }  # fmt: skip
@@ -69,9 +70,9 @@ def test_nothing_goes_that_serves_or_is_needed_to_roll_back(settings: Settings, 
 
 def test_the_optimisers_state_stays_beside_its_bundle(settings: Settings) -> None:
     store(settings).check_writable()
-    assert store(settings).get_optimiser_state("v1") is None
-    store(settings).put_optimiser_state("v1", {"rows": torch.arange(3)})
-    kept = store(settings).get_optimiser_state("v1")
+    assert get_optimiser_state(store(settings), "v1") is None
+    put_optimiser_state(store(settings), "v1", {"rows": torch.arange(3)})
+    kept = get_optimiser_state(store(settings), "v1")
     assert kept is not None
     assert kept["rows"].tolist() == [0, 1, 2]
 
@@ -107,7 +108,7 @@ def test_retraining_with_everything_on_s3(s3: str, kafka_settings: Settings, tmp
     decision = retrain(settings)
     assert decision.outcome == "published"
     assert store(settings).versions() == [decision.candidate]
-    assert store(settings).get_optimiser_state(str(decision.candidate)) is not None
+    assert get_optimiser_state(store(settings), str(decision.candidate)) is not None
 
 
 def test_a_misspelt_bucket_is_an_error_and_not_made(s3: str, kafka_settings: Settings, tmp_path: Path) -> None:
@@ -117,5 +118,5 @@ def test_a_misspelt_bucket_is_an_error_and_not_made(s3: str, kafka_settings: Set
     with pytest.raises(BundleError, match="cannot put the bundle at"):
         publish(settings, tmp_path, "v1")
     with pytest.raises(BundleError, match="cannot write to"):
-        store(settings).put_optimiser_state("v1", {})
+        put_optimiser_state(store(settings), "v1", {})
     assert not s3fs.S3FileSystem().exists(settings.models_uri.removesuffix("/models"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rankers.bundle import ABOUT, DIGEST, ITEMS, read_bundle, read_digest
+from rankers.bundle import read_bundle
+from rankers.bundle_files import ABOUT, DIGEST, ITEMS, read_digest
 from schemas.errors import BundleError
 from tests.worker.deployment import bundle
 

@@ -21,7 +21,7 @@ from messaging.clients import admin
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
-from rankers.bundle import DIGEST, read_digest
+from rankers.bundle_files import DIGEST, read_digest
 from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings
 from tests.worker.deployment import START, Deployment, bundle, clicks_of

@@ -10,7 +10,8 @@ import torch
 from clicklog.items import ItemIndex
 from messaging.topic_identity import TopicIdentity
 from modelregistry.models_state import Message, serving_key
-from rankers.bundle import Bundle, read_digest, write_bundle
+from rankers.bundle import Bundle, write_bundle
+from rankers.bundle_files import read_digest
 from rankers.families import FAMILIES
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError

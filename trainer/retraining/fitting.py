@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from clicklog.clicks import Clicks
+from modelregistry.optimiser_state import get_optimiser_state
 from modelregistry.store import BundleStore
 from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.settings import Settings
@@ -71,5 +72,5 @@ def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]
     if parent.family != DEFAULT_FAMILY or config != asdict(reading.config.shape(len(parent.items))):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
-    memory = BundleStore(settings.models_uri).get_optimiser_state(parent.version)
+    memory = get_optimiser_state(BundleStore(settings.models_uri), parent.version)
     return WarmStart(parent, memory, reading.seen or 0, settings.retrain_epochs, settings.retrain_replay)

@@ -14,6 +14,7 @@ from clicklog.log import ClickLog, open_log
 from modelregistry.leased_topic import LeasedTopic
 from modelregistry.rollback import missing_announcement
 from modelregistry.store import BundleStore
+from modelregistry.stored_bundle import read_stored_bundle
 from rankers.bundle import Bundle
 from rankers.device import choose_device
 from schemas.announcement import ModelAnnouncement
@@ -118,7 +119,7 @@ def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:
 
 def _fetch_parent(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
     try:
-        return store.read(serving.uri, serving.sha256)[0]
+        return read_stored_bundle(store, serving.uri, serving.sha256)
     except BundleError as error:
         raise BundleError(
             f"the serving model {serving.version} cannot be fetched, so nothing can be compared with it ({error}): put "

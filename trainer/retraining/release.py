@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelregistry.leased_topic import LeasedTopic
+from modelregistry.optimiser_state import put_optimiser_state
 from modelregistry.publishing import publish
 from modelregistry.store import BundleStore
 from rankers.bundle import write_bundle
@@ -78,7 +79,7 @@ def _publish(accepted: Accepted, decision: Decision, connection: LeasedTopic, se
     with tempfile.TemporaryDirectory(prefix="nextclick-retrain-") as scratch:
         directory = Path(scratch) / "bundle"
         write_bundle(bundle, directory)
-        BundleStore(settings.models_uri).put_optimiser_state(bundle.version, candidate.memory)
+        put_optimiser_state(BundleStore(settings.models_uri), bundle.version, candidate.memory)
         shadow = accepted.release == "shadow"
         connection.run(publish(directory, connection.topic, settings, shadow=shadow, decision=decision))
 

@@ -12,30 +12,10 @@ from datetime import UTC, datetime
 
 from croniter import croniter
 
-from schemas.errors import SettingsError, one_line
-from schemas.settings import Settings
-from trainer.retraining.shadow_trial import decide
+from schemas.errors import SettingsError
+from trainer.retraining.live_watch import LOOK_SECONDS
 
 STOP_SECONDS = 20.0
-
-LOOK_SECONDS = 60.0
-"""Time between two checks of the live evidence."""
-
-
-def looking(settings: Settings, say: Callable[[str], None]) -> Callable[[], None]:
-    """A function that checks the live evidence once and says what was decided or what failed. It never raises, because
-    the next check may succeed."""
-
-    def look() -> None:
-        try:
-            decision = decide(settings)
-        except Exception as error:  # stores have their own exceptions
-            say(f"live evidence was not decided by: {one_line(error)}")
-        else:
-            if decision is not None:
-                say(f"{decision.outcome}: {decision.reason}")
-
-    return look
 
 
 def run_on_schedule(

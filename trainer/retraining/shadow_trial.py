@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-import numpy as np
-
 from modelregistry.lease import Lease
 from modelregistry.models_state import ModelsState
 from modelregistry.models_topic import ModelsTopic
@@ -59,22 +57,22 @@ def sum_up(evidence: Sequence[LiveEvidence]) -> LiveResult | None:
     if not evidence:
         return None
     events, mine, its = (
-        np.sum([getattr(one, name) for one in evidence], axis=0, dtype=float)
+        [sum(group) for group in zip(*(getattr(one, name) for one in evidence), strict=True)]
         for name in ("events", "champion_hits", "shadow_hits")
     )
-    total = events.sum()
+    total = sum(events)
     if not total:
         return None
-    value = float((its - mine).sum() / total)
+    value = (sum(its) - sum(mine)) / total
     groups = len(events)
-    residuals = its - mine - value * events
-    reach = DEVIATIONS * math.sqrt(groups / (groups - 1) * float((residuals**2).sum())) / total
-    if np.count_nonzero(events) < groups // 2 or events.max() > total * LARGEST_SHARE:
+    squares = sum((b - a - value * n) ** 2 for n, a, b in zip(events, mine, its, strict=True))
+    reach = DEVIATIONS * math.sqrt(groups / (groups - 1) * squares) / total
+    if sum(n > 0 for n in events) < groups // 2 or max(events) > total * LARGEST_SHARE:
         reach = 1.0  # few sessions, or one robot dominates: no conclusion
     return LiveResult(
-        int(total),
-        Figures(recall=mine.sum() / total, mrr=sum(one.champion_reciprocal_ranks for one in evidence) / total),
-        Figures(recall=its.sum() / total, mrr=sum(one.shadow_reciprocal_ranks for one in evidence) / total),
+        total,
+        Figures(recall=sum(mine) / total, mrr=sum(one.champion_reciprocal_ranks for one in evidence) / total),
+        Figures(recall=sum(its) / total, mrr=sum(one.shadow_reciprocal_ranks for one in evidence) / total),
         Difference(value=value, low=value - reach, high=value + reach),
     )
 
