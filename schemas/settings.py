@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ ENV_FILE = ".env"
 
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 """The headers of W3C Trace Context, which connect an answer with the request that caused its click."""
+
+_PREFIX = r"^[A-Za-z0-9._-]{0,100}$"
 
 STATIC_GROUP_TIMEOUT = timedelta(seconds=45)
 """Group time-out of a worker with a member id of its own: a restart takes about 10 s, one on another machine 30 s."""
@@ -158,12 +161,27 @@ class Settings(ClickSettings, ConnectionSettings):
         "127.0.0.1", description="address of the worker's /health and /metrics; 0.0.0.0 where others must reach them"
     )
     web_port: int = Field(6066, ge=1, le=65_535, description="port of the worker's /health and /metrics")
+    topic_prefix: str = Field(
+        "",
+        pattern=_PREFIX,
+        description="begins the default names of all topics and of the consumer groups, for a cluster that grants names "
+        "by prefix; a name that is set is taken as it is",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _static_members_have_time_to_restart(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("member_id") is not None:
             values.setdefault("group_timeout", STATIC_GROUP_TIMEOUT)
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_names_begin_with_the_prefix(cls, values: Any) -> Any:
+        prefix = values.get("topic_prefix") if isinstance(values, dict) else None
+        if isinstance(prefix, str) and prefix and re.fullmatch(_PREFIX, prefix):
+            for name in _PREFIXED:
+                values.setdefault(name, prefix + cls.model_fields[name].default)
         return values
 
     @field_validator("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
@@ -184,6 +202,7 @@ class Settings(ClickSettings, ConnectionSettings):
         return f"{self.app_id}-sessions-changelog"
 
 
+_PREFIXED = ("app_id", "clicks_topic", "recommendations_topic", "models_topic", "rejected_topic")
 _TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 

@@ -55,6 +55,33 @@ def test_settings_in_a_pipe_are_a_file_of_settings(
     assert "# NEXTCLICK_RETRAIN_CONFIG=  # " in printed
 
 
+def test_settings_show_no_secret(nextclick: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTCLICK_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("NEXTCLICK_SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("NEXTCLICK_SASL_USERNAME", "ann")
+    monkeypatch.setenv("NEXTCLICK_SASL_PASSWORD", "swordfish")
+    in_a_pipe = nextclick("settings").stdout
+    assert "# NEXTCLICK_SASL_PASSWORD=  # set, not shown; " in in_a_pipe
+    assert "NEXTCLICK_SASL_USERNAME=ann  # " in in_a_pipe
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    on_a_terminal = nextclick("settings").stdout
+    assert "set, not shown" in on_a_terminal
+    assert "swordfish" not in in_a_pipe + on_a_terminal
+
+
+@pytest.mark.parametrize("value", ["it's $HOME", "it's `tick`", "new\nline", "${HOME}", "\\'$x!"])
+def test_a_value_that_no_env_file_can_hold_is_for_a_shell(
+    value: str, nextclick: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTCLICK_DATA_DIR", value)
+    printed = nextclick("settings")
+    assert "the line of NEXTCLICK_DATA_DIR is for a shell" in printed.stderr
+    (tmp_path / "settings.sh").write_text(printed.stdout)
+    shell = ["bash", "-c", 'unset NEXTCLICK_DATA_DIR; . ./settings.sh; printf %s "$NEXTCLICK_DATA_DIR"']
+    assert subprocess.run(shell, capture_output=True, text=True, check=True, cwd=tmp_path).stdout == value
+
+
 @pytest.mark.parametrize("value", ["a b", "it's", 'say "x"', 'it\'s "x"', "a#b", "back\\slash", "$HOME",
                                    "a;b", "~/data", "a&b", "(x)", "\\\\host\\share", "ends\\"])  # fmt: skip
 def test_a_shell_and_an_env_file_read_a_printed_value(value: str, tmp_path: Path) -> None:
