@@ -164,8 +164,8 @@ class Settings(ClickSettings, ConnectionSettings):
     topic_prefix: str = Field(
         "",
         pattern=_PREFIX,
-        description="begins the default names of all topics and of the consumer groups, for a cluster that grants names "
-        "by prefix; a name that is set is taken as it is",
+        description="begins the default names of all topics and consumer groups, for a cluster that grants names by "
+        "prefix; a name that is set is taken as it is",
     )
 
     @model_validator(mode="before")
