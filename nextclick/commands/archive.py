@@ -1,5 +1,6 @@
 """`nextclick archive`: copies the clicks topic into Parquet files."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,11 +8,21 @@ import typer
 if TYPE_CHECKING:
     from clicklog.archive.archiver import Archived
 
+BEAT_SECONDS = 10.0
+"""Time between two updates of the heartbeat file."""
+
 
 def archive(
     once: Annotated[
         bool, typer.Option("--once", help="End at the clicks that the topic has now, instead of following it.")
     ] = False,
+    heartbeat: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file whose time is set anew every 10 seconds while the archiver's event loop runs, also while no "
+            "broker answers: for a liveness probe."
+        ),
+    ] = None,
 ) -> None:
     """Follow the clicks topic into a Parquet dataset at NEXTCLICK_ARCHIVE_URI, exactly once.
 
@@ -22,10 +33,10 @@ def archive(
     import logging
 
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    asyncio.run(_archive(once))
+    asyncio.run(_archive(once, heartbeat))
 
 
-async def _archive(once: bool) -> None:
+async def _archive(once: bool, heartbeat: Path | None) -> None:
     import asyncio
     import signal
 
@@ -38,8 +49,22 @@ async def _archive(once: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     archiver = Archiver(settings, _say)
     typer.echo(f"archiving topic {settings.clicks_topic!r} to {settings.archive_uri}")
+    beating = asyncio.create_task(_beat(heartbeat)) if heartbeat is not None else None
     await archiver.run(stop, once)
+    if beating is not None:
+        beating.cancel()
     typer.echo(f"archived {_figures(archiver.done)}")
+
+
+async def _beat(heartbeat: Path) -> None:
+    import asyncio
+
+    while True:
+        try:
+            heartbeat.touch()
+        except OSError as error:
+            typer.echo(f"--heartbeat {heartbeat} cannot be written: {error.strerror}", err=True)
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 def _say(done: "Archived") -> None:

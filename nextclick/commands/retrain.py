@@ -1,27 +1,52 @@
 """`nextclick retrain`: one retraining, from the log to the decision."""
 
+import signal
+from types import FrameType
+from typing import Annotated
+
 import typer
 
 KEPT = 3
 """Exit code of a run that kept the serving model because the candidate was not better."""
 
+STOPPED = 143
+"""Exit code of a run that was stopped by SIGTERM, as a shell would say it."""
 
-def retrain() -> None:
+
+def retrain(
+    kept_is_done: Annotated[
+        bool,
+        typer.Option(
+            "--kept-is-done",
+            help="Exit code 0, not 3, where the serving model was kept: for a job that takes every other code for a "
+            "failure.",
+        ),
+    ] = False,
+) -> None:
     """Train on the newest clicks, and publish the model if it is better than the one that serves.
 
     Reads the archive and the clicks topic, judges the candidate on the newest sessions, and records the decision on the
     models topic (`nextclick models story`).
 
     Exit codes: 0 published (to serve, or as a shadow: NEXTCLICK_RETRAIN_RELEASE), 3 kept the serving model, 1 failed,
-    2 wrong usage. The NEXTCLICK_RETRAIN_… settings say how.
+    2 wrong usage, 143 stopped; the next run continues. The NEXTCLICK_RETRAIN_… settings say how.
     """
+    signal.signal(signal.SIGTERM, _interrupt)  # the first process of a container ignores signals without a handler
     from nextclick.commands.progress import training_bar
     from schemas.settings import load_settings
     from trainer.retraining.run import retrain as retrain_once
 
     settings = load_settings()
-    with training_bar() as advance:
-        decision = retrain_once(settings, lambda line: typer.echo(line, err=True), advance)
+    try:
+        with training_bar() as advance:
+            decision = retrain_once(settings, lambda line: typer.echo(line, err=True), advance)
+    except KeyboardInterrupt:
+        typer.echo("retraining stopped; the next run continues", err=True)
+        raise typer.Exit(STOPPED) from None
     typer.echo(f"{decision.outcome}: {decision.reason}")
-    if decision.outcome == "kept":
+    if decision.outcome == "kept" and not kept_is_done:
         raise typer.Exit(KEPT)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    signal.raise_signal(signal.SIGINT)  # unwinds, also through asyncio: the lease is given back, scratch files go

@@ -72,6 +72,6 @@ def _run(stop: threading.Event, look: Callable[[], None]) -> int:
 
 
 def _meaning(code: int) -> str:
-    return {0: "published", 3: "kept the serving model"}.get(
+    return {0: "published", 3: "kept the serving model", 143: "stopped; the next run continues"}.get(
         code, f"failed (exit code {code}); the serving model is left"
     )

@@ -16,6 +16,7 @@ from trainer.retraining.schedule import run_on_schedule
     [
         (0, "retraining ended: published"),
         (3, "retraining ended: kept the serving model"),
+        (143, "retraining ended: stopped; the next run continues"),
         (1, "retraining ended: failed (exit code 1); the serving model is left"),
         (2, "retraining ended: failed (exit code 2); the serving model is left"),
         (-9, "retraining ended: failed (exit code -9); the serving model is left"),
