@@ -62,8 +62,20 @@ APP = _rows(
     ("consumer_generation_id", "int", "Clicks that were fetched in an older generation are dropped."),
     ("rebalancing", "bool", "A worker in a rebalance is not ready."),
     ("in_recovery", "bool", "Shown on the page `/health`."),
+    ("BootStrategy", "class", "Overridden: Faust's web server is not started.", "", "_WithoutFaustsPages"),
     ("flow_control", "cached_property", "While it is not active, records wait in the queue of the source."),
 )  # fmt: skip
+
+BOOT = [
+    Row("faust.app.BootStrategy", "class", "The base of ours."),
+    *_rows(
+        "faust.app.BootStrategy",
+        ("enable_web", "NoneType", "Overridden: Faust's web server is not started."),
+        ("web_server", "(self)", "It asks `_should_enable_web`.", "258eb1ab", "_WithoutFaustsPages"),
+        ("_should_enable_web", "(self)", "It takes `enable_web` before the setting.", "5b764f27",
+         "_WithoutFaustsPages"),
+    ),
+]  # fmt: skip
 
 WORKER = _rows(
     "faust.Worker",
@@ -77,6 +89,7 @@ WORKER = _rows(
     ("logfile", "NoneType", "Where `faust -f` wants the log."),
     ("loglevel", "NoneType", "What `faust -l` wants in it."),
     ("_schedule_shutdown", "(self, signal)", "Extended: a stop must end in time.", "00f5a7d8"),
+    ("on_shutdown", "async (self)", "Extended: the pages are closed last."),
     ("_signal_stop_time", "NoneType", "None until the first signal to stop."),
     ("execute_from_commandline", "(self)", "Extended: the broker, topics and data directory are checked first.",
      "d441fd6a"),
@@ -455,4 +468,18 @@ TORCH = _rows(
      "The store of torchrun, over which processes say that they have begun or failed."),
 )  # fmt: skip
 
-ROWS = [*APP, *WORKER, *DRIVER, *CONSUMER, *FETCHER, *ASSIGNOR, *RECOVERY, *STORE, *MODE, *AIOKAFKA, *NUMBA, *TORCH]
+ROWS = [
+    *APP,
+    *BOOT,
+    *WORKER,
+    *DRIVER,
+    *CONSUMER,
+    *FETCHER,
+    *ASSIGNOR,
+    *RECOVERY,
+    *STORE,
+    *MODE,
+    *AIOKAFKA,
+    *NUMBA,
+    *TORCH,
+]

@@ -1,12 +1,12 @@
 """How long clicks wait for their answers, as a Prometheus histogram."""
 
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
+
+from worker.histogram import Histogram
 
 BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets, in seconds."""
@@ -15,15 +15,14 @@ BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0,
 class LatencyHistogram:
     """Seconds from a click to its acknowledged answer, for every answered click.
 
-    `prometheus_client.Histogram` takes one observation at a time, at 3 µs each. Here the clicks of a micro-batch are
-    counted together: many of them have the same time, because a broker stamps a whole batch of records.
+    The clicks of a micro-batch are counted together: many of them have the same time, because a broker stamps a whole
+    batch of records.
     """
 
     NAME = "nextclick_latency_seconds"
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(BUCKETS) + 1)  # the last one: above all bounds
-        self._sum = 0.0
+        self._histogram = Histogram(self.NAME, "Click to acknowledged answer", BUCKETS)
         self._created = time.time()
 
     def observe(self, taken_in: Iterable[int], answered_at: float) -> None:
@@ -34,14 +33,10 @@ class LatencyHistogram:
             answered_at: seconds since 1970 UTC.
         """
         for moment, clicks in Counter(taken_in).items():
-            seconds = max(answered_at - moment / 1000, 0.0)
-            self._counts[bisect_left(BUCKETS, seconds)] += clicks
-            self._sum += seconds * clicks
+            self._histogram.observe(max(answered_at - moment / 1000, 0.0), clicks)
 
     def collect(self) -> Iterator[Metric]:
         """The histogram, in the form of `prometheus_client.Histogram`."""
-        bounds = [*map(str, BUCKETS), "+Inf"]
-        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
-        histogram = HistogramMetricFamily(self.NAME, "Click to acknowledged answer", buckets, self._sum)
-        histogram.add_sample(f"{self.NAME}_created", {}, self._created)
-        yield histogram
+        for family in self._histogram.collect():
+            family.add_sample(f"{self.NAME}_created", {}, self._created)
+            yield family

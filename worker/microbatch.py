@@ -1,20 +1,24 @@
 """Micro-batches: decoding fetched records into clicks, and encoding answers."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.record_time import taken_in
 from schemas.click import DecodeClick, InvalidClickError, decode_click
+from schemas.errors import printable
 from schemas.recommendation import EncodedRecommendation, encode_recommendation
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
 from worker.delivery.resume import PartitionLog
 from worker.recommender import Outcome, PendingClick
-from worker.rejects import reject_copy
+from worker.rejects import Reject, kind_of, reject_copy
 from worker.session_state import SessionState, new_session
+
+REASON_CHARACTERS_TOLD = 200
+"""Longest reason in a line of the log: it may quote what the producer sent."""
 
 PASSED_BYTES = 8192
 """Most bytes of one click's headers that its answer carries: an answer must fit into its topic."""
@@ -29,6 +33,8 @@ class MicroBatch:
         clicks: the valid clicks, in offset order per partition.
         rejected: partition → copies of the messages that are not valid clicks.
         passed_over: messages that are no clicks by NEXTCLICK_CLICK_WHERE.
+        reasons: how many of them there are of each kind, see `worker.rejects.KINDS`.
+        first_rejects: the first one of each kind.
         next_offsets: partition → the offset after the last record.
         newest: partition → Kafka timestamp of the last record, ms since 1970 UTC.
         logs: partition → its click log when the records were taken; partitions that are not in it are unknown.
@@ -44,6 +50,8 @@ class MicroBatch:
     clicks: list[PendingClick] = field(default_factory=list)
     rejected: dict[int, list[OutgoingRecord]] = field(default_factory=lambda: defaultdict(list))
     passed_over: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first_rejects: dict[str, Reject] = field(default_factory=dict)
     next_offsets: dict[int, int] = field(default_factory=dict)
     newest: dict[int, int] = field(default_factory=dict)
     logs: Mapping[int, PartitionLog] = field(default_factory=dict)
@@ -97,7 +105,7 @@ def decode(
                 moment = record.timestamp
                 click = decode_message(key, record.value, arrived + tolerance_ms, moment)
             except InvalidClickError as error:
-                batch.rejected[partition].append(reject_copy(records, record, str(error), log))
+                _reject(batch, records, record, str(error), log)
                 continue
             if click is None:
                 batch.passed_over += 1
@@ -121,6 +129,14 @@ def decode(
             )
             batch.taken_in.append(arrived)
     return batch
+
+
+def _reject(batch: MicroBatch, records: RecordBatch, record: Any, reason: str, log: str) -> None:
+    batch.rejected[records.partition].append(reject_copy(records, record, reason, log))
+    kind = kind_of(reason)
+    batch.reasons[kind] += 1
+    if kind not in batch.first_rejects:
+        batch.first_rejects[kind] = Reject(records.partition, record.offset, printable(reason, REASON_CHARACTERS_TOLD))
 
 
 def _pass_headers(batch: MicroBatch, partition: int, record: Any, names: Container[str]) -> None:

@@ -5,7 +5,9 @@ import contextlib
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -34,11 +36,31 @@ LOOK_MS = 5_000
 UNREAD = "model announcements are not read"
 
 
+@dataclass(frozen=True)
+class TakenUp:
+    """A model that was announced and made ready.
+
+    Attributes:
+        announced_at: when it was announced, seconds since 1970 UTC.
+        newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
+        seconds: from its announcement being read until it was ready.
+    """
+
+    announced_at: float
+    newest_click: float | None
+    seconds: float
+
+
 class ModelFollower:
     """Keeps the worker on the last announced model that is valid.
 
     A bad bundle is refused with one line in the log, and the old model keeps serving. Fetched bundles stay in the data
     directory: a restarted worker does not fetch them again, and serves even if the newest announcement is bad.
+
+    Attributes:
+        first_look: set when the last announcement is handled.
+        refused: number of announcements and models that were refused.
+        taken_up: version → what is known of each model that was made ready.
     """
 
     def __init__(
@@ -51,6 +73,7 @@ class ModelFollower:
     ) -> None:
         self.first_look = asyncio.Event()
         self.refused = 0
+        self.taken_up: dict[str, TakenUp] = {}
         self._settings = settings
         self._device = device
         self._serve = serve
@@ -130,7 +153,7 @@ class ModelFollower:
             if self._shadowing == self._serving:  # the shadow model serves now
                 self._shadowing = None
                 self._shadow(None)
-            log.info("model %s is ready: %d items", model.version, len(model.ranker.items))
+            self._tell_ready("model", model)
             self._drop_others()
 
     def _remember(self, announcement: ModelAnnouncement) -> None:
@@ -158,8 +181,15 @@ class ModelFollower:
             if model is not None:
                 self._shadowing = announcement.sha256
                 self._shadow(model)
-                log.info("shadow model %s is ready: %d items", model.version, len(model.ranker.items))
+                self._tell_ready("shadow model", model)
                 self._drop_others()
+
+    def _tell_ready(self, what: str, model: ServingModel) -> None:
+        items, seconds = len(model.ranker.items), self.taken_up[model.version].seconds
+        log.info(
+            "%s %s is ready: %d items, in %.1f s", what, model.version, items, seconds,
+            extra={"model_version": model.version, "items": items, "seconds": round(seconds, 3)},
+        )  # fmt: skip
 
     def _read(self, message: bytes) -> ModelAnnouncement | None:
         try:
@@ -170,12 +200,21 @@ class ModelFollower:
             return None
 
     async def _load_or_refuse(self, announcement: ModelAnnouncement, instead: str) -> ServingModel | None:
+        begin = time.monotonic()
         try:
-            return await self._load(announcement)
+            model = await self._load(announcement)
         except (BundleError, RuntimeError, MemoryError, OSError) as error:  # also: out of memory, disk full
             self.refused += 1
-            log.error("model %s refused, %s: %s", announcement.version, instead, one_line(error))
+            log.error(
+                "model %s refused, %s: %s", announcement.version, instead, one_line(error),
+                extra={"model_version": announcement.version},
+            )  # fmt: skip
             return None
+        span = announcement.trained_on
+        newest = None if span is None or span.last is None else span.last / 1000
+        seconds = time.monotonic() - begin
+        self.taken_up[model.version] = TakenUp(announcement.announced_at.timestamp(), newest, seconds)
+        return model
 
     async def _take_up_last_good(self) -> None:
         try:

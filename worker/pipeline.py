@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import monotonic, time
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,7 @@ from schemas.click_decoder import click_decoder
 from schemas.durations import milliseconds
 from schemas.errors import BrokerError, NewerStateError, StateError
 from schemas.settings import Settings
+from worker.batch_stages import BatchStages
 from worker.delivery.app import DeliveryApp
 from worker.delivery.publisher import OutgoingRecord
 from worker.delivery.records import RecordBatch
@@ -35,6 +37,7 @@ from worker.latency import LatencyHistogram
 from worker.live_metrics import LiveEvaluation, ShadowComparison
 from worker.microbatch import MicroBatch, decode, encode_answers
 from worker.recommender import Outcome, PendingClick, Recommender
+from worker.reject_log import RejectLog
 from worker.rejects import smaller_copy
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, counts_in, new_session, unpack
@@ -75,7 +78,10 @@ class Pipeline:
         live: Recall@20 and MRR@20 of the answers, labelled by the clicks that followed them.
         comparison: the same for the model and its shadow, on the clicks that both had ranked.
         skipped: tells how many clicks came again.
+        rejects: counts rejected messages by reason, and tells them.
         latency: seconds from a click to the acknowledgement of its answer.
+        stages: size of the batches, and the time that each stage takes.
+        evidence_told_at: when evidence was last published, seconds since 1970 UTC; None: not yet.
     """
 
     COUNTS: ClassVar[dict[str, str]] = {
@@ -96,7 +102,10 @@ class Pipeline:
         self.live = LiveEvaluation()
         self.comparison = ShadowComparison()
         self.skipped = SkippedClicks()
+        self.rejects = RejectLog()
         self.latency = LatencyHistogram()
+        self.stages = BatchStages()
+        self.evidence_told_at: float | None = None
         self._app = app
         self._settings = settings
         self._recommender = recommender
@@ -128,6 +137,11 @@ class Pipeline:
         """Score another shadow model, or None for no shadow, from the next micro-batch on."""
         self._exchange("shadow", model)
 
+    @property
+    def under_way(self) -> int:
+        """Batches that were computed and are not stored yet."""
+        return len(self._deliveries)
+
     def _exchange(self, role: str, model: ServingModel | None) -> None:
         def exchange() -> None:
             setattr(self._recommender, role, model)
@@ -148,6 +162,7 @@ class Pipeline:
             except StopAsyncIteration:
                 return
             self._set_busy(True)
+            self.stages.wait.observe(monotonic() - min(records.arrived for records in taken))
             while self._exchanges:
                 self._exchanges.pop(0)()
             batch = self._decode(taken)
@@ -200,7 +215,7 @@ class Pipeline:
                 record = (evidence.key, evidence.model_dump_json().encode(), None)
                 try:
                     await self._app.publisher.publish(settings.models_topic, {0: [record]}, lambda: True)
-                    told = sum(evidence.events)
+                    told, self.evidence_told_at = sum(evidence.events), time()
                 except BrokerError as error:
                     log.error("the evidence about model and shadow is not published: %s", error)
 
@@ -272,6 +287,7 @@ class Pipeline:
                 self._abandon_in_flight()
             return batch.epoch == self._epoch
 
+        begin = monotonic()
         try:
             answers, rejected = await asyncio.gather(
                 publish(
@@ -281,6 +297,7 @@ class Pipeline:
             )
         finally:
             batch.answered.set()
+        self.stages.produce.observe(monotonic() - begin)
         answered_at = self._app.clock.now_ms() / 1000
         if before is not None and not before.done():
             await asyncio.wait([before])
@@ -291,11 +308,15 @@ class Pipeline:
         states: dict[int, list[OutgoingRecord]] = defaultdict(list)
         for (partition, key), packed in outcome.states.items():
             states[partition].append((key, packed, None))
+        begin = monotonic()
         last_offsets = await self._app.changelog.publish(settings.changelog_topic, states, may_go_on)
         if last_offsets is None or not may_go_on():
             return
         self._app.after_step("changelog")
+        acknowledged = monotonic()
+        self.stages.changelog.observe(acknowledged - begin)
         self._store(states, last_offsets)
+        self.stages.store.observe(monotonic() - acknowledged)
         self._app.after_step("states")
         for partition, offset in batch.next_offsets.items():
             log_name = batch.logs[partition].name if partition in batch.logs else ""
@@ -362,5 +383,9 @@ class Pipeline:
         self.skipped.add(came_again, any(not known.noted for known in batch.logs.values()))
         self.counts["passed_over"] += batch.passed_over
         self.counts["clicks_rejected"] += sum(map(len, batch.rejected.values()))
+        self.rejects.add(batch.reasons, batch.first_rejects)
+        self.stages.clicks.observe(len(batch.clicks))
+        self.stages.step.observe(outcome.step_seconds)
+        self.stages.score.observe(outcome.score_seconds)
         self.live.add(outcome.labels)
         self.comparison.add(outcome.duels)

@@ -7,6 +7,7 @@ the batch are ranked together at the end.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import msgspec
 import numpy as np
@@ -71,6 +72,7 @@ class Outcome:
         labels: one per click that followed an answer in its session, and one more if it followed one of a shadow model.
         duels: one per click with both labels, if both are of the current model and shadow.
         too_old: number of clicks that were applied without an answer.
+        step_seconds, score_seconds: time for the new memories, and for the best items, of model and shadow together.
     """
 
     answers: list[Answer | None]
@@ -78,6 +80,8 @@ class Outcome:
     labels: list[Label] = field(default_factory=list)
     duels: list[PairedLabel] = field(default_factory=list)
     too_old: int = 0
+    step_seconds: float = 0.0
+    score_seconds: float = 0.0
 
 
 @dataclass
@@ -125,6 +129,7 @@ class Recommender:
         self._storage = np.dtype(storage)
         self._format = state_format
         self._popular = PopularItems()
+        self._step_seconds = self._score_seconds = 0.0  # of the present batch
 
     def recommend(self, batch: Sequence[PendingClick], now_ms: int) -> Outcome:
         """Apply the clicks of a batch in order and answer each.
@@ -137,6 +142,7 @@ class Recommender:
         plan = self._plan(batch, now_ms)
         if not plan.items:
             return Outcome(answers)
+        self._step_seconds = self._score_seconds = 0.0
         found, labels = self._advance(self.model, plan, [state.served for state in plan.states])
         for place, answer, too_old in zip(plan.places, found, plan.too_old, strict=True):
             if not too_old:
@@ -148,7 +154,8 @@ class Recommender:
             labels += shadow_labels
         packed = {key: pack(state, self._format) for key, state in zip(plan.keys, plan.states, strict=True)}
         labels_given = [label for label in labels if label is not None]
-        return Outcome(answers, packed, labels_given, duels, sum(plan.too_old))
+        times = self._step_seconds, self._score_seconds
+        return Outcome(answers, packed, labels_given, duels, sum(plan.too_old), *times)
 
     def _plan(self, batch: Sequence[PendingClick], now_ms: int) -> _BatchPlan:
         plan = _BatchPlan()
@@ -232,12 +239,16 @@ class Recommender:
         needed = model.ranker.needs.history
         histories = _known_rows(model, plan.before, needed) if needed else None
         clicks = Clicks(rows, np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh), histories)
+        begin = perf_counter()
         queries, ranked, memory = model.ranker.advance(clicks, self._recall(model, plan, states))
+        self._step_seconds += perf_counter() - begin
         self._remember(model, states, memory)
         popular = model.popular
         if not ranked.any() or all(plan.too_old):
             return [popular[as_text] for as_text in plan.as_text]
+        begin = perf_counter()
         answers = model.answers(queries, np.array(plan.as_text)[ranked])
+        self._score_seconds += perf_counter() - begin
         kinds = zip(ranked.tolist(), plan.as_text, strict=True)
         return [next(answers) if by_model else popular[as_text] for by_model, as_text in kinds]
 

@@ -1,5 +1,6 @@
 """Copies of messages that are no valid click, for the rejected topic: as received, or as much of them as fits."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from worker.delivery.publisher import Headers, OutgoingRecord
@@ -13,8 +14,37 @@ FIRST_CUT = 900_000
 
 REASON_CHARACTERS = 1000
 
+KINDS = ("empty", "key", "json", "timestamp", "session_id", "item_id", "other")
+"""What can be wrong with a message. The full reason names values; metrics need a label with few values."""
+
+_BEGINNINGS = {
+    "the message has no value": "empty",
+    "the message has no key": "key",
+    "the message's key": "key",
+    "not valid": "json",
+    "Expected `object`": "json",
+}
+"""Beginning of a reason → its kind."""
+
 OWN_HEADERS = ("reason", "topic", "partition", "offset", "log", "cut")
 """The headers that a copy gets, in this order, after those of the message."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A message that is no click: where it is, and why."""
+
+    partition: int
+    offset: int
+    reason: str
+
+
+def kind_of(reason: str) -> str:
+    """The kind of a reason of `schemas.click.InvalidClickError`, one of KINDS."""
+    for beginning, kind in _BEGINNINGS.items():
+        if reason.startswith(beginning):
+            return kind
+    return next((kind for kind in ("timestamp", "session_id", "item_id") if kind in reason), "other")
 
 
 def reject_copy(batch: RecordBatch, record: Any, reason: str, log: str = "") -> OutgoingRecord:

@@ -11,7 +11,6 @@ import faust
 import torch
 from threadpoolctl import threadpool_limits
 
-from messaging.ports import why_port_is_taken
 from messaging.topics import check_topics
 from rankers.device import choose_device
 from schemas.durations import milliseconds
@@ -19,10 +18,12 @@ from schemas.errors import NextclickError, SettingsError
 from schemas.settings import load_settings
 from worker.delivery.app import DeliveryApp
 from worker.logs import set_up_logging
+from worker.metrics.registry import registry_of
 from worker.model_follower import ModelFollower
 from worker.pipeline import Pipeline
 from worker.recommender import Recommender
-from worker.status import WorkerMetrics, add_pages
+from worker.status import pages
+from worker.web import PageServer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def create_app() -> DeliveryApp:
     )
     pipeline = Pipeline(app, settings, recommender)
     follower = ModelFollower(settings, device, pipeline.swap_champion, pipeline.swap_shadow, app.outage)
-    add_pages(app, WorkerMetrics(app, pipeline, recommender, follower), pipeline)
+    app.pages = PageServer(pages(app, registry_of(app, pipeline, recommender, follower)))
     clicks = app.topic(settings.clicks_topic, key_type=bytes, value_type=bytes)
 
     @app.agent(clicks, name="recommend")
@@ -70,6 +71,7 @@ async def _answer_clicks(app: DeliveryApp, pipeline: Pipeline, follower: ModelFo
             ("models", follower.run()),
             ("clicks topic", app.watch_log()),
             ("skipped clicks", pipeline.skipped.tell()),
+            ("rejected messages", pipeline.rejects.tell()),
             ("expiry", pipeline.expire_sessions()),
             ("evidence", pipeline.tell_evidence()),
         )
@@ -101,14 +103,28 @@ class Worker(faust.Worker):
             self.app.stop_in_time()
         super()._schedule_shutdown(signal)
 
+    def _open_pages(self) -> None:
+        """Serve the pages from now on: they also tell how far the start is."""
+        web = self.app.conf
+        if web.web_transport.scheme != "tcp":
+            raise SettingsError(
+                f"--web-transport {web.web_transport}: the pages are served over TCP: use --web-bind and --web-port"
+            )
+        self.loop.run_until_complete(self.app.pages.start(web.web_bind, web.web_port))
+
+    async def on_shutdown(self) -> None:
+        """Close the pages last: while the worker stops, they say so."""
+        await super().on_shutdown()
+        await self.app.pages.stop()
+
     def execute_from_commandline(self) -> NoReturn:
-        """Check the data directory, the web port, the broker and the topics, then run until a signal arrives."""
+        """Check the data directory, open the pages, check broker and topics, then run until a signal arrives."""
         settings = self.app.settings
         try:
             self._setup_logging()
             lock = _lock(settings.data_dir)
             if self.app.conf.web_enabled:
-                _check_port(self.app.conf.web_bind, self.app.conf.web_port)
+                self._open_pages()
             warnings = self.loop.run_until_complete(check_topics(settings, may_have_more=True))  # the watch tells these
             for line in warnings:
                 log.warning("%s", line)
@@ -134,14 +150,6 @@ def _lock(data_dir: Path) -> IO[str]:
             f"NEXTCLICK_DATA_DIR={str(data_dir)!r} is in use by another worker: give each worker its own"
         ) from None
     return lock
-
-
-def _check_port(address: str, port: int) -> None:
-    if (why := why_port_is_taken(address, port)) is not None:
-        raise SettingsError(
-            f"NEXTCLICK_WEB_PORT={port} on {address} cannot be used ({why}): give each worker on one machine "
-            "its own, or start it with --without-web"
-        )
 
 
 def _stop(error: NextclickError) -> NoReturn:

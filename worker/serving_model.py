@@ -50,6 +50,11 @@ class ServingModel:
             as_text: (Q,), whether the clicked item came as a text.
         """
         rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
+        return self._answers(rows, scores, as_text)
+
+    def _answers(
+        self, rows: NDArray[np.int64], scores: NDArray[np.float32], as_text: NDArray[np.bool_]
+    ) -> Iterator[Answer]:
         tops: list[list[ItemId]] = self._ids[rows].tolist()
         sent = tops
         if self._texts is not self._ids and as_text.any():

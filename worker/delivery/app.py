@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import IllegalStateError, KafkaError
+from faust.app import BootStrategy
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 from faust.types.transports import TransportT
@@ -32,6 +33,7 @@ from worker.delivery.publisher import Publisher
 from worker.delivery.recovery import BulkTableManager
 from worker.delivery.source import ClickSource
 from worker.delivery.store import SessionTable
+from worker.web import PageServer
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,12 @@ GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """Batches create no reference cycles, so garbage collection runs 70 times less often than by default."""
 
 
+class _WithoutFaustsPages(BootStrategy):
+    """What Faust starts with the app, but for its web server."""
+
+    enable_web = False
+
+
 class DeliveryApp(faust.App):
     """A Faust app that moves clicks in bulk.
 
@@ -64,9 +72,12 @@ class DeliveryApp(faust.App):
         log_watch: knows which incarnation of the clicks topic exists.
         sessions: the table of session states.
         after_step: called with the name of each finished step of a delivery; tests end the process there.
+        pages: set by the service; the worker's web server.
         finish_deliveries: set by the pipeline; waits until the micro-batches in flight are stored.
     """
 
+    BootStrategy = _WithoutFaustsPages
+    pages: PageServer
     finish_deliveries: Callable[[], Awaitable[None]]
     after_step: Callable[[str], None] = staticmethod(lambda _step: None)
 
@@ -125,6 +136,8 @@ class DeliveryApp(faust.App):
 
     def click_partitions(self) -> list[TP]:
         """The partitions of the clicks topic that are assigned to this worker."""
+        if not self.started:
+            return []
         try:
             return sorted(tp for tp in self.consumer.assignment() if tp.topic == self.settings.clicks_topic)
         except ConsumerNotStarted:
@@ -136,6 +149,8 @@ class DeliveryApp(faust.App):
 
     def consumer_thread(self) -> ConsumerThread | None:
         """The thread that talks to the broker; None until it is started."""
+        if not self.started:
+            return None
         thread: ConsumerThread = self.consumer._thread
         return thread if thread.membership is not None else None
 

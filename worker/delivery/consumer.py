@@ -188,6 +188,7 @@ class Consumer(driver.Consumer):
             self.app.source.restart(positions, generation, {tp.partition: r.log for tp, r in resumptions.items()})
             for tp, found in resumptions.items():
                 self._go_on(tp, committed.get(tp, (0, "")), found, positions[tp])
+                self.progress.stored(tp, positions[tp])
 
     def _go_on(self, tp: TP, committed: tuple[int, str], found: Resumption, first: int) -> None:
         """Note from where the offsets of a partition are committed."""

@@ -171,7 +171,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         state = self._state_of(tp)
         if state is None or state.timestamp is None or abs(time.time() * 1000 - state.timestamp) > FRESH_MS:
             return None
-        end: int | None = state.lso
+        return self.last_end_of(tp)
+
+    def last_end_of(self, tp: TP) -> int | None:
+        """The end of the partition at the last fetch, however long ago; None before the first one."""
+        end: int | None = getattr(self._state_of(tp), "lso", None)
         return end
 
     def _state_of(self, tp: TP) -> Any:

@@ -34,6 +34,16 @@ class Progress:
         partition = self._of(tp)
         partition.stored, partition.moved = next_offset, self._clock()
 
+    def stored_up_to(self, tp: TP) -> int | None:
+        """All clicks below this offset are answered and stored; None: unknown."""
+        partition = self._partitions.get(TP(*tp))
+        return None if partition is None else partition.stored
+
+    def fetched_up_to(self, tp: TP) -> int | None:
+        """All clicks below this offset were fetched; None: unknown."""
+        partition = self._partitions.get(TP(*tp))
+        return None if partition is None else partition.fetched
+
     def forget(self, partitions: Iterable[TP]) -> None:
         """These partitions belong to others now."""
         for tp in partitions:

@@ -18,6 +18,7 @@ class RecordBatch:
         begins: the log has no other committed message between this offset and the first record; None: unknown.
         ends: the offset after the last one that the fetch covered; None: the one after the last record.
         fetched_at: when the records were fetched, ms since 1970 UTC.
+        arrived: the same by the monotonic clock, in seconds.
     """
 
     topic: str
@@ -27,6 +28,7 @@ class RecordBatch:
     begins: int | None = None
     ends: int | None = None
     fetched_at: int = field(default_factory=lambda: time.time_ns() // 1_000_000, compare=False)
+    arrived: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def tp(self) -> TP:

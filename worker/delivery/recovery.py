@@ -7,7 +7,9 @@ the end, one fetch at a time. Changelog records that the group's consumer fetche
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
@@ -20,6 +22,10 @@ from messaging.clients import new_consumer, stop
 from messaging.topic_identity import topic_identity
 from schemas.errors import DamagedStoreError
 from worker.delivery.lost_changelog import lost_changelogs, write_again
+from worker.delivery.recovery_progress import RecoveryProgress
+
+log = logging.getLogger("worker.group")
+"""Its lines are shown by default; those of Faust's own log, under this module's name, are not."""
 
 FETCH_BYTES = 4 << 20
 """Most bytes of one partition in one fetch."""
@@ -33,11 +39,16 @@ class BulkRecovery(Recovery):
     """Faust's recovery with bulk reading.
 
     Attributes:
+        progress: how far it is.
         recovered_generation: group generation in which RocksDB was last brought up to date. Clicks of a later one must
             not be taken. None before the first recovery.
     """
 
     recovered_generation: int | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.progress = RecoveryProgress()
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -46,10 +57,15 @@ class BulkRecovery(Recovery):
             self.signal_recovery_start.clear()
             generation = self._generation_id
             self._set_recovery_started()
+            self.progress.begin()
+            assigned = sorted(tp.partition for tp in self.active_tps)
+            _tell_assigned(assigned)
             try:
                 await self._wait(self._recover(sorted(self.active_tps)))
                 self.recovered_generation = generation
                 await self._wait(self.on_recovery_completed(generation))
+                self.progress.end()
+                _tell_recovered(assigned, self.progress)
             except RebalanceAgain:
                 continue  # there is a new assignment
             except ServiceStopped:  # Faust also raises it on a time-out
@@ -125,6 +141,7 @@ class BulkRecovery(Recovery):
     ) -> None:
         """Apply the records of partitions from some offsets to their ends."""
         left = {tp for tp in begin if begin[tp] < ends[tp]}
+        self.progress.will_read(sum(ends[tp] - begin[tp] for tp in left))
         while left:
             if left != consumer.assignment():
                 positions = {tp: begin[tp] for tp in left}
@@ -135,8 +152,45 @@ class BulkRecovery(Recovery):
                 self.app.sessions.data.recover(tp.partition, records, records[-1].offset)
                 await asyncio.sleep(0)
             for tp in left:
-                begin[tp] = await consumer.position(tp)  # past offsets that compaction left empty
+                position = await consumer.position(tp)  # past offsets that compaction left empty
+                self.progress.read += min(position, ends[tp]) - begin[tp]
+                begin[tp] = position
             left = {tp for tp in left if begin[tp] < ends[tp]}
+
+
+def _tell_assigned(partitions: Sequence[int]) -> None:
+    if partitions:
+        log.info(
+            "assigned: partitions %s; their session states are being recovered", in_ranges(partitions),
+            extra={"partitions": partitions},
+        )  # fmt: skip
+    else:
+        log.info("assigned: no partition; this worker takes over when another one leaves", extra={"partitions": []})
+
+
+def _tell_recovered(partitions: Sequence[int], progress: RecoveryProgress) -> None:
+    if partitions:
+        log.info(
+            "recovered: partitions %s, %s changelog records in %.1f s; their clicks are answered now",
+            in_ranges(partitions), f"{progress.read:,}", progress.seconds,
+            extra={"partitions": partitions, "records": progress.read, "seconds": round(progress.seconds, 3)},
+        )  # fmt: skip
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in short.
+
+    Example:
+        >>> in_ranges([0, 1, 2, 5])
+        '0-2, 5'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 class BulkTableManager(TableManager):

@@ -16,6 +16,7 @@ from faust.types import TP
 from schemas.errors import DamagedStoreError, NextclickError, StateError, one_line
 from worker.delivery.log_files import log_damage
 from worker.delivery.publisher import OutgoingRecord
+from worker.delivery.store_figures import StoreFigures, figures_of
 from worker.session_state import log_of, newer_of, stored_at
 
 log = logging.getLogger(__name__)
@@ -226,6 +227,11 @@ class SessionStore(rocksdb.Store):
     def partitions(self) -> list[int]:
         """The partitions whose states are open now."""
         return sorted(self._dbs)
+
+    def figures(self, partition: int) -> StoreFigures | None:
+        """How much is stored of a partition; None if it is not open."""
+        db = self._dbs.get(partition)
+        return None if db is None else figures_of(db)
 
     def expire(self, partition: int, before_ms: int, from_key: bytes, limit: int) -> tuple[int, bytes | None]:
         """Delete sessions that were last stored before a given time, among one range of keys.

@@ -81,6 +81,8 @@ def ill_health(app: WatchedApp) -> str | None:
     """Why clicks are not answered at present, in one line; None if they are, or if there are none for this worker."""
     if app.consumer_thread() is None:
         return "the worker is starting"
+    if app.should_stop:
+        return "the worker is stopping"
     if app.log_watch.trouble is not None:
         return app.log_watch.trouble
     if not app.consumer.is_member():
