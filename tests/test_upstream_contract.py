@@ -139,6 +139,8 @@ async def made(owner: str) -> AsyncIterator[object]:
             import faust
 
             yield faust.Worker(app())
+        case "faust.app.BootStrategy":
+            yield app().boot_strategy
         case "faust.transport.drivers.aiokafka.Producer":
             yield app().producer
         case "aiokafka.client.AIOKafkaClient":

@@ -416,6 +416,11 @@ AIOKAFKA = [
         ("AIOKafkaConnection._do_sasl_handshake", "async (self)", "Sends `SaslAuthenticateRequest` by `send`.", "",
          "SaslAuthenticateRequest"),
     ),
+    Row("faust.cli.faust.cli", "_Group", "Faust's command line, which `nextclick worker` calls."),
+    Row("aiokafka.admin.AIOKafkaAdminClient._send_to_controller", "async (self, request)",
+        "Stores passwords of SCRAM users in the local broker."),
+    Row("aiokafka.protocol.types.CompactBytes", "class", "A field of that request."),
+    Row("aiokafka.protocol.types.Int8", "class", "A field of that request."),
     Row("aiokafka.protocol.admin.SaslAuthenticateRequest", "class", "The request of a login."),
     *_rows(
         "aiokafka.abc.AbstractTokenProvider",

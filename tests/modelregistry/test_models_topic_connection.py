@@ -34,7 +34,7 @@ class Kafka:
     def records(self) -> list[Record]:
         return [record for batch in self.batches for record in batch]
 
-    def client(self, **options: Any) -> "Client":
+    def client(self, _settings: Settings, _role: str, **options: Any) -> "Client":
         self.clients.append(Client(self, options))
         return self.clients[-1]
 
@@ -109,8 +109,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kafka]:
     async def check(_consumer: Client, _settings: Settings, topics: tuple[str, ...]) -> None:
         assert topics[0] == SETTINGS.models_topic
 
-    monkeypatch.setattr(module, "AIOKafkaConsumer", broker.client)
-    monkeypatch.setattr(module, "AIOKafkaProducer", broker.client)
+    monkeypatch.setattr(module, "new_consumer", broker.client)
+    monkeypatch.setattr(module, "new_producer", broker.client)
     monkeypatch.setattr(module, "start", start)
     monkeypatch.setattr(module, "check_topics_of", check)
     yield broker

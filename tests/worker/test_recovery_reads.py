@@ -80,8 +80,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNam
     settings = Settings(_env_file=None, partitions=4)
     changelog = Changelog(settings.changelog_topic)
 
-    def consumer(**options: Any) -> Changelog:
-        assert options["auto_offset_reset"] == "earliest"
+    def consumer(*_: object, **_options: Any) -> Changelog:
         return changelog
 
     async def identity(*_: object) -> TopicIdentity:
@@ -90,7 +89,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNam
     async def nothing(*_: object) -> dict[TopicPartition, int]:
         return {}
 
-    monkeypatch.setattr(recovery, "AIOKafkaConsumer", consumer)
+    monkeypatch.setattr(recovery, "new_consumer", consumer)
     monkeypatch.setattr(recovery, "topic_identity", identity)
     monkeypatch.setattr(recovery, "lost_changelogs", nothing)
     monkeypatch.setattr(recovery, "write_again", nothing)
