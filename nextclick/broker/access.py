@@ -67,11 +67,15 @@ class Access:
         """The key of a user's certificate."""
         return self._folder / f"{name}.key"
 
+    def properties_file_of(self, name: str) -> Path:
+        """What a client needs to log in as this user, in Kafka's own property names."""
+        return self.client_properties if name == ADMIN else self._folder / f"{name}.properties"
+
     def add_user(self, name: str) -> Path:
         """Make a user, with a password and a certificate as far as logging in needs them.
 
         Returns:
-            A file with what a client needs to log in as this user, in Kafka's own property names.
+            Its `properties_file_of`.
         """
         if self.security.sasl is not None and name not in self.users:
             self.users[name] = secrets.token_urlsafe(18)
@@ -81,7 +85,7 @@ class Access:
             self.certificate_of(name).write_bytes(certificate.certificate)
             write_secret(self.key_of(name), certificate.key)
             write_secret(self._keystore_of(name), certificate.keystore)
-        path = self.client_properties if name == ADMIN else self._folder / f"{name}.properties"
+        path = self.properties_file_of(name)
         lines = [f"{key}={value}\n" for key, value in self._properties_of(name).items()]
         write_secret(path, "".join(lines).encode())
         return path

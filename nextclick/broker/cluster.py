@@ -122,6 +122,10 @@ class LocalCluster(Secured):
                 node.kill()
             raise
 
+    def ended(self) -> Node | None:
+        """A node that has ended; None if all of them run."""
+        return next((node for node in self.brokers if not node.running), None)
+
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Shut the nodes down cleanly, and remove a temporary directory.
 

@@ -78,6 +78,10 @@ class LocalBroker(Node, Secured):
             self.kill()
             raise
 
+    def ended(self) -> Node | None:
+        """This node, if it has ended."""
+        return None if self.running else self
+
     @override
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Shut Kafka down cleanly (kill it if that takes too long), and remove a temporary directory."""
