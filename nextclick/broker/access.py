@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nextclick.broker.certificates import Authority
 from nextclick.broker.secret_files import write_secret
-from nextclick.broker.security import ADMIN, MECHANISMS, Security
+from nextclick.broker.security import ADMIN, MECHANISMS, Security, check_user_name
 from nextclick.broker.token_server import TokenServer
 from schemas.errors import BrokerError
 
@@ -61,15 +61,15 @@ class Access:
 
     def certificate_of(self, name: str) -> Path:
         """A user's certificate."""
-        return self._folder / f"{name}.pem"
+        return self._users_folder / f"{name}.pem"
 
     def key_of(self, name: str) -> Path:
         """The key of a user's certificate."""
-        return self._folder / f"{name}.key"
+        return self._users_folder / f"{name}.key"
 
     def properties_file_of(self, name: str) -> Path:
         """What a client needs to log in as this user, in Kafka's own property names."""
-        return self.client_properties if name == ADMIN else self._folder / f"{name}.properties"
+        return self.client_properties if name == ADMIN else self._users_folder / f"{name}.properties"
 
     def add_user(self, name: str) -> Path:
         """Make a user, with a password and a certificate as far as logging in needs them.
@@ -77,6 +77,7 @@ class Access:
         Returns:
             Its `properties_file_of`.
         """
+        check_user_name(name)
         if self.security.sasl is not None and name not in self.users:
             self.users[name] = secrets.token_urlsafe(18)
             write_secret(self._users_file, json.dumps(self.users, indent=1).encode())
@@ -97,6 +98,7 @@ class Access:
 
     def _prepare(self) -> None:
         self._folder.mkdir(exist_ok=True, mode=0o700)
+        self._users_folder.mkdir(exist_ok=True)
         if self._users_file.exists():
             self.users |= json.loads(self._users_file.read_text())
         if self.security.sasl == "oauthbearer":
@@ -112,11 +114,15 @@ class Access:
         return Authority(self._folder)
 
     @property
+    def _users_folder(self) -> Path:
+        return self._folder / "users"
+
+    @property
     def _users_file(self) -> Path:
         return self._folder / "users.json"
 
     def _keystore_of(self, name: str) -> Path:
-        return self._folder / f"{name}-keystore.pem"
+        return self._users_folder / f"{name}-keystore.pem"
 
     def _write_server_keystore(self) -> None:
         given = self.security.server_certificate

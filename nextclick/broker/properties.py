@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextclick.broker.access import LOGIN_MODULES, Access
-from nextclick.broker.security import ADMIN, MECHANISMS
+from nextclick.broker.security import ADMIN, MECHANISMS, NODE_USER
 from nextclick.broker.token_server import AUDIENCE, ISSUER
 
 HOST = "127.0.0.1"
-NODE_USER = "broker"
-"""The name that nodes log in to each other with, where clients must log in; its password lasts for one run."""
 LONGEST_LOGIN_MS = 3_600_000
 """A client with a token must log in again by then, or when its token ends, whichever is sooner."""
 

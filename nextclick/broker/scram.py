@@ -20,8 +20,8 @@ from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, I
 from messaging.clients import quiet_client_log
 from messaging.loop_thread import LoopThread
 from nextclick.broker.access import Access
-from nextclick.broker.properties import HOST, NODE_USER
-from nextclick.broker.security import MECHANISMS
+from nextclick.broker.properties import HOST
+from nextclick.broker.security import MECHANISMS, NODE_USER
 from schemas.errors import BrokerError
 
 ITERATIONS = 4096

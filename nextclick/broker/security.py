@@ -1,5 +1,6 @@
 """How clients must log in to a broker on this machine."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +8,29 @@ from schemas.errors import BrokerError
 
 ADMIN = "admin"
 """The user that may do everything, under `acl` too."""
+NODE_USER = "broker"
+"""The name that nodes log in to each other with, where clients must log in; its password lasts for one run."""
 MECHANISMS = {
     "plain": ("PLAIN",),
     "scram": ("SCRAM-SHA-512", "SCRAM-SHA-256"),
     "oauthbearer": ("OAUTHBEARER",),
 }
 """What `--sasl` takes, and Kafka's names for it; clients are told the first."""
+
+_USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_user_name(name: str) -> None:
+    """See that a name can be that of a user: files and Kafka's settings contain it.
+
+    Raises:
+        BrokerError: it cannot.
+    """
+    if _USER_NAME.fullmatch(name) is None or name == NODE_USER:
+        raise BrokerError(
+            f"--user {name!r} cannot be the name of a user: take letters, digits, '.', '_' and '-', "
+            f"at most 64, and not {NODE_USER}, which is the brokers' own"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,10 @@ class Security:
             raise BrokerError(f"--sasl {self.sasl} is not known: choose one of {', '.join(MECHANISMS)}")
         if self.client_auth and not self.tls:
             raise BrokerError("client certificates need TLS: add --tls")
+        if self.users and not self.secured:
+            raise BrokerError("--user needs clients that log in: add --sasl scram, or --tls for client certificates")
+        for name in self.users:
+            check_user_name(name)
         if self.acl and not self.secured:
             raise BrokerError("--acl needs clients that log in: add --sasl scram, or --tls for client certificates")
 

@@ -136,6 +136,9 @@ def connection_options(broker: Service, user: str) -> dict[str, Any]:
         ({"sasl": "kerberos"}, "plain, scram, oauthbearer"),
         ({"client_auth": True}, "add --tls"),
         ({"acl": True}, "add --sasl scram"),
+        ({"users": ("worker",)}, "add --sasl scram"),
+        ({"tls": True, "users": ("../ca",)}, "'../ca' cannot be"),
+        ({"tls": True, "users": ("broker",)}, "the brokers' own"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:
