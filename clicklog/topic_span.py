@@ -52,17 +52,20 @@ class PartitionSpan:
         return int(self.partition.partition)
 
 
-async def click_partitions(consumer: AIOKafkaConsumer, settings: Settings) -> list[TopicPartition]:
-    """The partitions of the clicks topic.
+async def click_partitions(
+    consumer: AIOKafkaConsumer, settings: Settings, topic: str | None = None
+) -> list[TopicPartition]:
+    """The partitions of the clicks topic, or of another one.
 
     Args:
         consumer: started; needs no assignment.
-        settings: name the topic.
+        settings: name the clicks topic.
+        topic: the other one.
 
     Raises:
         TopicError: the topic does not exist.
     """
-    topic = settings.clicks_topic
+    topic = topic or settings.clicks_topic
     counts = await partition_counts(consumer, [topic])
     if topic not in counts:
         raise TopicError(missing_topics([topic], settings))
@@ -148,7 +151,7 @@ async def span_records(
         still_to_come = sum(left.values())
         silent = 0.0 if still_to_come < to_come else silent + clock() - asked
         if silent > SILENCE_SECONDS:
-            raise BrokerError(_silent(settings, still_to_come))
+            raise BrokerError(_silent(settings, spans[0].partition.topic, still_to_come))
         yield (
             {
                 span.number: [record for record in fetched.get(span.partition, []) if record.offset < span.end]
@@ -193,8 +196,8 @@ async def read_spans(
     return columns
 
 
-def _silent(settings: Settings, still_to_come: int) -> str:
+def _silent(settings: Settings, topic: str, still_to_come: int) -> str:
     return (
-        f"{settings.broker} has sent nothing of topic {settings.clicks_topic!r} for {SILENCE_SECONDS:g} s, "
+        f"{settings.broker} has sent nothing of topic {topic!r} for {SILENCE_SECONDS:g} s, "
         f"{still_to_come} messages before its end: check the broker"
     )

@@ -18,6 +18,7 @@ from nextclick.commands import (
     models,
     produce,
     recommendations,
+    rejected,
     replay,
     retrain,
     schedule,
@@ -47,6 +48,7 @@ app.command("topics")(topics.topics)
 app.command("worker", context_settings=worker.PASSES_OPTIONS)(worker.worker)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
+app.command("rejected")(rejected.rejected)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("archive")(archive.archive)

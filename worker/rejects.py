@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.rejection import OWN_HEADERS
 from worker.delivery.publisher import Headers, OutgoingRecord
 from worker.delivery.records import RecordBatch
 
@@ -25,10 +26,6 @@ _BEGINNINGS = {
     "Expected `object`": "json",
 }
 """Beginning of a reason → its kind."""
-
-OWN_HEADERS = ("reason", "topic", "partition", "offset", "log", "cut")
-"""The headers that a copy gets, in this order, after those of the message."""
-
 
 @dataclass(frozen=True)
 class Reject:
