@@ -109,11 +109,17 @@ class _MappedClicks:
             timestamp = record_time if self._by_record else self._time(found[2])
             session_key = str(session_id).encode()
         except DECODE_ERRORS as error:
-            raise InvalidClickError(reason_of(error)) from None
+            raise InvalidClickError(self._reason(error)) from None
         if timestamp < 0:
             raise InvalidClickError("the message has no record time, which NEXTCLICK_CLICK_TIME=record needs")
         event = found[-1] if self._has_event else None
         return checked_click(key, DecodedClick(session_id, item_id, timestamp, session_key, event), latest)
+
+    def _reason(self, error: Exception) -> str:
+        """The reason, which also names what is at the path that it ends with."""
+        reason = reason_of(error)
+        found = (f", which is its {name}" for name, path in self._fields.items() if reason.endswith(f"`$.{path}`"))
+        return reason + next(found, "")
 
     def _without_event(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
         """The values of a message that lacks some; raises InvalidClickError unless it only lacks the event."""

@@ -27,6 +27,7 @@ _BEGINNINGS = {
 }
 """Beginning of a reason → its kind."""
 
+
 @dataclass(frozen=True)
 class Reject:
     """A message that is no click: where it is, and why."""

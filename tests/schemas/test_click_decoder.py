@@ -225,9 +225,9 @@ def test_the_kind_of_a_click_is_decoded_where_it_is_named() -> None:
 
 def test_the_reason_names_the_path() -> None:
     message = {"user": {"sid": 1.5}, "payload": {"sku": 5}, "ts": 1}
-    assert reason(message, click_fields=FIELDS).endswith("at `$.user.sid`")
+    assert reason(message, click_fields=FIELDS).endswith("at `$.user.sid`, which is its session_id")
     message = {"user": {"sid": "a7"}, "payload": {"sku": ""}, "ts": 1}
-    assert reason(message, click_fields=FIELDS).endswith("at `$.payload.sku`")
+    assert reason(message, click_fields=FIELDS).endswith("at `$.payload.sku`, which is its item_id")
     message = {"user": {"sid": "a7"}, "payload": {"sku": 2**63}, "ts": 1}
     assert reason(message, click_fields=FIELDS) == f"item_id {2**63} does not fit in 64 bits"
 
