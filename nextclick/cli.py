@@ -19,6 +19,7 @@ from nextclick.commands import (
     produce,
     recommendations,
     rejected,
+    rekey,
     replay,
     retrain,
     schedule,
@@ -49,6 +50,7 @@ app.command("worker", context_settings=worker.PASSES_OPTIONS)(worker.worker)
 app.command("produce")(produce.produce)
 app.command("recommendations")(recommendations.recommendations)
 app.command("rejected")(rejected.rejected)
+app.command("rekey")(rekey.rekey)
 app.command("replay")(replay.replay)
 app.command("simulate")(simulate.simulate)
 app.command("archive")(archive.archive)
