@@ -121,7 +121,9 @@ class _MetadataResponse10(Response):
     )
 
 
-class _MetadataRequest10(RequestStruct):
+class MetadataRequest10(RequestStruct):
+    """The oldest request for metadata that asks for topic ids."""
+
     FLEXIBLE_VERSION = True
     API_KEY = 3
     API_VERSION = 10
@@ -135,11 +137,11 @@ class _MetadataRequest10(RequestStruct):
     )
 
 
-class _MetadataById(Request[_MetadataRequest10]):
+class _MetadataById(Request[MetadataRequest10]):
     API_KEY = 3
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
 
-    def build(self, request_struct_class: type[_MetadataRequest10]) -> Any:
+    def build(self, request_struct_class: type[MetadataRequest10]) -> Any:
         return request_struct_class([(UNKNOWN, self._topic, {})], False, False, False, {})

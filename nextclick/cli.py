@@ -12,6 +12,7 @@ from nextclick.commands import (
     broker,
     compare,
     demo,
+    doctor,
     evaluate,
     import_,
     model_history,
@@ -44,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("settings")(settings.settings)
+app.command("doctor")(doctor.doctor)
 app.command("broker")(broker.broker)
 app.command("topics")(topics.topics)
 app.command("worker", context_settings=worker.PASSES_OPTIONS)(worker.worker)
