@@ -8,6 +8,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError
 
 from messaging.clients import connected, new_consumer
 from messaging.controller_clock import ahead_of_controller
+from messaging.permissions import Allowed, missing
 from messaging.record_time import LOG_APPEND_TIME
 from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.finding import Finding, error, not_checked, ok, warning
@@ -35,6 +36,7 @@ async def clock(cluster: Cluster) -> list[Finding]:
         topic.name
         for topic in cluster.topics.values()
         if topic.config.get("message.timestamp.type", "LogAppendTime") == "LogAppendTime"
+        and not missing(cluster.allowed.get(topic.name, Allowed(None)), ["Read"])
     ]
     if stamped:
         consumer = new_consumer(cluster.settings, "doctor", auto_offset_reset="latest")

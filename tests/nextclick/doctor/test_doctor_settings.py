@@ -1,0 +1,68 @@
+"""Settings that contradict each other: each pair is named, with the mend."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextclick.doctor.contradictions import contradictions
+from nextclick.doctor.finding import Level
+from schemas.settings import Settings
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(_env_file=None, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_contradict_nothing() -> None:
+    (finding,) = contradictions(settings())
+    assert finding.level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "named"),
+    [
+        ({"session_life": "10m"}, "error", ["NEXTCLICK_SESSION_GAP=30m", "NEXTCLICK_SESSION_LIFE=10m"]),
+        (
+            {"clicks_retention": "10d", "archive_retention": "20d"},
+            "error",
+            ["NEXTCLICK_RETRAIN_WINDOW=30d", "NEXTCLICK_CLICKS_RETENTION=10d"],
+        ),
+        ({"clicks_retention": "10d"}, "warning", ["NEXTCLICK_RETRAIN_WINDOW=30d", "archive"]),
+        ({"live_fewest": 5000, "live_most": 1000}, "error", ["NEXTCLICK_LIVE_FEWEST=5000", "NEXTCLICK_LIVE_MOST=1000"]),
+        ({"live_longest": "30s"}, "error", ["NEXTCLICK_EVIDENCE_INTERVAL=1m", "NEXTCLICK_LIVE_LONGEST=30s"]),
+        ({"answer_max_age": "10ms"}, "error", ["NEXTCLICK_LATENCY_OBJECTIVE=50ms", "NEXTCLICK_ANSWER_MAX_AGE=10ms"]),
+        ({"member_id": "w-0", "group_timeout": "8s"}, "warning", ["NEXTCLICK_MEMBER_ID", "NEXTCLICK_GROUP_TIMEOUT=8s"]),
+        ({"scoring": "int8", "device": "cuda"}, "warning", ["NEXTCLICK_SCORING=int8", "NEXTCLICK_DEVICE=cuda"]),
+        ({"replication": 3, "archive_uri": "s3://b/a"}, "warning", ["NEXTCLICK_REPLICATION=3", "NEXTCLICK_MODELS_URI"]),
+        ({"models_uri": "/x", "archive_uri": "/x/"}, "error", ["NEXTCLICK_MODELS_URI", "NEXTCLICK_ARCHIVE_URI"]),
+        ({"clicks_topic": "nextclick-sessions-changelog"}, "error", ["NEXTCLICK_APP_ID=nextclick"]),
+        ({"retrain_config": "none.toml"}, "error", ["NEXTCLICK_RETRAIN_CONFIG=none.toml"]),
+        (
+            {
+                "security_protocol": "PLAINTEXT",
+                "sasl_mechanism": "PLAIN",
+                "sasl_username": "ann",
+                "sasl_password": "x-y-z",
+            },
+            "error",
+            ["NEXTCLICK_SASL_USERNAME", "NEXTCLICK_SECURITY_PROTOCOL=PLAINTEXT"],
+        ),
+        ({"ssl_cafile": "ca.pem"}, "error", ["NEXTCLICK_SSL_CAFILE", "NEXTCLICK_SECURITY_PROTOCOL=PLAINTEXT"]),
+        ({"security_protocol": "SSL", "ssl_check_hostname": False}, "warning", ["NEXTCLICK_SSL_CHECK_HOSTNAME=false"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_two_settings_that_contradict_are_named_with_the_mend(
+    changes: dict[str, Any], level: str, named: list[str]
+) -> None:
+    (finding,) = contradictions(settings(**changes))
+    assert finding.level == level
+    assert [name for name in named if name not in finding.meaning] == []
+    assert finding.way_out
+    assert "x-y-z" not in finding.meaning + finding.way_out
