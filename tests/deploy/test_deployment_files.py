@@ -1,88 +1,32 @@
-"""Compose file, manifests and image are valid, their command lines exist, and their settings are settings."""
+"""Compose file and image are valid, their command lines exist, and all settings that are named are settings."""
 
 import os
 import re
-import shlex
+import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import typer
 import yaml
 
 from nextclick.cli import app
 from schemas.settings import PREFIX, Settings
+from tests.deploy.deployment_files import (
+    COMPOSE,
+    DOCKERFILE,
+    ROOT,
+    command_lines,
+    compose,
+    image_environment,
+    named_settings,
+    own_services,
+)
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "docker-compose.yml"
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
-
-
-@cache
-def compose() -> Any:
-    """The text with each `${NAME:-default}` replaced by its default."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
-    return yaml.safe_load(text)
-
-
-@cache
-def manifests() -> list[Any]:
-    return [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
-
-
-def containers() -> Iterator[dict[str, Any]]:
-    def below(node: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(node, dict):
-            yield from node.get("containers", [])
-            for value in node.values():
-                yield from below(value)
-
-    for manifest in manifests():
-        yield from below(manifest)
-
-
-def image_commands() -> list[list[str]]:
-    found = re.findall(r"^\s*CMD (\[.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
-    return [yaml.safe_load(command) for command in found]
-
-
-def command_lines() -> list[list[str]]:
-    lines = [service["command"] for service in compose()["services"].values() if "command" in service]
-    lines += [container["command"] for container in containers()]
-    lines += image_commands()
-    plain = []
-    for line in lines:
-        if line[:2] == ["sh", "-c"]:  # `command || treatment of its exit code`
-            line = shlex.split(line[2].split("||")[0])
-        if line not in plain:
-            plain.append(line)
-    return plain
-
-
-def named_settings() -> Iterator[tuple[str, str, str | None]]:
-    """Place, name and value of each setting; None for a value that only the cluster has."""
-    for name, service in compose()["services"].items():
-        for setting, value in service.get("environment", {}).items():
-            if setting.startswith(PREFIX):
-                yield f"compose {name}", setting, str(value)
-    for manifest in manifests():
-        if manifest["kind"] == "ConfigMap":
-            for setting, value in manifest["data"].items():
-                yield "config map", setting, value
-    for container in containers():
-        for entry in container.get("env", []):
-            if entry["name"] == "OMP_NUM_THREADS":  # a variable of OpenBLAS
-                continue
-            yield f"container {container['name']}", entry["name"], entry.get("value")
-    for setting, value in re.findall(rf"({PREFIX}\w+)=(\S+)", DOCKERFILE.read_text()):
-        yield "image", setting, value
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def test_the_compose_file_follows_its_schema() -> None:
@@ -97,59 +41,79 @@ def test_the_compose_file_follows_its_schema() -> None:
 
 def test_services_volumes_and_conditions_of_the_compose_file_exist() -> None:
     services, volumes = compose()["services"], compose()["volumes"]
-    assert {"kafka", "topics", "worker-1", "worker-2", "archive", "schedule"} <= set(services)
+    assert {"kafka", "topics", "worker-1", "worker-2", "archive", "schedule", "prometheus", "grafana"} <= set(services)
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in volumes
-    for other in (one for one, wanted in services.items() for one in wanted.get("depends_on", {})):
-        assert other in services
-    dockerfile = services["worker-1"]["build"]["dockerfile"]
-    assert (ROOT / dockerfile).exists()
-    assert (
-        services["worker-1"]["environment"]["NEXTCLICK_MEMBER_ID"]
-        != (services["worker-2"]["environment"]["NEXTCLICK_MEMBER_ID"])
-    )
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith(".") else source in volumes, volume
+    members = [services[name]["environment"]["NEXTCLICK_MEMBER_ID"] for name in ("worker-1", "worker-2")]
+    assert len(set(members)) == 2
+    assert (ROOT / services["worker-1"]["build"]["dockerfile"]).exists()
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_manifests_follow_the_schemas_of_kubernetes(path: Path) -> None:
-    for document in yaml.safe_load_all(path.read_text()):
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+def test_images_are_pinned_and_ours_has_the_version_of_the_package() -> None:
+    images = {name: service["image"] for name, service in compose()["services"].items()}
+    assert all(re.fullmatch(r"[\w/-]+:v?\d+\.\d+\.\d+", image) for image in images.values()), images
+    assert {images[name] for name in own_services()} == {f"nextclick:{VERSION}"}
+    assert re.findall(r"^ARG PYTHON=3\.\d+\.\d+-slim-\w+$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)) == {"python:${PYTHON}"}
 
 
-def test_a_pod_keeps_its_name_as_static_member_and_its_volume() -> None:
-    (stateful,) = [manifest for manifest in manifests() if manifest["kind"] == "StatefulSet"]
-    (container,) = stateful["spec"]["template"]["spec"]["containers"]
-    by_name = {entry["name"]: entry for entry in container["env"]}
-    assert by_name["NEXTCLICK_MEMBER_ID"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
-    claims = {claim["metadata"]["name"] for claim in stateful["spec"]["volumeClaimTemplates"]}
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert set(mounts) <= claims
-    assert by_name["NEXTCLICK_DATA_DIR"]["value"] in mounts.values()
+def test_the_host_reaches_nothing_but_by_its_own_loopback() -> None:
+    published = [port for service in compose()["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def pods() -> dict[str, Any]:
-    """The specification of the pods of each manifest that has some, by the manifest's name."""
-    found = {}
-    for manifest in manifests():
-        template = manifest.get("spec", {}).get("template") or manifest.get("spec", {}).get("jobTemplate", {}).get(
-            "spec", {}
-        ).get("template")
-        if template:
-            found[manifest["metadata"]["name"]] = template["spec"]
-    return found
+def test_the_commands_in_the_compose_files_head_see_the_file_that_they_name() -> None:
+    shown = re.findall(r"docker compose run --rm (\w+) nextclick (\w+)", COMPOSE.read_text())
+    assert {command for _, command in shown} == {"produce", "models"}
+    for service in {service for service, _ in shown}:
+        about = compose()["services"][service]
+        assert about["profiles"], "`docker compose up` would start it"
+        assert f".:{about['working_dir']}:ro" in about["volumes"]
+        assert set(compose()["services"]["worker-1"]["volumes"]) & set(about["volumes"]), "the registry"
 
 
-def test_a_service_sets_no_variables_in_our_pods() -> None:
-    assert pods()
-    assert {name: pod.get("enableServiceLinks") for name, pod in pods().items()} == dict.fromkeys(pods(), False)
+@pytest.mark.parametrize("listening", [True, False])
+def test_kafkas_health_check_is_a_connection_and_no_jvm(listening: bool, free_port: int) -> None:
+    test = compose()["services"]["kafka"]["healthcheck"]["test"]
+    assert test[:2] == ["CMD", "bash"]
+    (port,) = re.findall(r"/(\d+)$", test[-1])
+    assert f"INSIDE://:{port}" in compose()["services"]["kafka"]["environment"]["KAFKA_LISTENERS"]
+    command = [*test[1:-1], test[-1].replace(port, str(free_port))]
+    with socket.socket() as server:
+        if listening:
+            server.bind(("127.0.0.1", free_port))
+            server.listen()
+        done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+    assert (done.returncode == 0) == listening
 
 
-def test_nothing_runs_as_root() -> None:
-    for name, pod in pods().items():
-        assert pod["securityContext"]["runAsNonRoot"], name
+def test_prometheus_asks_every_worker_of_the_compose_file() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text())
+    (scraped,) = config["scrape_configs"]
+    workers = {name for name, service in own_services().items() if service["command"][0] == "faust"}
+    port = Settings.model_fields["web_port"].default
+    assert set(scraped["static_configs"][0]["targets"]) == {f"{worker}:{port}" for worker in workers}
+    for worker in workers:
+        assert compose()["services"][worker]["environment"]["NEXTCLICK_WEB_BIND"] == "0.0.0.0"
+    assert "./deploy/monitoring:/etc/prometheus:ro" in compose()["services"]["prometheus"]["volumes"]
+    assert config["rule_files"] == ["alerts.yml"]
+
+
+def test_grafana_finds_prometheus_and_the_dashboards_folder() -> None:
+    folder = ROOT / "deploy" / "monitoring" / "grafana"
+    (source,) = yaml.safe_load((folder / "datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((folder / "dashboards.yml").read_text())["providers"]
+    assert f"./deploy/monitoring:{provider['options']['path']}:ro" in compose()["services"]["grafana"]["volumes"]
+
+
+def test_the_image_runs_as_a_user_without_rights() -> None:
     assert re.search(r"^USER [1-9]\d*$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert image_environment()["NUMBA_CACHE_DIR"].startswith("/data/"), "it must be writable"
 
 
 def test_what_the_image_copies_is_there_and_is_what_the_package_needs() -> None:
@@ -216,6 +180,8 @@ def test_image_and_compose_file_name_no_index() -> None:
 def test_every_command_line_exists(line: list[str], tmp_path: Path) -> None:
     if line[0] == "nextclick":
         group: Any = typer.main.get_command(app)
+        if line[1] == "--help":
+            return
         group.commands[line[1]].make_context(line[1], line[2:])  # parses, and refuses unknown names
         return
     if line[0] == "python":
@@ -243,8 +209,6 @@ def test_every_setting_named_is_a_setting_and_its_value_fits() -> None:
             Settings(_env_file=None, **{field: value})  # type: ignore[arg-type]
 
 
-def test_health_is_asked_at_the_port_and_pages_of_the_worker() -> None:
-    text = DOCKERFILE.read_text() + (ROOT / "deploy" / "kubernetes" / "worker.yaml").read_text()
-    asked = re.findall(r"http://127.0.0.1:(\d+)(/\w+)", text)
-    assert {page for _, page in asked} == {"/health", "/live"}
-    assert {int(port) for port, _ in asked} == {Settings.model_fields["web_port"].default}
+def test_the_image_asks_for_health_at_the_port_of_the_worker() -> None:
+    asked = re.findall(r"http://127.0.0.1:(\d+)(/\w+)", DOCKERFILE.read_text())
+    assert asked == [(str(Settings.model_fields["web_port"].default), "/health")]
