@@ -199,14 +199,17 @@ def test_every_command_line_exists(line: list[str], tmp_path: Path) -> None:
     assert "--without-web" in done.stdout
 
 
-def test_every_setting_named_is_a_setting_and_its_value_fits() -> None:
-    found = list(named_settings())
-    assert found
-    for place, name, value in found:
+def test_every_setting_named_is_a_setting_and_its_values_fit_together() -> None:
+    by_place: dict[str, dict[str, str]] = {}
+    for place, name, value in named_settings():
         field = name.removeprefix(PREFIX).lower()
         assert field in Settings.model_fields, f"{place}: {name}"
+        fields = by_place.setdefault(place, {})
         if value is not None:
-            Settings(_env_file=None, **{field: value})  # type: ignore[arg-type]
+            fields[field] = value
+    assert len(by_place) > 10
+    for fields in by_place.values():
+        Settings(_env_file=None, **fields)  # type: ignore[arg-type]
 
 
 def test_the_image_asks_for_health_at_the_port_of_the_worker() -> None:
