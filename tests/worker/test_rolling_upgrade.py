@@ -1,9 +1,10 @@
-"""A group of workers is upgraded from nextclick 0.1 and downgraded again, one worker at a time, under load."""
+"""A group of workers is upgraded from an older nextclick and downgraded again, one worker at a time, under load."""
 
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from tests.worker.test_delivery import RATE, assert_undisturbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("delivery")]
 
-COMMIT = "3f83ea3d9a57328a094127fcddfed3ef088cf7c4"
-"""The last commit of 0.1."""
+COMMITS = {"0.1": "3f83ea3d9a57328a094127fcddfed3ef088cf7c4", "0.2.0": "f27a8fbd220d8a315dcbc0c50098eedcc7b8e076"}
+"""The last commits of older versions."""
+
+PUBLISHING = {"0.1": "nextclick.publish", "0.2.0": "modelregistry.publishing"}
+"""Where they keep `publish_bundle`."""
 
 PUBLISH = """
-import asyncio, sys
+import asyncio, importlib, sys
 from pathlib import Path
-from nextclick.publish import publish_bundle
+publish_bundle = importlib.import_module(sys.argv[3]).publish_bundle
 from schemas.settings import Settings
 from tests.worker.deployment import bundle
 
@@ -35,37 +39,56 @@ TOLD = ("broker", "clicks_topic", "recommendations_topic", "models_topic", "reje
 
 
 @pytest.fixture(scope="module")
-def version_0_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the code of 0.1, taken from the repository's history."""
-    archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(f"this checkout has no history with commit {COMMIT}: git fetch --unshallow")
-    directory = tmp_path_factory.mktemp("version_0_1")
-    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-        files.extractall(directory, filter="data")
-    return directory
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A directory with the code of a version, taken from the repository's history."""
+
+    @cache
+    def checkout(version: str) -> Path:
+        archive = subprocess.run(["git", "archive", COMMITS[version]], cwd=ROOT, capture_output=True, check=False)
+        if archive.returncode:
+            pytest.skip(f"this checkout has no history with commit {COMMITS[version]}: git fetch --unshallow")
+        directory = tmp_path_factory.mktemp("older")
+        with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
+            files.extractall(directory, filter="data")
+        return directory
+
+    return checkout
 
 
 @pytest.fixture
-def deployment(kafka_settings: Settings, tmp_path: Path, version_0_1: Path) -> Iterator[Deployment]:
-    """With a bundle that 0.1 wrote and announced."""
+def version() -> str:
+    """The older version, unless a test names others."""
+    return "0.1"
+
+
+@pytest.fixture
+def older(version: str, checkouts: Callable[[str], Path]) -> Path:
+    """The directory with the older version's code."""
+    return checkouts(version)
+
+
+@pytest.fixture
+def deployment(kafka_settings: Settings, tmp_path: Path, version: str, older: Path) -> Iterator[Deployment]:
+    """With a bundle that the older version wrote and announced."""
     deployment = Deployment(kafka_settings, tmp_path)
     path = tmp_path / "bundles" / "v1"
-    command = [sys.executable, "-c", PUBLISH, kafka_settings.model_dump_json(include=set(TOLD)), str(path)]
-    subprocess.run(command, cwd=version_0_1, check=True, timeout=120)
+    told = kafka_settings.model_dump_json(include=set(TOLD))
+    command = [sys.executable, "-c", PUBLISH, told, str(path), PUBLISHING[version]]
+    subprocess.run(command, cwd=older, check=True, timeout=120)
     deployment.bundles["v1"] = path
     yield deployment
     deployment.close()
 
 
 @pytest.mark.long
-def test_a_rolling_upgrade_and_back_loses_and_doubles_nothing(deployment: Deployment, version_0_1: Path) -> None:
-    workers = [deployment.start("w1", root=version_0_1), deployment.start("w2", root=version_0_1)]
+@pytest.mark.parametrize("version", COMMITS)
+def test_a_rolling_upgrade_and_back_loses_and_doubles_nothing(deployment: Deployment, older: Path) -> None:
+    workers = [deployment.start("w1", root=older), deployment.start("w2", root=older)]
     deployment.send(clicks_of(1, 1, seed=9))
     deployment.wait_for_answers(1)
     clicks = clicks_of(400, 25)
     with deployment.flowing(clicks, RATE / 2):
-        for data, root in (("w1", ROOT), ("w2", ROOT), ("w1", version_0_1), ("w2", version_0_1)):
+        for data, root in (("w1", ROOT), ("w2", ROOT), ("w1", older), ("w2", older)):
             answered = deployment.count(deployment.settings.recommendations_topic)
             deployment.wait_for_answers(min(answered + 500, len(clicks)))
             leaving: WorkerProcess = workers.pop(0)
@@ -100,8 +123,8 @@ def test_a_worker_that_meets_a_state_of_a_newer_version_stops_and_leaves_it(
         deployment.close()
 
 
-def test_states_go_on_in_format_3_once_it_is_switched_on(deployment: Deployment, version_0_1: Path) -> None:
-    old = deployment.start("w1", root=version_0_1)
+def test_states_go_on_in_format_3_once_it_is_switched_on(deployment: Deployment, older: Path) -> None:
+    old = deployment.start("w1", root=older)
     deployment.send(clicks_of(40, 5, seed=1))
     deployment.wait_until_all_answered()
     assert old.stop() == 0
