@@ -16,6 +16,7 @@ from schemas.connection_settings import ConnectionSettings
 from schemas.durations import Duration
 from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
+from schemas.log_format import LogFormat
 from schemas.names import NAME, is_secret
 from schemas.service_links import is_address, service_links, service_of
 
@@ -167,6 +168,7 @@ class Settings(ClickSettings, ConnectionSettings):
         description="begins the default names of all topics and consumer groups, for a cluster that grants names by "
         "prefix; a name that is set is taken as it is",
     )
+    log_format: LogFormat = Field("text", description="lines of the log: text for people, json for programs")
 
     @model_validator(mode="before")
     @classmethod

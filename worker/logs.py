@@ -1,4 +1,4 @@
-"""The worker's log: plain lines on standard error or in a file, at the level that `faust -l` names."""
+"""The worker's log: one line per event on standard error or in a file, at the level that `faust -l` names."""
 
 import logging
 import sys
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import IO
 
 from schemas.errors import SettingsError
+from schemas.log_format import LogFormat, log_formatter
 from worker.delivery.outage import ClientLog, Outage
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-
-def set_up_logging(outage: Outage, level: str | int | None = None, file: str | IO[str] | None = None) -> None:
+def set_up_logging(
+    outage: Outage, level: str | int | None = None, file: str | IO[str] | None = None, form: LogFormat = "text"
+) -> None:
     """Set up the log of this process, anew where it is set up already.
 
     At the default level, warnings of all packages are shown, and what the worker itself has to say. At `debug` the log
@@ -21,6 +22,7 @@ def set_up_logging(outage: Outage, level: str | int | None = None, file: str | I
         outage: collects the errors of the Kafka client.
         level: a name or number of the logging package; WARNING by default.
         file: a path or an open file; standard error by default.
+        form: of the lines.
 
     Raises:
         SettingsError: the file cannot be written.
@@ -28,7 +30,9 @@ def set_up_logging(outage: Outage, level: str | int | None = None, file: str | I
     number = logging.WARNING if level is None else logging.getLevelNamesMapping().get(str(level).upper(), level)
     assert isinstance(number, int), f"faust accepts names of levels only, not {level!r}"
     default = number == logging.WARNING
-    logging.basicConfig(handlers=[_handler(file)], level=number, format=FORMAT, force=True)
+    handler = _handler(file)
+    handler.setFormatter(log_formatter(form))
+    logging.basicConfig(handlers=[handler], level=number, force=True)
     logging.getLogger("worker").setLevel(logging.INFO if default else logging.NOTSET)
     logging.getLogger("worker.delivery").setLevel(logging.WARNING if default else logging.NOTSET)
     # A commit waits for the broker, and Faust warns of each second that its timer then waits.

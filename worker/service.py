@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -93,10 +94,11 @@ class Worker(faust.Worker):
 
     def __init__(self, app: DeliveryApp, *args: Any, **options: Any) -> None:
         super().__init__(app, *args, **options)
+        self._as_json = app.settings.log_format == "json"
         self.spinner = None  # its log handler sets the root logger to DEBUG, which takes a fifth of the worker's time
 
     def _setup_logging(self) -> None:
-        set_up_logging(self.app.outage, self.loglevel, self.logfile)
+        set_up_logging(self.app.outage, self.loglevel, self.logfile, self.app.settings.log_format)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         if not self._signal_stop_time:
@@ -111,6 +113,24 @@ class Worker(faust.Worker):
                 f"--web-transport {web.web_transport}: the pages are served over TCP: use --web-bind and --web-port"
             )
         self.loop.run_until_complete(self.app.pages.start(web.web_bind, web.web_port))
+
+    def _tell_understood(self) -> None:
+        """One line with what decides where clicks come from, what they are answered with and where states are."""
+        settings, web = self.app.settings, self.app.conf
+        device = str(choose_device(settings.device))
+        pages = f"pages at {web.web_bind}:{web.web_port}" if web.web_enabled else "no pages"
+        log.info(
+            "starting: broker %s (%s), group %s, clicks from %s (%d partitions), answers to %s, "
+            "model %s from %s on %s, states in %s, %s",
+            settings.broker, settings.security_protocol, settings.app_id, settings.clicks_topic, settings.partitions,
+            settings.recommendations_topic, settings.model_name, settings.models_topic, device, settings.data_dir,
+            pages,
+            extra={
+                "broker": settings.broker, "security_protocol": settings.security_protocol, "group": settings.app_id,
+                "clicks_topic": settings.clicks_topic, "partition_count": settings.partitions,
+                "model": settings.model_name, "device": device, "version": version("nextclick"),
+            },
+        )  # fmt: skip
 
     async def on_shutdown(self) -> None:
         """Close the pages last: while the worker stops, they say so."""
@@ -128,7 +148,11 @@ class Worker(faust.Worker):
             warnings = self.loop.run_until_complete(check_topics(settings, may_have_more=True))  # the watch tells these
             for line in warnings:
                 log.warning("%s", line)
+            self._tell_understood()
         except NextclickError as error:
+            if self._as_json:
+                log.critical("%s", error)
+                sys.exit(1)
             _stop(error)
         with lock:
             super().execute_from_commandline()

@@ -83,7 +83,14 @@ class WorkerProcess:
     """One `faust -A worker worker` process with its own data directory."""
 
     def __init__(
-        self, settings: Settings, data: Path, module: str, environment: dict[str, str], web: bool, root: Path = ROOT
+        self,
+        settings: Settings,
+        data: Path,
+        module: str,
+        environment: dict[str, str],
+        web: bool,
+        root: Path = ROOT,
+        options: Sequence[str] = (),
     ) -> None:
         self.log = data.with_suffix(".log")
         names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -96,7 +103,7 @@ class WorkerProcess:
         names |= {PREFIX + "DATA_DIR": str(data), **environment}
         with self.log.open("a") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", module, "worker", *([] if web else ["--without-web"])],
+                [sys.executable, "-m", "faust", "-A", module, "worker", *([] if web else ["--without-web"]), *options],
                 env=names,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -139,10 +146,17 @@ class Deployment:
         self.bundles: dict[str, Path] = {}
 
     def start(
-        self, data: str = "w1", module: str = "worker", *, web: bool = False, root: Path = ROOT, **environment: str
+        self,
+        data: str = "w1",
+        module: str = "worker",
+        *,
+        web: bool = False,
+        root: Path = ROOT,
+        options: Sequence[str] = (),
+        **environment: str,
     ) -> WorkerProcess:
-        """Start a worker; `root` is the checkout that it runs from."""
-        worker = WorkerProcess(self.settings, self.directory / data, module, environment, web, root)
+        """Start a worker; `root` is the checkout that it runs from, `options` are of its command line."""
+        worker = WorkerProcess(self.settings, self.directory / data, module, environment, web, root, options)
         self.workers.append(worker)
         return worker
 

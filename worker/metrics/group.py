@@ -27,12 +27,11 @@ class GroupMetrics:
             "For how long something has been failing and is tried again; 0 while nothing fails",
             value=0.0 if failing is None else failing[1],
         )
-        if self._pipeline.evidence_told_at is not None:
-            yield GaugeMetricFamily(
-                "nextclick_evidence_timestamp_seconds",
-                "When evidence about the shadow was last published, seconds since 1970 UTC",
-                value=self._pipeline.evidence_told_at,
-            )
+        yield GaugeMetricFamily(
+            "nextclick_evidence_timestamp_seconds",
+            "When evidence about the shadow was last published, seconds since 1970 UTC",
+            value=self._pipeline.evidence_told_at,
+        )
 
     def _recovery(self) -> Iterator[Metric]:
         if not self._app.started:
