@@ -1,4 +1,4 @@
-"""`nextclick rekey` copies every message once, keyed by its session, whatever is killed, stopped or paused meanwhile."""
+"""`nextclick rekey` copies every message once, keyed by its session, whatever is killed or paused meanwhile."""
 
 import asyncio
 import json

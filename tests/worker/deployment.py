@@ -18,11 +18,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
+from pydantic import SecretStr
 from threadpoolctl import threadpool_limits
 
 from clicklog.items import ItemIndex
-from messaging.clients import connected
+from messaging.clients import connected, new_consumer, new_producer
 from messaging.topic_identity import topic_identity
 from modelregistry.publishing import publish_bundle
 from rankers.bundle import Bundle, read_bundle, write_bundle
@@ -96,6 +97,8 @@ class WorkerProcess:
         names = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         for field in Settings.model_fields:
             value = getattr(settings, field)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
             if value is not None and value != Settings.model_fields[field].default:
                 names[PREFIX + field.upper()] = (
                     f"{milliseconds(value)}ms" if hasattr(value, "total_seconds") else str(value)
@@ -175,7 +178,7 @@ class Deployment:
 
     def send_raw(self, messages: Sequence[tuple[bytes | None, bytes | None]], rate: float | None = None) -> None:
         async def send() -> None:
-            producer = AIOKafkaProducer(bootstrap_servers=self.settings.brokers, linger_ms=2, request_timeout_ms=60_000)
+            producer = new_producer(self.settings, "test", linger_ms=2, request_timeout_ms=60_000)
             await producer.start()
             begin = time.monotonic()
             for place, (key, value) in enumerate(messages):
@@ -190,7 +193,7 @@ class Deployment:
         """Produce one state, as a worker would."""
 
         async def send() -> None:
-            producer = AIOKafkaProducer(bootstrap_servers=self.settings.brokers)
+            producer = new_producer(self.settings, "test")
             await producer.start()
             await producer.send_and_wait(self.settings.changelog_topic, value, key=key, partition=partition)
             await producer.stop()
@@ -211,7 +214,7 @@ class Deployment:
         """All of a topic, partition by partition."""
 
         async def read() -> list[Message]:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers, enable_auto_commit=False)
+            consumer = new_consumer(self.settings, "test", isolation_level="read_uncommitted")
             await consumer.start()
             try:
                 partitions = self._partitions(topic)
@@ -236,7 +239,7 @@ class Deployment:
         """Number of records ever produced to a topic."""
 
         async def count() -> int:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers, enable_auto_commit=False)
+            consumer = new_consumer(self.settings, "test", isolation_level="read_uncommitted")
             await consumer.start()
             try:
                 partitions = self._partitions(topic)
@@ -294,7 +297,7 @@ class Deployment:
         """The id of the clicks topic."""
 
         async def ask() -> str:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.brokers)
+            consumer = new_consumer(self.settings, "test")
             async with connected(consumer, self.settings):
                 identity = await topic_identity(consumer, self.settings.clicks_topic)
             assert identity is not None
