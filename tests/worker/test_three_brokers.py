@@ -17,7 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
+from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 from typing_extensions import override
 
 from messaging.clients import admin
@@ -142,15 +144,15 @@ def deployment(cluster: LocalCluster, tmp_path: Path) -> Iterator[SafeDeployment
     deployment.close()
 
 
-def leader_of(cluster: LocalCluster, topic: str) -> ClusterNode:
-    """The node that leads the topic's first partition."""
+def leader_of(cluster: LocalCluster, topic: str, seen_by: ClusterNode) -> ClusterNode:
+    """The node that leads the topic's first partition, as one of the nodes sees it."""
 
     async def ask() -> int:
-        consumer = AIOKafkaConsumer(topic, bootstrap_servers=cluster.address)
-        await consumer.start()
-        leader = consumer._client.cluster.leader_for_partition(next(iter(consumer.assignment())))
-        await consumer.stop()
-        return int(leader)
+        connection = await create_conn("127.0.0.1", seen_by.port)
+        response = await connection.send(MetadataRequest([topic]))
+        connection.close()
+        ((*_, partitions),) = response.topics
+        return int(next(leader for _, number, leader, *_ in partitions if number == 0))
 
     number = asyncio.run(ask())
     return next(node for node in cluster.brokers if node.number == number)
@@ -207,7 +209,7 @@ def _runs(statuses: list[int]) -> str:
 
 def test_the_leader_of_a_partition_is_killed(deployment: SafeDeployment, cluster: LocalCluster, free_port: int) -> None:
     with clicks_flow(deployment, free_port, 300):
-        leader = leader_of(cluster, deployment.settings.clicks_topic)
+        leader = leader_of(cluster, deployment.settings.clicks_topic, cluster.brokers[0])
         leader.kill()
         time.sleep(AWAY_SECONDS)
         leader.start()
@@ -251,10 +253,13 @@ def test_one_broker_is_cut_off_from_the_others_but_not_from_the_worker(
     deployment: SafeDeployment, network: NodeNetwork, free_port: int
 ) -> None:
     with clicks_flow(deployment, free_port, 1000):
-        leader = leader_of(network.cluster, deployment.settings.clicks_topic)
-        network.isolate(leader)
+        cluster, topic = network.cluster, deployment.settings.clicks_topic
+        alone = leader_of(cluster, topic, cluster.brokers[0])
+        other = next(node for node in cluster.brokers if node is not alone)
+        network.isolate(alone)
         try:
             time.sleep(2 * AWAY_SECONDS)
-            assert leader_of(network.cluster, deployment.settings.clicks_topic) is not None
+            assert leader_of(cluster, topic, other) is not alone  # the others went on without it
+            assert leader_of(cluster, topic, alone) is alone  # and it does not know
         finally:
             network.heal()
