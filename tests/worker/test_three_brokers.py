@@ -189,11 +189,21 @@ def clicks_flow(deployment: SafeDeployment, port: int, sessions: int) -> Iterato
     outcome = deployment.outcome()
     assert len(outcome.clicks) == len(clicks)
     assert worker.alive
-    times = sorted(message.timestamp for message in deployment.read(deployment.settings.recommendations_topic))
-    longest = max(after - before for before, after in pairwise(times)) / 1000
+    pauses = {
+        name: _longest_pause([message.timestamp for message in deployment.read(topic)])
+        for name, topic in {
+            "click": deployment.settings.clicks_topic,
+            "answer": deployment.settings.recommendations_topic,
+        }.items()
+    }
     print(f"\n{len(clicks)} clicks, 0 missing, 0 differing, {outcome.duplicates} duplicates")
-    print(f"longest time without any answer: {longest:.1f} s; /health: {_runs(watch.statuses[:last])}")
+    print(", ".join(f"longest time without any {name}: {seconds:.1f} s" for name, seconds in pauses.items()))
+    print(f"/health: {_runs(watch.statuses[:last])}")
     print("\n".join(line for line in worker.said.splitlines() if " worker." in line))
+
+
+def _longest_pause(times_ms: list[int]) -> float:
+    return max(after - before for before, after in pairwise(sorted(times_ms))) / 1000
 
 
 def _runs(statuses: list[int]) -> str:
