@@ -57,6 +57,7 @@ class SafeDeployment(Deployment):
                 linger_ms=2,
                 request_timeout_ms=120_000,
                 metadata_max_age_ms=2000,
+                max_batch_size=900_000,  # so that clicks of other partitions go on while one partition's wait
             )
             await producer.start()
             begin = time.monotonic()
