@@ -1,4 +1,4 @@
-"""`nextclick rekey` copies every message once, keyed by its session, whatever is killed or paused meanwhile."""
+"""`nextclick rekey` copies every message once, keyed by its session, whatever is killed, stopped or paused."""
 
 import asyncio
 import json
@@ -144,7 +144,7 @@ def test_kills_lose_nothing_and_repeat_nothing(settings: Settings, command_line:
 
 
 def test_instances_that_come_and_go_or_are_paused_repeat_nothing(settings: Settings, command_line: CommandLine) -> None:
-    numbers = range(RATE * 40)
+    numbers = range(RATE * 30)
     with flowing(settings, numbers):
         first = start(command_line, settings)
         count = wait_for_copies(settings, 200)
