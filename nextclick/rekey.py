@@ -16,7 +16,17 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, ProducerFenced
 
-from messaging.clients import admin, broker_error, connected, kafka_reason, new_consumer, new_producer, start, stop
+from messaging.clients import (
+    admin,
+    broker_error,
+    connected,
+    kafka_reason,
+    new_consumer,
+    new_producer,
+    quiet_client_log,
+    start,
+    stop,
+)
 from messaging.failures import passes
 from messaging.topics import existing_topics, missing_topics, partition_counts
 from nextclick.rekeyed_batch import BatchRekeyer, Record, Rekeyed, RekeyedBatch, largest_message
@@ -85,7 +95,8 @@ class Rekeyer:
         ends = await self._check()
         while not stopped.is_set():
             try:
-                await self._follow(stopped, ends if until_end else None)
+                with quiet_client_log():  # it logs several lines a second while no broker answers
+                    await self._follow(stopped, ends if until_end else None)
                 return
             # AssertionError: aiokafka's, if a producer fails between two transactions.
             except (BrokerError, KafkaError, OSError, TimeoutError, AssertionError) as error:
