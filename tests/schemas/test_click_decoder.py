@@ -1,7 +1,9 @@
 """Clicks in the form of other programs: fields, times, conditions and keys."""
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -264,6 +266,16 @@ def test_a_time_of_the_record_contradicts_a_field_with_the_time(monkeypatch: pyt
     monkeypatch.setenv("NEXTCLICK_CLICK_FIELDS", "timestamp=ts")
     with pytest.raises(SettingsError, match="NEXTCLICK_CLICK_TIME=record says that messages have none"):
         load_settings()
+
+
+def test_the_example_of_the_docs() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "existing-topic.md").read_text()
+    found = re.findall(r"^NEXTCLICK_(CLICK_\w+)=(.*)$", docs, re.MULTILINE)
+    message = re.search(r"^value  (\{.*?\})$", docs, re.MULTILINE | re.DOTALL)
+    assert message is not None
+    form = {name.lower(): value for name, value in found if name != "CLICKS_TOPIC"}
+    assert sorted(form) == ["click_fields", "click_time", "click_where"]
+    assert decoded(json.loads(message[1]), b"a7f3", **form) == ("a7f3", 214_536_502, MOMENT)
 
 
 def test_without_the_settings_the_form_is_ours() -> None:
