@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
@@ -20,9 +20,27 @@ PLAIN = re.compile(r"[\w@%+=:,./-]*")
 NOT_SHOWN = "set, not shown"
 """In place of a secret."""
 
+PAGE = """\
+# Settings
 
-def settings() -> None:
+Every setting is an environment variable, or a line of a `.env` file in the working directory; the environment wins. A
+misspelt name stops every command. `nextclick settings` prints the present values; in a pipe, as lines that can be
+pasted into a shell or a `.env` file, without secrets. `nextclick settings --markdown` writes this page.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+
+
+def settings(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The page docs/settings.md: defaults, not present values.")
+    ] = False,
+) -> None:
     """List every setting with its present value and its meaning; in a pipe, as lines for a .env file or a shell."""
+    if markdown:
+        typer.echo(_page(), nl=False)
+        return
     values = load_settings()
     if not Console().is_terminal:
         for line in _lines(values):
@@ -36,6 +54,23 @@ def settings() -> None:
         value = getattr(values, name)
         table.add_row(_variable(name), NOT_SHOWN if _is_secret(value) else _text(value), field.description or "")
     print_table(table)
+
+
+def _page() -> str:
+    """All settings with their defaults, for the docs."""
+    rows = [
+        f"| `{_variable(name)}` | {_code(_text(field.default))} | {_cell(field.description)} |\n"
+        for name, field in Settings.model_fields.items()
+    ]
+    return PAGE + "".join(rows)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
 
 
 def _lines(values: Settings) -> Iterator[str]:
