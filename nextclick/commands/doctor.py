@@ -27,7 +27,7 @@ def doctor(
     import asyncio
 
     from nextclick.doctor.examination import examine
-    from nextclick.doctor.finding import Level, from_message
+    from nextclick.doctor.finding import Level, counted, from_message
     from schemas.errors import SettingsError
     from schemas.settings import load_settings
 
@@ -41,7 +41,7 @@ def doctor(
         typer.echo(_json_line(finding) if json else _lines(finding))
     if not json:
         counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-        typer.echo(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")
+        typer.echo(f"{counted(counts[Level.ERROR], 'error')}, {counted(counts[Level.WARNING], 'warning')}")
     if any(finding.level is Level.ERROR for finding in findings):
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from messaging.clients import connected, new_consumer
 from nextclick.doctor.cluster import Cluster
-from nextclick.doctor.finding import Finding, not_checked, ok, warning
+from nextclick.doctor.finding import Finding, counted, not_checked, ok, warning
 from schemas.durations import duration_text
 
 CHECK = "changelog"
@@ -75,5 +75,5 @@ def _verdict(cluster: Cluster, written: int, keys: list[bytes], oldest: int) -> 
             )
         )
     return found or [
-        ok(CHECK, f"{written:,} states written so far, the oldest of now is {max(age, 0) / 3600:,.1f} h old")
+        ok(CHECK, f"{counted(written, 'state')} written so far; the oldest one left is {max(age, 0) / 3600:,.1f} h old")
     ]

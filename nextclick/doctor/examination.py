@@ -12,7 +12,7 @@ from nextclick.doctor.changelog import changelog
 from nextclick.doctor.clock import clock
 from nextclick.doctor.cluster import Cluster, connected_cluster
 from nextclick.doctor.contradictions import contradictions
-from nextclick.doctor.finding import Finding, error, from_message, not_checked, ok
+from nextclick.doctor.finding import Finding, counted, error, from_message, not_checked, ok
 from nextclick.doctor.group import group
 from nextclick.doctor.machine import device, disk, versions
 from nextclick.doctor.models import registry, serving
@@ -72,7 +72,10 @@ async def _of_the_cluster(settings: Settings, roles: Collection[Role]) -> list[F
             reason = one_line(failure) if str(failure) else f"no answer within {CONNECT_SECONDS:g} s"
             return _unconnected(f"Kafka at {settings.broker} failed: {reason}: look at the broker's log for the reason")
         found = [
-            ok(BROKER, f"Kafka answers at {settings.broker}: {cluster.brokers} brokers, {_kafka_version(cluster)}"),
+            ok(
+                BROKER,
+                f"Kafka answers at {settings.broker}: {counted(cluster.brokers, 'broker')}, {_kafka_version(cluster)}",
+            ),
             ok(SECURITY, _security(settings)),
         ]
         checks = (_guarded(name, partial(check, cluster), settings) for name, check in OF_THE_CLUSTER.items())

@@ -30,6 +30,11 @@ class Finding:
     way_out: str = ""
 
 
+def counted(number: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def ok(check: str, meaning: str) -> Finding:
     """Nothing is wrong."""
     return Finding(check, Level.OK, meaning)

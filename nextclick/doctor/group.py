@@ -1,29 +1,39 @@
 """The workers' consumer group: who is in it, and how far behind it is."""
 
+import asyncio
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
 
 from messaging.clients import connected, new_consumer
+from messaging.failures import passes
 from nextclick.doctor.cluster import Cluster
-from nextclick.doctor.finding import Finding, error, not_checked, ok, warning
+from nextclick.doctor.finding import Finding, counted, error, ok, warning
 
 CHECK = "group"
+
+COORDINATOR_SECONDS = 4.0
+"""How long the group's coordinator may be loading: it does when its broker has just started."""
 
 
 async def group(cluster: Cluster) -> list[Finding]:
     """Members, and lag."""
     settings = cluster.settings
-    try:
-        (response,) = await cluster.client.describe_consumer_groups([settings.app_id])
-        offsets = await cluster.client.list_consumer_group_offsets(settings.app_id)
-    except GroupCoordinatorNotAvailableError:  # a new cluster: its topic of offsets is being created
-        return [ok(CHECK, f"no worker has run yet: the cluster has no consumer group {settings.app_id!r}")]
-    code, _, state, kind, _, members = response.groups[0][:6]
-    if code:
-        return [not_checked(CHECK, f"consumer group {settings.app_id!r} cannot be described (error {code})")]
+    deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
+    while True:
+        try:
+            state, kind, members = await _described(cluster)
+            break
+        except GroupCoordinatorNotAvailableError:  # a new cluster: its topic of offsets is being created
+            if asyncio.get_running_loop().time() > deadline:
+                return [ok(CHECK, f"no worker has run yet: the cluster has no consumer group {settings.app_id!r}")]
+        except KafkaError as failure:
+            if not passes(failure) or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+    offsets = await cluster.client.list_consumer_group_offsets(settings.app_id)
     committed = {
         place.partition: told.offset for place, told in offsets.items() if place.topic == settings.clicks_topic
     }
@@ -33,6 +43,15 @@ async def group(cluster: Cluster) -> list[Finding]:
         async with connected(consumer, settings):
             found.append(await _lag(consumer, committed, bool(members), cluster))
     return found
+
+
+async def _described(cluster: Cluster) -> tuple[str, str, list[Any]]:
+    """The group's state, kind and members."""
+    (response,) = await cluster.client.describe_consumer_groups([cluster.settings.app_id])
+    code, name, state, kind, _, members = response.groups[0][:6]
+    if code:
+        raise for_code(code)(f"consumer group {name!r}")
+    return state, kind, members
 
 
 def _members(state: str, kind: str, members: list[Any], cluster: Cluster) -> Finding:
@@ -62,7 +81,7 @@ def _members(state: str, kind: str, members: list[Any], cluster: Cluster) -> Fin
             f"{len(members)} workers share {partitions} partitions: {len(members) - partitions} have nothing to do",
             "run fewer, or raise NEXTCLICK_PARTITIONS and run `nextclick topics`",
         )
-    return ok(CHECK, f"consumer group {name!r} has {len(members)} workers")
+    return ok(CHECK, f"consumer group {name!r} has {counted(len(members), 'worker')}")
 
 
 def _subscription(metadata: bytes) -> list[str]:
@@ -94,5 +113,7 @@ async def _lag(consumer: AIOKafkaConsumer, committed: dict[int, int], has_worker
             "start a worker: it notices, and reads the new log from its beginning",
         )
     if lag and not has_workers:
-        return warning(CHECK, f"{lag:,} clicks wait, and no worker is connected", "start a worker: `nextclick worker`")
-    return ok(CHECK, f"{lag:,} clicks wait for their answer")
+        return warning(
+            CHECK, f"{counted(lag, 'click')} waiting, and no worker is connected", "start a worker: `nextclick worker`"
+        )
+    return ok(CHECK, f"{counted(lag, 'click')} waiting for an answer")

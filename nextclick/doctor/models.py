@@ -6,7 +6,7 @@ from pathlib import Path
 from modelregistry.models_topic import models_state
 from modelregistry.store import BundleStore
 from nextclick.doctor.cluster import Cluster
-from nextclick.doctor.finding import Finding, error, ok, warning
+from nextclick.doctor.finding import Finding, counted, error, ok, warning
 from nextclick.doctor.roles import Role
 from nextclick.doctor.threads import in_daemon_thread
 from rankers.bundle_files import read_files
@@ -33,7 +33,7 @@ def registry(settings: Settings, roles: Collection[Role]) -> list[Finding]:
                 "check the path or URI, its permissions, and the credentials of this process",
             )
         ]
-    has = f"{len(versions)} versions at {settings.models_uri}"
+    has = f"{counted(len(versions), 'version')} at {settings.models_uri}"
     if Role.TRAINER not in roles:
         return [ok(REGISTRY, has)]
     made = _local_directory(settings.models_uri)

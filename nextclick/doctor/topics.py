@@ -1,11 +1,12 @@
 """The topics: whether they exist, and whether they are configured as the deployment needs them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from messaging.contracts import TopicContract
 from messaging.topics import CLEANUP, topic_advice
 from nextclick.doctor.cluster import Cluster
-from nextclick.doctor.finding import Finding, error, ok, warning
+from nextclick.doctor.finding import Finding, counted, error, ok, warning
 from schemas.durations import duration_text, milliseconds
 from schemas.settings import Settings
 
@@ -18,8 +19,9 @@ async def topics(cluster: Cluster) -> list[Finding]:
     """What is wrong with each topic; one line for those that are as they should be."""
     found: list[Finding] = []
     fine = []
+    partitions = {topic["topic"]: topic["partitions"] for topic in await cluster.client.describe_topics()}
     for contract in cluster.contracts:
-        own = list(_topic(contract, cluster))
+        own = [*_topic(contract, cluster), *_leaders(contract.name, partitions.get(contract.name, []))]
         found += own
         if not own:
             fine.append(contract.name)
@@ -95,6 +97,24 @@ def _replicas(contract: TopicContract, existing: TopicContract, cluster: Cluster
             CHECK,
             f"topic {name!r} has {IN_SYNC}={in_sync} and {has} replicas: Kafka refuses all writes",
             _configure(cluster.settings, name, f"{IN_SYNC}={min(2, has)}"),
+        )
+
+
+def _leaders(topic: str, partitions: list[dict[str, Any]]) -> Iterator[Finding]:
+    dead = [each["partition"] for each in partitions if each["leader"] < 0]
+    behind = [each["partition"] for each in partitions if len(each["isr"]) < len(each["replicas"])]
+    if dead:
+        yield error(
+            CHECK,
+            f"{counted(len(dead), 'partition')} of topic {topic!r} without a leader, such as {dead[0]}: it cannot be "
+            "read or written",
+            "start the brokers that are away; if a disk is lost, see kafka-leader-election.sh",
+        )
+    elif behind:
+        yield warning(
+            CHECK,
+            f"{counted(len(behind), 'partition')} of topic {topic!r} with replicas out of sync, such as {behind[0]}",
+            "start the brokers that are away, or wait until their replicas have caught up",
         )
 
 

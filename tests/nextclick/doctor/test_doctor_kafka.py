@@ -141,7 +141,7 @@ def test_waiting_clicks_and_a_group_of_another_program(kafka_settings: Settings)
     asyncio.run(commit(kafka_settings, 2))
     found = [finding for finding in findings(kafka_settings, Role.WORKER) if finding.check == "group"]
     assert [finding.level for finding in found] == [Level.OK, Level.WARNING]
-    assert "5 clicks wait, and no worker is connected" in found[1].meaning
+    assert "5 clicks waiting, and no worker is connected" in found[1].meaning
 
     async def with_another_program() -> list[str]:
         consumer = new_consumer(kafka_settings, "other", group_id=kafka_settings.app_id)
