@@ -1,6 +1,8 @@
 # `make` lists the targets.
 .PHONY: help setup check format test test-fast pins hooks wheel image
 
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
@@ -33,4 +35,4 @@ wheel:  ## dist/*.whl
 	uv build --wheel
 
 image:  ## the Docker image; TORCH_INDEX=ADDRESS takes torch from another index
-	docker build -f deploy/Dockerfile -t nextclick --build-arg "TORCH_INDEX=$(TORCH_INDEX)" .
+	docker build -f deploy/Dockerfile -t nextclick -t "nextclick:$(VERSION)" --build-arg "TORCH_INDEX=$(TORCH_INDEX)" .

@@ -81,11 +81,12 @@ def deployment(kafka_settings: Settings, tmp_path: Path, version: str, older: Pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", COMMITS)
 def test_a_rolling_upgrade_and_back_loses_and_doubles_nothing(deployment: Deployment, older: Path) -> None:
     workers = [deployment.start("w1", root=older), deployment.start("w2", root=older)]
     deployment.send(clicks_of(1, 1, seed=9))
-    deployment.wait_for_answers(1)
+    deployment.wait_for_answers(1, 300)  # numba compiles the older version's functions
     clicks = clicks_of(400, 25)
     with deployment.flowing(clicks, RATE / 2):
         for data, root in (("w1", ROOT), ("w2", ROOT), ("w1", older), ("w2", older)):
