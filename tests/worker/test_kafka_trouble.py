@@ -36,9 +36,9 @@ def health(port: int) -> int:
 
 
 def about_kafka(worker: WorkerProcess) -> list[str]:
-    """What it said since it was ready, but for the announcement that none is."""
+    """The warnings and errors since it was ready."""
     said = worker.said.partition(STARTED)[2].splitlines()[1:]
-    return [line.split(": ", 1)[1] for line in said if ": " in line]
+    return [line.split(": ", 1)[1] for line in said if ": " in line and " INFO " not in line]
 
 
 def not_in_trouble(worker: WorkerProcess) -> bool:
