@@ -22,6 +22,7 @@ _BEGINNINGS = {
     "the message has no value": "empty",
     "the message has no key": "key",
     "the message's key": "key",
+    "the message has no record time": "timestamp",
     "not valid": "json",
     "Expected `object`": "json",
 }
@@ -39,10 +40,14 @@ class Reject:
 
 def kind_of(reason: str) -> str:
     """The kind of a reason of `schemas.click.InvalidClickError`, one of KINDS."""
+    names = ("timestamp", "session_id", "item_id")
+    field = reason.rpartition("which is its ")[2]  # with NEXTCLICK_CLICK_FIELDS
+    if field in names:
+        return field
     for beginning, kind in _BEGINNINGS.items():
         if reason.startswith(beginning):
             return kind
-    return next((kind for kind in ("timestamp", "session_id", "item_id") if kind in reason), "other")
+    return next((name for name in names if name in reason), "other")
 
 
 def reject_copy(batch: RecordBatch, record: Any, reason: str, log: str = "") -> OutgoingRecord:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from schemas.click import MAX_TIMESTAMP, InvalidClickError, decode_click
+from schemas.click_decoder import click_decoder
+from schemas.settings import Settings
 from worker.reject_log import QUIET_SECONDS, RejectLog
 from worker.rejects import KINDS, Reject, kind_of
 
@@ -43,6 +45,26 @@ def test_every_reason_has_a_kind(key: bytes | None, value: bytes | None, kind: s
         decode_click(key, value, 1_800_000_000_000)
     assert kind_of(str(caught.value)) == kind
     assert kind in KINDS
+
+
+MAPPED = "session_id=keys.timestamp,item_id=keyword,timestamp=at"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (b'{"keyword": 1, "at": 5}', "session_id"),
+        (b'{"keys": {"timestamp": "s"}, "at": 5}', "item_id"),
+        (b'{"keys": {"timestamp": "s"}, "keyword": {}, "at": 5}', "item_id"),
+        (b'{"keys": {"timestamp": "s"}, "keyword": 1, "at": []}', "timestamp"),
+        (b"[]", "json"),
+    ],
+)
+def test_reasons_that_name_the_path_of_a_field_have_its_kind(value: bytes, kind: str) -> None:
+    decode = click_decoder(Settings(_env_file=None, click_fields=MAPPED))
+    with pytest.raises(InvalidClickError) as caught:
+        decode(b"s", value)
+    assert kind_of(str(caught.value)) == kind, str(caught.value)
 
 
 def test_a_flood_of_rejects_is_one_line_per_reason_and_minute(caplog: pytest.LogCaptureFixture) -> None:
