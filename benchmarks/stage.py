@@ -20,7 +20,7 @@ from messaging.clients import admin
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from modelregistry.publishing import publish_bundle
-from nextclick.broker import LocalBroker
+from nextclick.broker import LocalBroker, Security
 from rankers.bundle import Bundle, new_version, read_bundle, write_bundle
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
@@ -36,6 +36,9 @@ QUICK = FitConfig(epochs=1, batch_size=128, samples=512, learning_rate=0.05)
 class Stage:
     """A broker and a temporary directory.
 
+    Args:
+        security: how clients must log in to the broker; by default they need not.
+
     Example:
         >>> with Stage() as stage:
         ...     settings = stage.settings(app_id="one")
@@ -43,7 +46,8 @@ class Stage:
         ...     with stage.running("worker", settings) as worker: ...
     """
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security | None = None) -> None:
+        self._security = security
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -51,7 +55,7 @@ class Stage:
         with self._stack:
             self._scratch = Path(tempfile.mkdtemp(prefix="nextclick-benchmark-"))
             self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
-            self._broker = self._stack.enter_context(LocalBroker())
+            self._broker = self._stack.enter_context(LocalBroker(security=self._security))
             self._stack = self._stack.pop_all()
         return self
 
@@ -91,6 +95,8 @@ class Stage:
             "session_gap": "36500d",
             "device": "cpu",
         }
+        if self._security is not None:
+            fixed["kafka_config"] = str(self._broker.client_properties)
         return fixed | options
 
 

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from aiokafka import AIOKafkaConsumer
-
 from benchmarks.answers import wait_for_answers
 from benchmarks.arguments import add_serving, parser_for
 from benchmarks.clickload import OPEN_SESSIONS, interleaved
@@ -23,6 +21,7 @@ from benchmarks.contestants import COMMANDS, Contestant, machine
 from benchmarks.stage import Stage, model_for
 from clicklog.click_files import read_click_file
 from clicklog.topic_writer import send_clicks
+from messaging.clients import connected, new_consumer
 from schemas.settings import Settings
 
 POLL_SECONDS = 0.02
@@ -85,7 +84,7 @@ async def measure(stage: Stage, name: str, run: str, wanted: int) -> Reading:
 
 async def watch(stage: Stage, settings: Settings, contestant: Contestant, wanted: int) -> Reading:
     """Measure wall and CPU time between the first answer and the last."""
-    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
+    async with connected(new_consumer(settings, "benchmark"), settings) as consumer:
 
         async def answers(at_least: int, seconds: float) -> int:
             return await wait_for_answers(consumer, settings, contestant, at_least, seconds, POLL_SECONDS)
