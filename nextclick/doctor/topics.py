@@ -21,7 +21,7 @@ async def topics(cluster: Cluster) -> list[Finding]:
     fine = []
     partitions = {topic["topic"]: topic["partitions"] for topic in await cluster.client.describe_topics()}
     for contract in cluster.contracts:
-        own = [*_topic(contract, cluster), *_leaders(contract.name, partitions.get(contract.name, []))]
+        own = [*_topic(contract, cluster), *leaders(contract.name, partitions.get(contract.name, []))]
         found += own
         if not own:
             fine.append(contract.name)
@@ -100,7 +100,13 @@ def _replicas(contract: TopicContract, existing: TopicContract, cluster: Cluster
         )
 
 
-def _leaders(topic: str, partitions: list[dict[str, Any]]) -> Iterator[Finding]:
+def leaders(topic: str, partitions: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Partitions that have no leader, or fewer replicas in sync than they have.
+
+    Args:
+        topic: its name.
+        partitions: as `AIOKafkaAdminClient.describe_topics` lists them.
+    """
     dead = [each["partition"] for each in partitions if each["leader"] < 0]
     behind = [each["partition"] for each in partitions if len(each["isr"]) < len(each["replicas"])]
     if dead:

@@ -1,4 +1,4 @@
-"""Settings that contradict each other: each pair is named, with the mend."""
+"""What `nextclick doctor` concludes without a Kafka: settings that contradict each other, and replicas."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from nextclick.doctor.contradictions import contradictions
 from nextclick.doctor.finding import Level
+from nextclick.doctor.topics import leaders
 from schemas.settings import Settings
 
 
@@ -66,3 +67,14 @@ def test_two_settings_that_contradict_are_named_with_the_mend(
     assert [name for name in named if name not in finding.meaning] == []
     assert finding.way_out
     assert "x-y-z" not in finding.meaning + finding.way_out
+
+
+def test_partitions_without_a_leader_or_behind_are_named() -> None:
+    healthy = {"partition": 0, "leader": 1, "replicas": [1, 2, 3], "isr": [1, 2, 3]}
+    assert list(leaders("clicks", [healthy])) == []
+    (behind,) = leaders("clicks", [healthy, healthy | {"partition": 1, "isr": [1, 2]}])
+    assert behind.level is Level.WARNING
+    assert "1 partition of topic 'clicks' with replicas out of sync, such as 1" in behind.meaning
+    (dead,) = leaders("clicks", [healthy | {"partition": 4, "leader": -1, "isr": [2]}, healthy])
+    assert dead.level is Level.ERROR
+    assert "1 partition of topic 'clicks' without a leader, such as 4" in dead.meaning
