@@ -422,6 +422,13 @@ AIOKAFKA = [
     Row("aiokafka.protocol.types.CompactBytes", "class", "A field of that request."),
     Row("aiokafka.protocol.types.Int8", "class", "A field of that request."),
     Row("aiokafka.protocol.admin.SaslAuthenticateRequest", "class", "The request of a login."),
+    Row("aiokafka.protocol.types.Int64", "class", "In the layout of the answer about the metadata quorum."),
+    Row("aiokafka.protocol.admin.DescribeGroupsRequest_v3", "class",
+        "Its layout: a request for what a client may do with a group."),
+    Row("aiokafka.protocol.admin.DescribeGroupsResponse_v3", "class",
+        "The answer to it, which aiokafka's own request does not read."),
+    Row("aiokafka.conn.AIOKafkaConnection._versions", "dict",
+        "The requests that the broker knows: `nextclick doctor` tells Kafka's version from them."),
     *_rows(
         "aiokafka.abc.AbstractTokenProvider",
         ("token", "async (self)", "Overridden: awaited for each login by OAUTHBEARER.", "", "TokenSource"),
