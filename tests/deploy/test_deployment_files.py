@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -100,7 +101,15 @@ def test_prometheus_asks_every_worker_of_the_compose_file() -> None:
     for worker in workers:
         assert compose()["services"][worker]["environment"]["NEXTCLICK_WEB_BIND"] == "0.0.0.0"
     assert "./deploy/monitoring:/etc/prometheus:ro" in compose()["services"]["prometheus"]["volumes"]
-    assert config["rule_files"] == ["alerts.yml"]
+    assert all((ROOT / "deploy" / "monitoring" / name).exists() for name in config["rule_files"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
+def test_prometheus_accepts_its_configuration_and_the_rules() -> None:
+    config = ROOT / "deploy" / "monitoring" / "prometheus.yml"
+    done = subprocess.run(["promtool", "check", "config", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rules found" in done.stdout
 
 
 def test_grafana_finds_prometheus_and_the_dashboards_folder() -> None:
@@ -109,6 +118,7 @@ def test_grafana_finds_prometheus_and_the_dashboards_folder() -> None:
     assert source["url"] == "http://prometheus:9090"
     (provider,) = yaml.safe_load((folder / "dashboards.yml").read_text())["providers"]
     assert f"./deploy/monitoring:{provider['options']['path']}:ro" in compose()["services"]["grafana"]["volumes"]
+    assert list(folder.parent.glob("*.json"))
 
 
 def test_the_image_runs_as_a_user_without_rights() -> None:
