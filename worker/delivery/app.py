@@ -49,6 +49,11 @@ ORDERLY_STOP_SECONDS = 50.0
 REQUEST_SECONDS = 90.0
 """Longest wait for an answer of the broker; Faust asks that it is not below the group time-out."""
 
+PRODUCE_SECONDS = 10.0
+"""Longest wait for an acknowledgement, then the worker asks who leads now. A leader that is cut off from the other
+brokers takes records and never acknowledges them, and meanwhile the batches of all partitions wait. With Kafka's default
+of 30 s nothing was answered for 30 s, twice in a minute; with this, for 10 s."""
+
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """Batches create no reference cycles, so garbage collection runs 70 times less often than by default."""
 
@@ -106,7 +111,7 @@ class DeliveryApp(faust.App):
             producer_acks=-1,
             producer_linger=0.0,
             producer_max_batch_size=1 << 20,
-            producer_request_timeout=30.0,
+            producer_request_timeout=PRODUCE_SECONDS,
             stream_wait_empty=True,
             TableManager=BulkTableManager,
             PartitionAssignor=CoPartitionedAssignor,
