@@ -92,9 +92,10 @@ def read(settings: Settings, topic: str) -> list[Any]:
     return asyncio.run(run())
 
 
-def wait_for_copies(settings: Settings, more_than: int) -> int:
-    deadline = time.monotonic() + 60
-    while (count := len(read(settings, settings.clicks_topic))) <= more_than:
+def wait_for_copies(settings: Settings, more_than: int, all_of_them: int | None = None) -> int:
+    """Wait for more than so many copies, or for all: a busy machine may be late."""
+    deadline = time.monotonic() + 120
+    while (count := len(read(settings, settings.clicks_topic))) <= more_than and count != all_of_them:
         assert time.monotonic() < deadline, f"{count} messages on the clicks topic"
         time.sleep(0.3)
     return count
@@ -131,30 +132,30 @@ def finish(command_line: CommandLine, settings: Settings) -> None:
 
 
 def test_kills_lose_nothing_and_repeat_nothing(settings: Settings, command_line: CommandLine) -> None:
-    numbers = range(12_000)
     count = 0
-    with flowing(settings, numbers):
-        for _ in range(3):
+    for begin in (0, 4_000, 8_000):
+        with flowing(settings, range(begin, begin + 4_000)):
             process = start(command_line, settings)
             count = wait_for_copies(settings, count + 200)
             process.kill()
             process.wait()
     finish(command_line, settings)
-    assert_copied_once(settings, numbers)
+    assert_copied_once(settings, range(12_000))
 
 
 def test_instances_that_come_and_go_or_are_paused_repeat_nothing(settings: Settings, command_line: CommandLine) -> None:
     numbers = range(RATE * 30)
+    readable = sum(1 for number in numbers if number % UNREADABLE)
     with flowing(settings, numbers):
         first = start(command_line, settings)
-        count = wait_for_copies(settings, 200)
+        count = wait_for_copies(settings, 200, readable)
         second = start(command_line, settings)
-        count = wait_for_copies(settings, count + 5 * RATE)
+        count = wait_for_copies(settings, count + 5 * RATE, readable)
         second.send_signal(signal.SIGSTOP)  # long enough for the group to give its partitions to the other one
         time.sleep(13)
-        count = wait_for_copies(settings, len(read(settings, settings.clicks_topic)) + RATE)
+        count = wait_for_copies(settings, len(read(settings, settings.clicks_topic)) + RATE, readable)
         second.send_signal(signal.SIGCONT)
-        count = wait_for_copies(settings, count + 2 * RATE)
+        count = wait_for_copies(settings, count + 2 * RATE, readable)
         first.terminate()
         assert first.wait(30) == 0
     finish(command_line, settings)
