@@ -1,5 +1,6 @@
 """`nextclick archive`: copies the clicks topic into Parquet files."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,9 +31,7 @@ def archive(
     partitions.
     """
     import asyncio
-    import logging
 
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     asyncio.run(_archive(once, heartbeat))
 
 
@@ -41,19 +40,24 @@ async def _archive(once: bool, heartbeat: Path | None) -> None:
     import signal
 
     from clicklog.archive.archiver import Archiver
+    from nextclick.commands.service_log import service_log
     from schemas.settings import load_settings
 
     settings = load_settings()
+    say = service_log(settings, "nextclick.archive")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    archiver = Archiver(settings, _say)
-    typer.echo(f"archiving topic {settings.clicks_topic!r} to {settings.archive_uri}")
+    archiver = Archiver(
+        settings,
+        lambda done: say(f"archived so far {_figures(done)}; {done.lag:,} messages wait", **asdict(done)),
+    )
+    say(f"archiving topic {settings.clicks_topic!r} to {settings.archive_uri}")
     beating = asyncio.create_task(_beat(heartbeat)) if heartbeat is not None else None
     await archiver.run(stop, once)
     if beating is not None:
         beating.cancel()
-    typer.echo(f"archived {_figures(archiver.done)}")
+    say(f"archived {_figures(archiver.done)}", **asdict(archiver.done))
 
 
 async def _beat(heartbeat: Path) -> None:
@@ -65,10 +69,6 @@ async def _beat(heartbeat: Path) -> None:
         except OSError as error:
             typer.echo(f"--heartbeat {heartbeat} cannot be written: {error.strerror}", err=True)
         await asyncio.sleep(BEAT_SECONDS)
-
-
-def _say(done: "Archived") -> None:
-    typer.echo(f"archived so far {_figures(done)}; {done.lag:,} messages wait")
 
 
 def _figures(done: "Archived") -> str:

@@ -15,6 +15,7 @@ def schedule(
     import signal
     import threading
 
+    from nextclick.commands.service_log import service_log
     from schemas.settings import load_settings
     from trainer.retraining.live_watch import decided_line, looking
     from trainer.retraining.schedule import run_on_schedule
@@ -22,5 +23,7 @@ def schedule(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    look = looking(load_settings(), lambda decision: typer.echo(decided_line(decision)), typer.echo)
-    run_on_schedule(cron, stop, typer.echo, look)
+    settings = load_settings()
+    say = service_log(settings, "nextclick.schedule")
+    look = looking(settings, lambda decision: say(decided_line(decision)), say)
+    run_on_schedule(cron, stop, say, look)

@@ -1,5 +1,6 @@
 """`nextclick archive` as a service."""
 
+import json
 import time
 from pathlib import Path
 
@@ -29,3 +30,12 @@ def test_its_heartbeat_goes_on_for_as_long_as_it_runs(archive_settings: Settings
         archiver.kill()
         archiver.wait()
     assert "archived 100 clicks" in log.read_text()
+
+
+def test_its_lines_are_json_where_the_settings_say_so(archive_settings: Settings, tmp_path: Path) -> None:
+    produce(archive_settings, some_clicks(100))
+    log = tmp_path / "archive.log"
+    archiver = start(archive_settings.model_copy(update={"log_format": "json"}), log, "archive", "--once")
+    assert archiver.wait(60) == 0
+    *_, last = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (last["level"], last["logger"], last["clicks"], last["lag"]) == ("INFO", "nextclick.archive", 100, 0)
