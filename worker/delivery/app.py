@@ -51,8 +51,8 @@ REQUEST_SECONDS = 90.0
 
 PRODUCE_SECONDS = 10.0
 """Longest wait for an acknowledgement, then the worker asks who leads now. A leader that is cut off from the other
-brokers takes records and never acknowledges them, and meanwhile the batches of all partitions wait. With Kafka's default
-of 30 s nothing was answered for 30 s, twice in a minute; with this, for 10 s."""
+brokers takes records and never acknowledges them, and meanwhile the batches of all partitions wait. With Kafka's
+default of 30 s nothing was answered for 30 s, twice in a minute; with this, for 10 s."""
 
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """Batches create no reference cycles, so garbage collection runs 70 times less often than by default."""
