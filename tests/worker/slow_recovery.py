@@ -6,18 +6,25 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from messaging.clients import new_consumer
 from worker.delivery import recovery
 from worker.service import create_app
 
 log = logging.getLogger("worker.test")
 
 
-class SlowConsumer(AIOKafkaConsumer):
-    async def getmany(self, *partitions: Any, **options: Any) -> Any:
+def slow_consumer(*arguments: Any, **options: Any) -> AIOKafkaConsumer:
+    consumer = new_consumer(*arguments, **options)
+    getmany = consumer.getmany
+
+    async def slowly(*partitions: Any, **options: Any) -> Any:
         log.info("slow fetch")
         await asyncio.sleep(0.3)
-        return await super().getmany(*partitions, **options, max_records=50)
+        return await getmany(*partitions, **options, max_records=50)
+
+    consumer.getmany = slowly
+    return consumer
 
 
-recovery.AIOKafkaConsumer = SlowConsumer  # type: ignore[misc]
+recovery.new_consumer = slow_consumer  # type: ignore[assignment]
 app = create_app()
