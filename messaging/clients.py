@@ -81,7 +81,7 @@ def secured(client: _Client, settings: Settings, role: str) -> _Client:
     if settings.security_protocol != "PLAINTEXT":
         for name, value in security.options().items():
             setattr(connections, f"_{name}", value)
-        connections._get_conn = Renewal(connections, security.options).connection
+        Renewal(connections, security.options).install()
     return client
 
 

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import IllegalSaslStateError, KafkaError, KafkaTimeoutError, SaslAuthenticationFailed
 from aiokafka.protocol.admin import SaslHandShakeRequest
 
 from messaging.failures import TokenError
 from schemas.errors import one_line
+from schemas.pem import shown
 from schemas.settings import Settings
 
 ANSWER_SECONDS = 2.0
 """How long each step may take."""
+
+LOGIN_SECONDS = 10.0
+"""How long the whole connection of the settings may take, for which an identity provider may be asked."""
 
 Address = tuple[str, int]
 
@@ -88,13 +92,15 @@ def why_refused(listener: str, error: BaseException, settings: Settings) -> str:
             who = f" {settings.sasl_username!r}" if settings.sasl_username else ""
             why = f"user{who} by {settings.sasl_mechanism}: check NEXTCLICK_SASL_USERNAME and NEXTCLICK_SASL_PASSWORD"
         return f"the listener at {listener} refuses {why}"
+    if isinstance(error, TimeoutError | KafkaTimeoutError):
+        return f"the listener at {listener} does not finish a login within {LOGIN_SECONDS:g} s: see the broker's log"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {listener} is not accepted ({error.verify_message}): {_way_out(error)}"
     if settings.security_protocol.endswith("SSL"):
         certificate = (
             "NEXTCLICK_SSL_CERTFILE is not set: it may ask for a client certificate"
             if settings.ssl_certfile is None
-            else f"check that it trusts the certificate of NEXTCLICK_SSL_CERTFILE={settings.ssl_certfile[:200]!r}, "
+            else f"check that it trusts the certificate of NEXTCLICK_SSL_CERTFILE={shown(settings.ssl_certfile)}, "
             "and that it has not expired"
         )
         return f"the listener at {listener} ends the TLS connection ({_cause(error)}): {certificate}"
@@ -117,9 +123,9 @@ def _cause(error: BaseException) -> str:
     return str(getattr(cause, "reason", None) or one_line(cause)).lower().replace("_", " ")
 
 
-async def open_connection(server: Address, **security: Any) -> AIOKafkaConnection:
+async def open_connection(server: Address, seconds: float = LOGIN_SECONDS, **security: Any) -> AIOKafkaConnection:
     """A connection to a Kafka that has told its versions, and that a login has succeeded on, if there is one."""
-    return await create_conn(*server, request_timeout_ms=round(ANSWER_SECONDS * 1000), **security)
+    return await create_conn(*server, request_timeout_ms=round(seconds * 1000), **security)
 
 
 @contextlib.asynccontextmanager
@@ -135,7 +141,7 @@ async def closing(connection: AIOKafkaConnection) -> AsyncIterator[None]:
 async def _try_connection(server: Address, tls: ssl.SSLContext | None) -> AIOKafkaConnection | None:
     protocol = "PLAINTEXT" if tls is None else "SSL"
     try:
-        return await open_connection(server, security_protocol=protocol, ssl_context=tls)
+        return await open_connection(server, ANSWER_SECONDS, security_protocol=protocol, ssl_context=tls)
     except (KafkaError, OSError, TimeoutError, AssertionError, ValueError):
         return None
 

@@ -19,6 +19,9 @@ from typing_extensions import override
 
 from schemas.errors import SettingsError
 
+FAILURES = (OSError, TimeoutError, KafkaError, SettingsError)
+"""What can prevent a connection."""
+
 log = logging.getLogger("aiokafka")  # this file does what aiokafka's client does otherwise
 
 USED_SHARE = 0.8
@@ -65,6 +68,8 @@ class Connection(AIOKafkaConnection):
 class Renewal:
     """Opens the connections of a client, in place of `AIOKafkaClient._get_conn`, and renews those that are due.
 
+    A connection that is due serves until another one is open: no request waits for an identity provider meanwhile.
+
     Args:
         client: of a consumer, a producer or an admin client.
         options: gives the security options of the next connection, see `messaging.security.Security.options`.
@@ -72,7 +77,13 @@ class Renewal:
 
     def __init__(self, client: AIOKafkaClient, options: Callable[[], Mapping[str, Any]]) -> None:
         self._client, self._options = client, options
+        self._close = client.close
+        self._renewing: dict[Any, asyncio.Task[None]] = {}
         self._draining: set[asyncio.Task[None]] = set()
+
+    def install(self) -> None:
+        """Take the place of the client's own functions."""
+        self._client._get_conn, self._client.close = self.connection, self.close
 
     async def connection(
         self,
@@ -82,25 +93,42 @@ class Renewal:
         no_hint: bool = False,  # noqa: ARG002
     ) -> AIOKafkaConnection | None:
         """The open connection to a broker; None if there is none and none can be opened, which is logged."""
-        key = (node_id, group)
-        current = self._client._conns.get(key)
-        if _serves(current):
+        key, connections = (node_id, group), self._client._conns
+        current = connections.get(key)
+        if current is not None and current.connected():
+            if isinstance(current, Connection) and current.is_due() and key not in self._renewing:
+                self._renewing[key] = task = asyncio.create_task(self._renew(key, current))
+                task.add_done_callback(lambda _: self._renewing.pop(key, None))
             return current
         try:
             async with self._client._get_conn_lock:
-                current = self._client._conns.get(key)
-                if not _serves(current):  # else another task has opened it meanwhile
-                    self._client._conns[key] = await self._opened(node_id)
-                    self._retire(current)
-            return self._client._conns[key]
-        except (OSError, TimeoutError, KafkaError, SettingsError) as error:
+                current = connections.get(key)
+                if current is None or not current.connected():  # else another task has opened it meanwhile
+                    connections[key] = await self._opened(node_id)
+            return connections[key]
+        except FAILURES as error:
             log.error("Unable connect to node with id %s: %s", node_id, error)
-            if isinstance(current, Connection) and current.connected():
-                current.put_off()
-                return current
-            self._client._conns.pop(key, None)
+            connections.pop(key, None)
             self._client.force_metadata_update()
             return None
+
+    async def close(self) -> None:
+        """Close the client, and connections that are being opened or drained."""
+        for task in (*self._renewing.values(), *self._draining):
+            task.cancel()
+        await self._close()
+
+    async def _renew(self, key: Any, old: Connection) -> None:
+        try:
+            new = await self._opened(key[0])
+        except FAILURES as error:
+            log.error("Unable connect to node with id %s: %s", key[0], error)
+            old.put_off()
+            return
+        self._client._conns[key] = new
+        task = asyncio.create_task(_drain(old))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
 
     async def _opened(self, node_id: Any) -> Connection:
         client = self._client
@@ -116,22 +144,12 @@ class Renewal:
             max_idle_ms=client._connections_max_idle_ms,
             **self._options(),
         )
-        await connection.connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            connection.close()
+            raise
         return connection
-
-    def _retire(self, old: AIOKafkaConnection | None) -> None:
-        if isinstance(old, Connection) and old.connected():
-            task = asyncio.create_task(_drain(old))
-            self._draining.add(task)
-            task.add_done_callback(self._draining.discard)
-
-
-def _serves(connection: AIOKafkaConnection | None) -> bool:
-    return (
-        connection is not None
-        and bool(connection.connected())
-        and not (isinstance(connection, Connection) and connection.is_due())
-    )
 
 
 async def _drain(connection: Connection) -> None:

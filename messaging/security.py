@@ -15,6 +15,7 @@ from aiokafka.abc import AbstractTokenProvider
 from pydantic import SecretStr
 
 from schemas.errors import SettingsError
+from schemas.pem import is_pem
 from schemas.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Security:
         self._settings = settings
         self._lock = threading.Lock()
         self._seen: tuple[Any, ...] = ()
+        self._read: dict[str, str] = {}
         self._context: ssl.SSLContext | None = None
         self._tokens = self._token_source()
         self.options()
@@ -39,7 +41,7 @@ class Security:
         """What aiokafka's clients and connections are given, as the files have it now.
 
         Raises:
-            SettingsError: a file of a secret cannot be read.
+            SettingsError: a file of a secret could never be read.
         """
         settings = self._settings
         mechanism = settings.sasl_mechanism
@@ -100,26 +102,39 @@ class Security:
 
         if settings.sasl_mechanism == "AWS_MSK_IAM":
             return MskIam(settings.brokers)
-        ca = settings.ssl_cafile
-        trusted = authorities(ca, self._value("ssl_ca_password")) if ca is not None else None
+
+        def trusted() -> str | None:
+            ca = settings.ssl_cafile
+            return authorities(ca, self._value("ssl_ca_password")) if ca is not None else None
+
+        trusted()  # a file that cannot be used is told at the start
         return ClientCredentials(settings, lambda: self._value("sasl_oauthbearer_client_secret") or "", trusted)
 
     def _value(self, name: str) -> str | None:
-        """A setting that may stand in a file."""
+        """A setting that may stand in a file. If the file has become unreadable, its last content counts."""
         path: Path | None = getattr(self._settings, f"{name}_file")
         if path is None:
             value: SecretStr | str | None = getattr(self._settings, name)
             return value.get_secret_value() if isinstance(value, SecretStr) else value
-        variable = f"{PREFIX}{name.upper()}_FILE"
         try:
-            text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise SettingsError(f"{variable}={str(path)!r} is not UTF-8 text") from error
-        except OSError as error:
-            raise SettingsError(f"{variable}={str(path)!r} cannot be read: {error.strerror}") from error
-        if not text:
-            raise SettingsError(f"{variable}={str(path)!r} is empty")
-        return text
+            self._read[name] = _content(path, f"{PREFIX}{name.upper()}_FILE")
+        except SettingsError as error:
+            if name not in self._read:
+                raise
+            log.warning("the last content stays in use: %s", error)
+        return self._read[name]
+
+
+def _content(path: Path, variable: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{variable}={str(path)!r} is not UTF-8 text") from error
+    except OSError as error:
+        raise SettingsError(f"{variable}={str(path)!r} cannot be read: {error.strerror}") from error
+    if not text:
+        raise SettingsError(f"{variable}={str(path)!r} is empty")
+    return text
 
 
 @lru_cache(maxsize=8)
@@ -134,7 +149,7 @@ def security_of(settings: Settings) -> Security:
 
 def _state_of(file: str | Path | None) -> Any:
     """Changes when a file does; None for no file."""
-    if file is None or str(file).lstrip().startswith("-----BEGIN"):
+    if file is None or is_pem(str(file)):
         return None
     try:
         state = Path(file).stat()

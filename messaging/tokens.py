@@ -4,6 +4,9 @@ A token is used for 70 % of its life. Connections are renewed before theirs ends
 """
 
 import asyncio
+import base64
+import json
+import logging
 import os
 import re
 import time
@@ -20,7 +23,15 @@ from messaging.failures import TokenError
 from schemas.errors import SettingsError, one_line
 from schemas.settings import Settings
 
+log = logging.getLogger(__name__)
+
 USED_SHARE = 0.7
+RETRY_SECONDS = 5.0
+"""Pause before a provider that gives no token is asked again, while the last token is valid."""
+
+EXPIRING_SECONDS = 1.0
+"""A token that expires sooner is not used."""
+
 ENDPOINT_SECONDS = 10.0
 
 _MSK_HOST = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
@@ -35,20 +46,27 @@ class TokenSource(AbstractTokenProvider):
 
     def __init__(self, extensions: dict[str, str] | None = None) -> None:
         self._extensions = extensions or {}
-        self._token, self._used_until = "", 0.0
+        self._token, self._used_until, self._expires_at = "", 0.0, 0.0
 
     async def token(self) -> str:
         """The token; asks for a new one where the last one has used up its time.
 
         Raises:
-            TokenError: there is none.
+            TokenError: there is none, and the last one has expired.
         """
-        token, used_until = self._token, self._used_until
-        if time.time() >= used_until:
-            token, expires_at = await self._fetch()
-            now = time.time()
-            self._token, self._used_until = token, now + USED_SHARE * (expires_at - now)
-        return token
+        if time.time() >= self._used_until:
+            try:
+                token, expires_at = await self._fetch()
+            except TokenError as error:
+                if time.time() >= self._expires_at - EXPIRING_SECONDS:
+                    raise
+                log.warning("the last token stays in use for a while: %s", error.args[0])
+                self._used_until = min(time.time() + RETRY_SECONDS, self._expires_at - EXPIRING_SECONDS)
+            else:
+                now = time.time()
+                self._token, self._expires_at = token, expires_at
+                self._used_until = now + USED_SHARE * (expires_at - now)
+        return self._token
 
     @override
     def extensions(self) -> dict[str, str]:
@@ -65,10 +83,10 @@ class ClientCredentials(TokenSource):
     Args:
         settings: endpoint, client id and scope.
         secret: reads the client secret.
-        ca: a file of certificates to trust beside those of the system.
+        ca: reads the certificates to trust beside those of the system, PEM text.
     """
 
-    def __init__(self, settings: Settings, secret: Callable[[], str], ca: str | None) -> None:
+    def __init__(self, settings: Settings, secret: Callable[[], str], ca: Callable[[], str | None]) -> None:
         pairs = (pair.partition("=") for pair in (settings.sasl_oauthbearer_extensions or "").split(",") if pair)
         super().__init__({name.strip(): value.strip() for name, _, value in pairs})
         self._settings, self._secret, self._ca = settings, secret, ca
@@ -78,8 +96,8 @@ class ClientCredentials(TokenSource):
         settings = self._settings
         url = settings.sasl_oauthbearer_token_endpoint_url
         context = httpx2.create_ssl_context()
-        if self._ca is not None:
-            context.load_verify_locations(cadata=self._ca)
+        if (trusted := self._ca()) is not None:
+            context.load_verify_locations(cadata=trusted)
         try:
             async with AsyncOAuth2Client(
                 settings.sasl_oauthbearer_client_id,
@@ -89,18 +107,25 @@ class ClientCredentials(TokenSource):
                 timeout=ENDPOINT_SECONDS,
             ) as client:
                 answer = await client.fetch_token(url, grant_type="client_credentials")
-            return str(answer["access_token"]), float(answer["expires_at"])
+            token = str(answer["access_token"])
+            return token, float(answer["expires_at"]) if "expires_at" in answer else _expiry(token)
         except OAuthError as error:
             raise TokenError(
                 f"the identity provider at {url} refuses client {settings.sasl_oauthbearer_client_id!r} ("
                 f"{one_line(error).rstrip(' :')}): check NEXTCLICK_SASL_OAUTHBEARER_CLIENT_ID, …_CLIENT_SECRET and "
                 "…_SCOPE"
             ) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, LookupError, ValueError, TypeError) as error:
             raise TokenError(
                 f"the identity provider at {url} gives no token ({type(error).__name__}: {one_line(error)}): check "
                 "NEXTCLICK_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"
             ) from None
+
+
+def _expiry(token: str) -> float:
+    """When a JWT expires, in seconds since 1970: `expires_in` is only recommended in the provider's answer."""
+    part = token.split(".")[1]
+    return float(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["exp"])
 
 
 class MskIam(TokenSource):
@@ -121,6 +146,7 @@ class MskIam(TokenSource):
             raise SettingsError(
                 "NEXTCLICK_SASL_MECHANISM=AWS_MSK_IAM needs an extra: `pip install 'nextclick[msk]'`"
             ) from error
+        logging.getLogger("botocore.auth").setLevel(logging.INFO)  # it logs signatures at the level DEBUG
         self._signer = MSKAuthTokenProvider
         match = _MSK_HOST.search(brokers[0])
         region = match[1] if match else os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

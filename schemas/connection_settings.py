@@ -78,11 +78,26 @@ class ConnectionSettings(BaseSettings):
     @field_validator("broker")
     @classmethod
     def _bootstrap_servers(cls, value: str) -> str:
-        for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
+        servers = [server.strip() for server in value.strip().removesuffix(",").split(",")]
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if "://" in server:
+                raise ValueError(f"{server!r} is not host:port: say the protocol by NEXTCLICK_SECURITY_PROTOCOL")
             if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-                raise ValueError(f"{server.strip()!r} is not host:port")
-        return ",".join(server.strip() for server in value.split(","))
+                raise ValueError(f"{server!r} is not host:port")
+        return ",".join(servers)
+
+    @field_validator("security_protocol", "sasl_mechanism", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("ssl_cafile", "ssl_certfile")
+    @classmethod
+    def _without_key(cls, value: str | None) -> str | None:
+        if value is not None and "PRIVATE KEY" in value:
+            raise ValueError("a private key does not belong here: set NEXTCLICK_SSL_KEY to its text, or name a file")
+        return value
 
     @field_validator("sasl_oauthbearer_extensions")
     @classmethod
@@ -97,6 +112,8 @@ class ConnectionSettings(BaseSettings):
         for name in IN_FILES:
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
                 raise ValueError(f"{_variable(name)} and {_variable(name)}_FILE are both set: set one of them")
+        if self.ssl_key is not None and self.ssl_keyfile is not None:
+            raise ValueError("NEXTCLICK_SSL_KEY and NEXTCLICK_SSL_KEYFILE are both set: set one of them")
         if not self.security_protocol.startswith("SASL_"):
             if self.sasl_mechanism is not None and "security_protocol" not in self.model_fields_set:
                 raise ValueError(
@@ -153,5 +170,8 @@ class _PropertiesSource(PydanticBaseSettingsSource):
         values = read_kafka_properties(Path(path))
         for name in IN_FILES:
             if name in given or f"{name}_file" in given:
+                values.pop(name, None)
+        if given.keys() & {"ssl_certfile", "ssl_keyfile", "ssl_key"}:  # the file's key is of the file's certificate
+            for name in ("ssl_certfile", "ssl_key", "ssl_key_password"):
                 values.pop(name, None)
         return values

@@ -10,6 +10,7 @@ from dotenv.parser import Binding, parse_stream
 
 from schemas.errors import SettingsError
 from schemas.names import is_secret
+from schemas.pem import is_pem
 
 
 def read_env_file(path: Path, prefix: str) -> tuple[dict[str, str | None], str]:
@@ -64,7 +65,9 @@ def _check(path: Path, binding: Binding, prefix: str) -> None:
         raise SettingsError(f"{place}: {line!r} is not {prefix}…=value, and would be passed over")
     if any(line.strip().upper().startswith(prefix) for line in (binding.value or "").splitlines()[1:]):
         raise SettingsError(f"{place}: the value of {binding.key} goes on over several lines: is a quote sign missing?")
-    if name.startswith(prefix) and any(ord(sign) < 32 for sign in binding.value or ""):
+    if is_secret(name) and "${" in binding.original.string:
+        raise SettingsError(f"{place}: ${{…}} in {binding.key} would be replaced: put it in a file, and name that")
+    if name.startswith(prefix) and not is_pem(binding.value or "") and any(map(_is_control, binding.value or "")):
         shown = "…" if is_secret(name) else repr(binding.value)
         raise SettingsError(
             rf"{place}: {binding.key}={shown} has a control character: in double "
@@ -74,4 +77,9 @@ def _check(path: Path, binding: Binding, prefix: str) -> None:
 
 def _shown(line: str) -> str:
     """A line for a message: without its value, if that is a secret."""
-    return re.split(r"[=:\s]", line.removeprefix("export "), maxsplit=1)[0] + "=…" if is_secret(line) else line
+    secret = is_secret(line) or re.search("SASL|SSL|PASS|TOKEN", line, re.IGNORECASE)
+    return re.split(r"[=:\s]", line.removeprefix("export "), maxsplit=1)[0] + "=…" if secret else line
+
+
+def _is_control(sign: str) -> bool:
+    return ord(sign) < 32

@@ -11,6 +11,7 @@ from pathlib import Path
 import javaproperties
 
 from schemas.errors import SettingsError
+from schemas.pem import is_pem
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ _OPTIONS = {
     "clientSecret": "sasl_oauthbearer_client_secret",
     "scope": "sasl_oauthbearer_scope",
 }
+_AWS_OPTIONS = {
+    "awsProfileName": "set AWS_PROFILE",
+    "awsRoleArn": "give the role to AWS's usual chain, as by AWS_ROLE_ARN or a profile",
+}
 _ELSEWHERE = {
     "sasl.jaas.config", "ssl.keystore.password", "ssl.key.password", "ssl.endpoint.identification.algorithm",
     "ssl.truststore.type", "ssl.keystore.type", "ssl.protocol", "ssl.enabled.protocols",
@@ -71,7 +76,7 @@ def read_kafka_properties(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"NEXTCLICK_KAFKA_CONFIG={str(path)!r} is not UTF-8 text") from error
     try:
-        properties = javaproperties.loads(text)
+        properties = {name: value.strip() for name, value in javaproperties.loads(text).items()}
     except ValueError as error:
         raise SettingsError(
             f"NEXTCLICK_KAFKA_CONFIG={str(path)!r} is no properties file: a wrong \\u escape"
@@ -106,6 +111,10 @@ def _login(jaas: str, path: Path) -> dict[str, str]:
         known = ", ".join(_MECHANISMS)
         raise SettingsError(f"{path}: sasl.jaas.config names {module}, and nextclick knows {known}")
     options = {name: _unquoted(value) for name, value in _OPTION.findall(match["options"])}
+    for name in options.keys() & _AWS_OPTIONS.keys():
+        raise SettingsError(f"{path}: nextclick does not use {name} of sasl.jaas.config: {_AWS_OPTIONS[name]}")
+    unknown = {name for name in options if name not in _OPTIONS and not name.startswith("extension_")}
+    _name_unknown(path, tuple(sorted(f"{name} of sasl.jaas.config" for name in unknown)))
     values = {setting: options[name] for name, setting in _OPTIONS.items() if name in options}
     extensions = [
         f"{name.removeprefix('extension_')}={value}" for name, value in options.items() if name.startswith("extension_")
@@ -123,7 +132,7 @@ def _unquoted(value: str) -> str:
 
 def _store(value: str, path: Path) -> str:
     """The path of a store, which may be relative to the properties file; a PEM text as it is."""
-    if value.lstrip().startswith("-----BEGIN"):
+    if is_pem(value):
         return value
     store, beside = Path(value), path.parent / value
     return str(beside if not store.exists() and beside.exists() else store)

@@ -18,6 +18,7 @@ from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
 from schemas.log_format import LogFormat
 from schemas.names import NAME, is_secret
+from schemas.pem import shown
 from schemas.service_links import is_address, service_links, service_of
 
 PREFIX = "NEXTCLICK_"
@@ -41,6 +42,7 @@ class Settings(ClickSettings, ConnectionSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=ENV_FILE,
+        env_ignore_empty=True,
         env_file_encoding="utf-8-sig",
         extra="ignore",
         frozen=True,
@@ -272,4 +274,6 @@ def _readable(detail: Any) -> str:
     if not detail["loc"]:
         return message  # about several settings, which it names
     name = PREFIX + str(detail["loc"][0]).upper()
-    return f"{name}: {message}" if is_secret(name) else f"{name}={detail['input']!r}: {message}"
+    given = detail["input"]
+    value = shown(given) if isinstance(given, str) else repr(given)
+    return f"{name}: {message}" if is_secret(name) else f"{name}={value}: {message}"

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nextclick.broker.certificates import Authority
+from nextclick.broker.property_file import content_of
 from nextclick.broker.secret_files import write_secret
 from nextclick.broker.security import ADMIN, MECHANISMS, Security, check_user_name
 from nextclick.broker.token_server import TokenServer
@@ -87,8 +88,7 @@ class Access:
             write_secret(self.key_of(name), certificate.key)
             write_secret(self._keystore_of(name), certificate.keystore)
         path = self.properties_file_of(name)
-        lines = [f"{key}={value}\n" for key, value in self._properties_of(name).items()]
-        write_secret(path, "".join(lines).encode())
+        write_secret(path, content_of(self._properties_of(name)))
         return path
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from messaging.ports import why_port_is_taken
-from nextclick.broker.properties import HOST, text_of
+from nextclick.broker.properties import HOST
+from nextclick.broker.property_file import content_of
 from nextclick.broker.runtime import java_runtime, kafka_jars
 from nextclick.broker.secret_files import write_secret
 from nextclick.child_process import kill_child, start_child, stop_child
@@ -135,7 +136,7 @@ class Node:
         """
         with writable(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_secret(self._properties_file, text_of(properties).encode())
+            write_secret(self._properties_file, content_of(properties))
             self.log.touch()
 
     def format(self, cluster: str, *arguments: str) -> None:

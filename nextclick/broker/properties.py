@@ -1,6 +1,5 @@
 """Kafka's own settings (`server.properties`) for a node on this machine."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +83,6 @@ def replication(nodes: int) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": written,
     }
-
-
-def text_of(properties: Mapping[str, str]) -> str:
-    """The content of a properties file."""
-    return "".join(f"{name}={value}\n" for name, value in properties.items())
 
 
 def _listeners(clients: str, ports: Ports) -> str:

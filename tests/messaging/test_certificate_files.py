@@ -46,10 +46,20 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "client.p12").write_bytes(pkcs12.serialize_key_and_certificates(b"shop", KEY, CERTIFICATE, [CA], how))
     (tmp_path / "store.jks").write_bytes(b"\xfe\xed\xfe\xed\0\0\0\2")
     (tmp_path / "text").write_text("no certificate")
+    (tmp_path / "ca.der").write_bytes(CA.public_bytes(serialization.Encoding.DER))
+    (tmp_path / "no-ca.p12").write_bytes(
+        pkcs12.serialize_key_and_certificates(b"shop", KEY, None, None, serialization.NoEncryption())
+    )
+    bag = b"Bag Attributes\n    friendlyName: shop\n"
+    (tmp_path / "both.pem").write_bytes(bag + CLIENT.private_key_pem.bytes() + CLIENT.cert_chain_pems[0].bytes())
+    (tmp_path / "joined.pem").write_bytes(AUTHORITY.cert_pem.bytes().replace(b"\n", b" "))
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "password"), [("ca.pem", None), ("ca.p12", "store"), ("java.p12", "store")])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("ca.pem", None), ("ca.p12", "store"), ("java.p12", "store"), ("ca.der", None), ("joined.pem", None)],
+)
 def test_whom_to_trust(files: Path, name: str, password: str | None) -> None:
     trusted = context(ssl_cafile=str(files / name), ssl_ca_password=password).get_ca_certs()
     assert [int(each["serialNumber"], 16) for each in trusted] == [CA.serial_number]
@@ -71,6 +81,8 @@ def test_the_text_of_certificate_and_key() -> None:
         {"ssl_certfile": "client.pem", "ssl_keyfile": "key.pem"},
         {"ssl_certfile": "client.pem", "ssl_keyfile": "locked.pem", "ssl_key_password": "key"},
         {"ssl_certfile": "client.p12", "ssl_key_password": "store"},
+        {"ssl_certfile": "both.pem"},
+        {"ssl_certfile": "client.pem", "ssl_keyfile": "key.pem", "ssl_key_password": "not needed"},
     ],
 )
 def test_who_this_client_is(files: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
@@ -87,6 +99,7 @@ def test_who_this_client_is(files: Path, monkeypatch: pytest.MonkeyPatch, option
         ({"ssl_cafile": "missing.pem"}, "NEXTCLICK_SSL_CAFILE='missing.pem' cannot be read: No such file"),
         ({"ssl_cafile": "text"}, "text is neither PEM nor a PKCS12 store that NEXTCLICK_SSL_CA_PASSWORD opens"),
         ({"ssl_cafile": "key.pem"}, "NEXTCLICK_SSL_CAFILE='key.pem' holds no certificate"),
+        ({"ssl_cafile": "no-ca.p12"}, "NEXTCLICK_SSL_CAFILE='no-ca.p12' holds no certificate"),
         ({"ssl_cafile": "store.jks"}, "keytool -importkeystore -srckeystore store.jks -destkeystore store.p12"),
         ({"ssl_cafile": "ca.p12", "ssl_ca_password": "wrong"}, "NEXTCLICK_SSL_CA_PASSWORD opens"),
         ({"ssl_certfile": "client.pem"}, "needs a private key: set NEXTCLICK_SSL_KEYFILE"),
@@ -138,5 +151,6 @@ def test_a_password_in_a_file_is_read_anew(tmp_path: Path) -> None:
     path.write_text("second")
     assert security.options()["sasl_plain_password"] == "second"
     path.write_text("\n")
+    assert security.options()["sasl_plain_password"] == "second"  # whoever writes it may be half done
     with pytest.raises(SettingsError, match="is empty"):
-        security.options()
+        Security(settings)

@@ -70,7 +70,7 @@ def assert_secrets_are_kept(broker: LocalBroker) -> None:
 
 async def test_scram_over_tls_with_acls(tmp_path: Path) -> None:
     security = Security(tls=True, sasl="scram", acl=True, users=("writer",))
-    data = tmp_path / "kafka"
+    data = tmp_path / "Käfka"
     with LocalBroker(data=data, security=security) as broker:
         broker.add_user("other")
         await assert_only_allowed_users_write(broker)

@@ -87,9 +87,9 @@ def test_stores_beside_the_file_and_text_in_it(tmp_path: Path) -> None:
     )
     settings = load_settings(kafka_config=moved)
     assert settings.ssl_cafile == str(folder / "ca.p12")
-    assert settings.ssl_certfile == "-----BEGIN CERTIFICATE-----\nx\n"
+    assert settings.ssl_certfile == "-----BEGIN CERTIFICATE-----\nx"
     assert settings.ssl_key is not None
-    assert settings.ssl_key.get_secret_value() == "-----BEGIN PRIVATE KEY-----\ny\n"
+    assert settings.ssl_key.get_secret_value() == "-----BEGIN PRIVATE KEY-----\ny"
     assert not settings.ssl_check_hostname
 
 
@@ -152,6 +152,8 @@ def test_a_file_that_is_missing_is_named() -> None:
         "NEXTCLICK_SASL_PASSWORD geheim",
         'NEXTCLICK_SASL_PASSWORD="ge\\theim"',
         "NEXTCLICK_SASL_PASWORD=geheim",
+        "NEXTCLICK_SASL_PASWD='geheim",
+        'NEXTCLICK_SASL_PASSWORD="g${HOME}eim"',
     ],
 )
 def test_a_bad_line_of_the_env_file_does_not_show_the_password(
@@ -171,3 +173,60 @@ def test_settings_do_not_show_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setenv(f"NEXTCLICK_{name}", "geheim")
     settings = load_settings()
     assert "geheim" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_blanks_capitals_and_an_empty_server_do_not_matter(properties: Path, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("x")
+    properties.write_text(
+        "bootstrap.servers = a:1, b:2, \nsecurity.protocol=sasl_ssl \nsasl.mechanism = PLAIN \n"
+        f'ssl.truststore.location=ca.pem \nsasl.jaas.config= {PLAIN}   required   username="u"  password="p" ; \n'
+    )
+    settings = load_settings()
+    assert (settings.broker, settings.security_protocol, settings.sasl_mechanism) == ("a:1,b:2", "SASL_SSL", "PLAIN")
+    assert (settings.ssl_cafile, password(settings)) == ("ca.pem", "p")
+
+
+def test_a_key_of_the_environment_takes_the_place_of_the_files(
+    properties: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties.write_text(
+        "security.protocol=SSL\nssl.keystore.certificate.chain=-----BEGIN CERTIFICATE-----\\nx\n"
+        "ssl.keystore.key=-----BEGIN PRIVATE KEY-----\\nx\nssl.key.password=p\n"
+    )
+    monkeypatch.setenv("NEXTCLICK_SSL_CERTFILE", "mine.pem")
+    monkeypatch.setenv("NEXTCLICK_SSL_KEYFILE", "mine.key")
+    settings = load_settings()
+    assert (settings.ssl_certfile, settings.ssl_keyfile) == ("mine.pem", Path("mine.key"))
+    assert settings.ssl_key is None
+    assert settings.ssl_key_password is None
+
+
+def test_the_text_of_certificates_may_stand_in_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----"
+    Path(".env").write_text(f'NEXTCLICK_SSL_CAFILE="{text}"\n')
+    assert load_settings().ssl_cafile == text
+
+
+def test_a_private_key_beside_a_certificate_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEXTCLICK_SSL_CERTFILE", "-----BEGIN PRIVATE KEY-----\ngeheim\n-----END PRIVATE KEY-----")
+    with pytest.raises(SettingsError, match="set NEXTCLICK_SSL_KEY to its text") as error:
+        load_settings()
+    assert "geheim" not in str(error.value)
+
+
+def test_variables_that_are_set_to_nothing_are_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("SECURITY_PROTOCOL", "SASL_MECHANISM", "SASL_PASSWORD_FILE", "SSL_KEYFILE", "KAFKA_CONFIG"):
+        monkeypatch.setenv(f"NEXTCLICK_{name}", "")
+    settings = load_settings()
+    assert settings.security_protocol == "PLAINTEXT"
+    assert settings.sasl_password_file is None
+
+
+@pytest.mark.parametrize("option", ["awsProfileName", "awsRoleArn"])
+def test_options_of_msk_that_would_change_who_logs_in_are_refused(properties: Path, option: str) -> None:
+    properties.write_text(f'sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required {option}="prod";\n')
+    with pytest.raises(SettingsError, match=f"does not use {option} of sasl.jaas.config: "):
+        load_settings()

@@ -26,5 +26,5 @@ def slow_consumer(*arguments: Any, **options: Any) -> AIOKafkaConsumer:
     return consumer
 
 
-recovery.new_consumer = slow_consumer  # type: ignore[assignment]
+recovery.new_consumer = slow_consumer  # type: ignore[attr-defined]
 app = create_app()
