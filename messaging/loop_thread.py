@@ -37,6 +37,7 @@ class LoopThread:
     ) -> None:
         try:
             self.run(self._entered.aclose())
+            self.run(_end_others())  # what an interruption has left, such as a client that was being started
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -47,5 +48,18 @@ class LoopThread:
         return self.run(self._entered.enter_async_context(context))
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the loop and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run a coroutine on the loop and wait for its result. If the wait is interrupted, the work is cancelled."""
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            running.cancel()
+            raise
+
+
+async def _end_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        if not task.cancelling():  # else it is ending already
+            task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

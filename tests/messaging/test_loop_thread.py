@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 
 import pytest
 
@@ -42,3 +43,27 @@ def test_errors_come_back_to_the_caller() -> None:
 
     with LoopThread("test") as loop, pytest.raises(ValueError, match="no"):
         loop.run(fails())
+
+
+def test_an_interrupted_wait_ends_its_work_and_nothing_stays_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def started() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)  # closes its connection
+            seen.append("closed")
+
+    def interrupted(_: Future[None]) -> None:
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    def run_interrupted(loop: LoopThread) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Future, "result", interrupted)
+            loop.run(started())
+
+    with pytest.raises(KeyboardInterrupt), LoopThread("test") as loop:
+        run_interrupted(loop)
+    assert seen == ["closed"]
