@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from schemas.settings import Settings
@@ -12,6 +13,7 @@ from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.consumer import Consumer
 from worker.delivery.fetches import Fetch
 from worker.delivery.progress import Progress
+from worker.delivery.records import RecordBatch
 
 CLICKS, CHANGELOG = TP("clicks", 0), TP("changelog", 0)
 
@@ -102,3 +104,17 @@ async def test_a_rebalance_during_a_fetch_ends_what_is_passed_on() -> None:
 
     consumer.fetches.append(rebalance)
     assert await consumer.taken() == []
+
+
+async def test_clicks_that_wait_for_room_in_the_queue_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = TP("clicks", 1)
+    consumer = StubConsumer([{CLICKS: fetch(0, 5), other: fetch(0, 7)}])
+    under_way = []
+
+    async def pass_on(_: RecordBatch) -> None:
+        under_way.append(consumer.progress.lag(other, 7, 7))
+
+    consumer.progress.stored(other, 0)
+    monkeypatch.setattr(consumer, "_pass_on", pass_on)
+    await consumer.taken()
+    assert under_way == [7, 7]

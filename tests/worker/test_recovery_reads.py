@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
 from messaging.topic_identity import TopicIdentity
 from schemas.settings import Settings
@@ -120,3 +121,24 @@ async def test_only_what_the_disk_lacks_is_read(local: SimpleNamespace) -> None:
     await asyncio.wait_for(local.worker.recovery._read(local.worker.changelogs), 20)
     assert local.changelog.fetched == [(0, 12), (0, 13)]
     assert local.worker.states(0)[:15] == [*map(state, range(14)), None]
+
+
+async def test_another_try_counts_its_offsets_anew(local: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.changelog.add(0, range(35), 35)
+    recovery, fetch = local.worker.recovery, local.changelog.getmany
+
+    async def fails_later(*places: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+        if len(local.changelog.fetched) == 20:
+            monkeypatch.setattr(local.changelog, "getmany", fetch)
+            raise KafkaConnectionError
+        found: dict[TopicPartition, list[Record]] = await fetch(*places, timeout_ms=timeout_ms)
+        return found
+
+    monkeypatch.setattr(local.changelog, "getmany", fails_later)
+    recovery.progress.begin()
+    with pytest.raises(KafkaConnectionError):
+        await asyncio.wait_for(recovery._read(local.worker.changelogs), 20)
+    assert (recovery.progress.read, recovery.progress.to_read) == (20, 35)
+    await asyncio.wait_for(recovery._read(local.worker.changelogs), 20)
+    assert (recovery.progress.read, recovery.progress.to_read) == (15, 15)
+    assert recovery.progress.seconds_left == 0

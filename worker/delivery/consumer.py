@@ -27,6 +27,7 @@ from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.broker_clock import BrokerClock
 from worker.delivery.consumer_thread import RETRY_SECONDS, ConsumerThread
+from worker.delivery.fetches import Fetch
 from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 from worker.delivery.progress import Progress
@@ -245,11 +246,10 @@ class Consumer(driver.Consumer):
                     continue
                 records = await self._getmany(active, FETCH_SECONDS)
                 generation = self.group_generation
+                self._note_fetched(records)
                 for tp, fetch in records.items():
                     if not self.flow_active or generation != self.group_generation:
                         break
-                    if tp.topic == self.app.settings.clicks_topic:
-                        self.progress.fetched(tp, fetch.next)
                     await self._pass_on(
                         RecordBatch(
                             tp.topic,
@@ -271,6 +271,13 @@ class Consumer(driver.Consumer):
         except asyncio.CancelledError:  # Faust would treat a stop during a rebalance as a crash
             if not fetcher.should_stop:
                 raise
+
+    def _note_fetched(self, records: Mapping[TP, Fetch]) -> None:
+        """Count all as under way, before the first of them waits for room in the queue."""
+        if self.flow_active:
+            for tp, fetch in records.items():
+                if tp.topic == self.app.settings.clicks_topic:
+                    self.progress.fetched(tp, fetch.next)
 
     async def _settle(self) -> None:
         """Wait until the clicks that were passed on are answered and stored, then commit."""

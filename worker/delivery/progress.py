@@ -26,18 +26,13 @@ class Progress:
         self._partitions: dict[TP, _Partition] = {}
 
     def fetched(self, tp: TP, next_offset: int) -> None:
-        """All clicks below this offset were passed on, to be answered."""
+        """All clicks below this offset were fetched, to be answered."""
         self._of(tp).fetched = next_offset
 
     def stored(self, tp: TP, next_offset: int) -> None:
         """All clicks below this offset are answered and stored."""
         partition = self._of(tp)
         partition.stored, partition.moved = next_offset, self._clock()
-
-    def stored_up_to(self, tp: TP) -> int | None:
-        """All clicks below this offset are answered and stored; None: unknown."""
-        partition = self._partitions.get(TP(*tp))
-        return None if partition is None else partition.stored
 
     def fetched_up_to(self, tp: TP) -> int | None:
         """All clicks below this offset were fetched; None: unknown."""
@@ -50,7 +45,7 @@ class Progress:
             self._partitions.pop(TP(*tp), None)
 
     def under_way(self) -> bool:
-        """Whether clicks were passed on that are not stored yet."""
+        """Whether clicks were fetched that are not stored yet."""
         return any(map(_is_under_way, self._partitions.values()))
 
     def look(self, tp: TP, position: int | None, end: int | None) -> None:
@@ -62,9 +57,18 @@ class Progress:
             end: the end of the partition, as last seen; None: unknown.
         """
         partition = self._of(tp)
-        fetched_all = position is not None and end is not None and position >= end
-        if fetched_all and not _is_under_way(partition):
+        if _is_done(partition, position, end):
             partition.moved = self._clock()
+
+    def lag(self, tp: TP, position: int | None, end: int | None) -> int | None:
+        """How many offsets of a partition are not answered and stored yet; None: unknown. For the arguments see `look`.
+
+        The last offsets may have no message, as the marker of a transaction: they are fetched and never stored.
+        """
+        partition = self._partitions.get(TP(*tp))
+        if partition is None or partition.stored is None or end is None:
+            return None
+        return 0 if _is_done(partition, position, end) else max(end - partition.stored, 0)
 
     def excuse(self) -> None:
         """Clicks may wait, as during a recovery: the time begins anew."""
@@ -87,3 +91,7 @@ class Progress:
 
 def _is_under_way(partition: _Partition) -> bool:
     return partition.fetched is not None and (partition.stored is None or partition.stored < partition.fetched)
+
+
+def _is_done(partition: _Partition, position: int | None, end: int | None) -> bool:
+    return position is not None and end is not None and position >= end and not _is_under_way(partition)

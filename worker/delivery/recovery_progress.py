@@ -33,8 +33,8 @@ class RecoveryProgress:
         self.read = self.to_read = 0
 
     def will_read(self, offsets: int) -> None:
-        """The changelog has so many offsets that RocksDB lacks; they are read from now on."""
-        self.to_read, self._reading_since = offsets, self._clock()
+        """The changelog has so many offsets that RocksDB lacks; they are read from now on, after a failed try anew."""
+        self.read, self.to_read, self._reading_since = 0, offsets, self._clock()
 
     def end(self) -> None:
         """All states are recovered."""

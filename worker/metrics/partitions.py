@@ -44,9 +44,9 @@ class PartitionMetrics:
         if thread is not None:
             progress = self._app.consumer.progress
             for tp in self._app.click_partitions():
-                stored, end = progress.stored_up_to(tp), thread.last_end_of(tp)
-                if stored is not None and end is not None:
-                    lag.add_metric((str(tp.partition),), max(end - stored, 0))
+                waiting = progress.lag(tp, thread.position_of(tp), thread.last_end_of(tp))
+                if waiting is not None:
+                    lag.add_metric((str(tp.partition),), waiting)
         return lag
 
     def _queued(self) -> int:
