@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from messaging.clients import connected, new_consumer
 from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.finding import Finding, counted, not_checked, ok, warning
+from nextclick.doctor.roles import Role
 from schemas.durations import duration_text
 
 CHECK = "changelog"
@@ -22,6 +23,8 @@ POLL_MS = 1500
 
 async def changelog(cluster: Cluster) -> list[Finding]:
     """Whether old records leave the changelog: expired ones, and those that newer ones of the same session replace."""
+    if Role.WORKER not in cluster.roles:
+        return []
     settings = cluster.settings
     topic = settings.changelog_topic
     existing = cluster.topics.get(topic)
@@ -37,15 +40,18 @@ async def changelog(cluster: Cluster) -> list[Finding]:
             return [ok(CHECK, f"topic {topic!r} holds no session yet")]
         place = max(filled, key=lambda each: ends[each] - begins[each])
         keys, oldest = await _oldest(consumer, place)
+    if oldest is None:
+        why = f"no record of partition {place.partition} of topic {topic!r} arrived within {POLL_MS / 1000:g} s"
+        return [not_checked(CHECK, why, "run this again")]
     return _verdict(cluster, written, keys, oldest)
 
 
-async def _oldest(consumer: AIOKafkaConsumer, place: TopicPartition) -> tuple[list[bytes], int]:
-    """Keys of the oldest records of a partition, and the time of the first, ms since 1970 UTC."""
+async def _oldest(consumer: AIOKafkaConsumer, place: TopicPartition) -> tuple[list[bytes], int | None]:
+    """Keys of the oldest records of a partition, and the time of the first, ms since 1970 UTC; None if none arrives."""
     consumer.assign([place])
     await consumer.seek_to_beginning(place)
     records = (await consumer.getmany(place, timeout_ms=POLL_MS, max_records=LOOKED_AT)).get(place, [])
-    return [record.key for record in records if record.key], records[0].timestamp if records else 0
+    return [record.key for record in records if record.key], records[0].timestamp if records else None
 
 
 def _verdict(cluster: Cluster, written: int, keys: list[bytes], oldest: int) -> list[Finding]:
@@ -53,7 +59,7 @@ def _verdict(cluster: Cluster, written: int, keys: list[bytes], oldest: int) -> 
     topic, life = settings.changelog_topic, settings.session_life
     found = []
     age = time.time() - oldest / 1000
-    if oldest and age > 2 * life.total_seconds() + 3600:
+    if age > 2 * life.total_seconds() + 3600:
         found.append(
             warning(
                 CHECK,

@@ -11,6 +11,7 @@ from messaging.clients import connected, new_consumer
 from messaging.failures import passes
 from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.finding import Finding, counted, error, ok, warning
+from nextclick.doctor.roles import Role
 
 CHECK = "group"
 
@@ -19,7 +20,9 @@ COORDINATOR_SECONDS = 4.0
 
 
 async def group(cluster: Cluster) -> list[Finding]:
-    """Members, and lag."""
+    """Members, and lag. Nothing but a worker may describe the group."""
+    if Role.WORKER not in cluster.roles:
+        return []
     settings = cluster.settings
     deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
     while True:

@@ -81,9 +81,9 @@ def _disks(settings: Settings, roles: Collection[Role]) -> Iterator[Finding]:
 
 
 def _place(variable: str, path: Path) -> Finding:
-    there = next(each for each in (path, *path.parents) if each.exists())
     where = f"{variable}={path}"
     try:
+        there = next(each for each in (path, *path.parents) if each.exists())
         usage = shutil.disk_usage(there)
         _write_probe(there)
     except OSError as failure:

@@ -69,10 +69,12 @@ def _other_count(contract: TopicContract, existing: TopicContract, settings: Set
         return error(CHECK, f"{meaning}: its order would be lost", "name another by NEXTCLICK_MODELS_TOPIC")
     if existing.partitions < contract.partitions:
         return error(CHECK, f"{meaning}: workers stop", "add the missing ones to all topics by `nextclick topics`")
+    more = f"partitions {contract.partitions} to {existing.partitions - 1}"
+    clicks = contract.name == settings.clicks_topic
     return error(
         CHECK,
-        f"{meaning}: workers stop",
-        f"set NEXTCLICK_PARTITIONS={existing.partitions}, then run `nextclick topics`: all topics get as many",
+        f"{meaning}: {f'clicks on {more} are not answered' if clicks else f'workers do not use {more}'}",
+        f"set NEXTCLICK_PARTITIONS={existing.partitions}, run `nextclick topics`, then restart every worker",
     )
 
 

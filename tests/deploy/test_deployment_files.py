@@ -1,11 +1,15 @@
 """Compose file and image are valid, their command lines exist, and all settings that are named are settings."""
 
+import contextlib
+import http.server
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,30 @@ def test_kafkas_health_check_is_a_connection_and_no_jvm(listening: bool, free_po
             server.listen()
         done = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
     assert (done.returncode == 0) == listening
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_the_images_health_check_asks_the_port_of_the_settings(listening: bool, free_port: int) -> None:
+    (check,) = re.findall(r"^    CMD (\[.*/health.*\])$", DOCKERFILE.read_text(), re.MULTILINE)
+    _, *arguments = json.loads(check)
+    asked = []
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    environment = {**os.environ, "NEXTCLICK_WEB_PORT": str(free_port)}
+    with contextlib.ExitStack() as stack:
+        if listening:
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", free_port), Page))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+        done = subprocess.run([sys.executable, *arguments], env=environment, stderr=subprocess.DEVNULL, check=False)
+    assert (done.returncode == 0) == listening
+    assert asked == ["/health"] * listening
+    assert f"'NEXTCLICK_WEB_PORT', '{Settings.model_fields['web_port'].default}'" in check
 
 
 def test_prometheus_asks_every_worker_of_the_compose_file() -> None:
@@ -220,8 +248,3 @@ def test_every_setting_named_is_a_setting_and_its_values_fit_together() -> None:
     assert len(by_place) > 10
     for fields in by_place.values():
         Settings(_env_file=None, **fields)  # type: ignore[arg-type]
-
-
-def test_the_image_asks_for_health_at_the_port_of_the_worker() -> None:
-    asked = re.findall(r"http://127.0.0.1:(\d+)(/\w+)", DOCKERFILE.read_text())
-    assert asked == [(str(Settings.model_fields["web_port"].default), "/health")]

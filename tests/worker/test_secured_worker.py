@@ -19,7 +19,10 @@ from messaging.clients import admin, connected, new_consumer
 from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker, Security
+from nextclick.doctor.finding import Level
+from nextclick.doctor.roles import Role
 from schemas.settings import PREFIX, Settings
+from tests.nextclick.doctor.examined import findings
 from tests.secured import allow, client_options
 from tests.worker.deployment import ROOT, Deployment, clicks_of
 from tests.worker.test_delivery import assert_undisturbed
@@ -132,6 +135,23 @@ def test_each_program_works_with_exactly_the_rights_that_the_docs_name(broker: L
         assert "trouble" not in worker.said.partition("recovered:")[2].replace("the trouble lasted", ""), worker.said
     finally:
         deployment.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "user"),
+    [
+        *((role, role.value) for role in (Role.WORKER, Role.TRAINER, Role.ARCHIVER, Role.READER)),
+        (Role.PRODUCER, "shop"),
+    ],
+)
+def test_the_doctor_finds_no_error_under_exactly_the_rights_that_the_docs_name(
+    broker: LocalBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role, user: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(broker, tmp_path, "topics", "topics")
+    found = findings(settings_of(broker, tmp_path, user), role)
+    assert [finding for finding in found if finding.level is Level.ERROR] == []
+    assert ({"group", "changelog"} <= {finding.check for finding in found}) == (role is Role.WORKER)
 
 
 async def _read(settings: Settings, count: int) -> int:

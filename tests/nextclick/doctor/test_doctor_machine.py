@@ -1,6 +1,7 @@
 """`nextclick doctor` about this machine: clock, disk, device, and a registry that cannot be written."""
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -128,3 +129,20 @@ def test_a_gpu_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert "NEXTCLICK_DEVICE=cuda:1, and this machine has 1 GPUs" in missing.meaning
     assert device(Settings(_env_file=None, device="cuda:1"), [Role.PRODUCER]) == []
     assert device(Settings(_env_file=None), [Role.WORKER])[0].level is Level.OK
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_no_other_finding(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "locked" / "data", models_uri=str(tmp_path / "models"))
+    exists = Path.exists
+
+    def exists_for_another_user(path: Path) -> bool:
+        if path.parent.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", exists_for_another_user)
+    locked, models = disk(settings, [Role.WORKER, Role.TRAINER])
+    assert (locked.level, models.level) == (Level.ERROR, Level.OK)
+    assert locked.meaning == f"NEXTCLICK_DATA_DIR={tmp_path / 'locked' / 'data'} cannot be written: Permission denied"

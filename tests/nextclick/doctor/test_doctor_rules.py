@@ -1,12 +1,19 @@
 """What `nextclick doctor` concludes without a Kafka: settings that contradict each other, and replicas."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from messaging.contracts import topic_contracts
+from nextclick.doctor import changelog
+from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.contradictions import contradictions
 from nextclick.doctor.finding import Level
+from nextclick.doctor.roles import Role
 from nextclick.doctor.topics import leaders
 from schemas.settings import Settings
 
@@ -78,3 +85,40 @@ def test_partitions_without_a_leader_or_behind_are_named() -> None:
     (dead,) = leaders("clicks", [healthy | {"partition": 4, "leader": -1, "isr": [2]}, healthy])
     assert dead.level is Level.ERROR
     assert "1 partition of topic 'clicks' without a leader, such as 4" in dead.meaning
+
+
+class SilentConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """Of a partition with records, none of which arrives."""
+
+    def __init__(self, *_: object, **_options: object) -> None:
+        """Connect nowhere."""
+
+    async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 0)
+
+    async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 5)
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        """Nothing to do."""
+
+    async def seek_to_beginning(self, *places: TopicPartition) -> None:
+        """Nothing to do."""
+
+    async def getmany(self, *_: object, **_options: object) -> dict[TopicPartition, list[object]]:
+        return {}
+
+
+async def test_a_changelog_of_which_nothing_arrives_has_no_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def connected(consumer: object, _: Settings) -> AsyncIterator[object]:
+        yield consumer
+
+    monkeypatch.setattr(changelog, "new_consumer", SilentConsumer)
+    monkeypatch.setattr(changelog, "connected", connected)
+    own = settings()
+    topics = {contract.name: contract for contract in topic_contracts(own)}
+    cluster = Cluster(None, own, [Role.WORKER], 1, [], topics, {})
+    (finding,) = await changelog.changelog(cluster)
+    assert finding.level is Level.NOT_CHECKED
+    assert "no record of partition 0 of topic 'nextclick-sessions-changelog' arrived within 1.5 s" in finding.meaning
