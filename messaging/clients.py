@@ -16,10 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from messaging.diagnosis import why_advertised_are_unreachable, why_no_broker, why_not_ready
-from messaging.failures import passes, skip_advice, unreadable_batch, way_out
+from messaging.failures import REFUSALS, passes, skip_advice, unreadable_batch, way_out
 from messaging.renewal import Renewal
 from messaging.security import security_of
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
 
 CONNECT_SECONDS = 5.0
@@ -102,7 +102,7 @@ async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Clien
             yield client
         except NodeNotReadyError as error:
             if (reason := await why_not_ready(settings)) is not None:
-                raise BrokerError(reason) from error
+                raise reason from error
             raise
         finally:
             await stop(client)
@@ -118,7 +118,7 @@ async def start(client: Any, settings: Settings) -> None:
         async with asyncio.timeout(CONNECT_SECONDS if settings.security_protocol == "PLAINTEXT" else LOGIN_SECONDS):
             await client.start()
     except (TimeoutError, KafkaConnectionError, OSError) as error:
-        raise BrokerError(await why_no_broker(settings)) from error
+        raise await why_no_broker(settings) from error
     brokers = ((broker.host, broker.port) for broker in _connections(client).cluster.brokers())
     if (reason := await why_advertised_are_unreachable(brokers, settings)) is not None:
         raise BrokerError(reason)
@@ -173,7 +173,8 @@ def broker_error(error: BaseException, settings: Settings, doing: str = "", last
     if batch is not None:
         return BrokerError(f"{batch}: {skip_advice(batch, error)}")
     end = "" if passes(error) and not lasting else f": {way_out(error)}"
-    return BrokerError(f"{f'{doing}: ' if doing else ''}Kafka at {settings.broker} failed: {kafka_reason(error)}{end}")
+    kind = RefusedError if isinstance(error, REFUSALS) else BrokerError
+    return kind(f"{f'{doing}: ' if doing else ''}Kafka at {settings.broker} failed: {kafka_reason(error)}{end}")
 
 
 def kafka_reason(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from messaging.listeners import ANSWER_SECONDS, Address, asked_by, closing, open_connection, why_refused
 from messaging.security import security_of
+from schemas.errors import BrokerError, RefusedError
 from schemas.settings import Settings
 
 REFUSED = "connection refused"
@@ -31,20 +32,23 @@ class Diagnosis:
     Attributes:
         reason: in words; empty if nothing is wrong.
         is_kafka: whether a Kafka answers at its address.
+        refused: whether it refuses the TLS or the login of this client.
     """
 
     reason: str
     is_kafka: bool = True
+    refused: bool = False
 
 
-async def why_no_broker(settings: Settings) -> str:
-    """Error message for brokers that a client could not connect to."""
+async def why_no_broker(settings: Settings) -> BrokerError:
+    """The error for brokers that a client could not connect to."""
     found = await _diagnoses(settings)
-    return _found_reason(found, settings) or no_broker(settings, "; ".join(one.reason for one in found if one.reason))
+    none = no_broker(settings, "; ".join(one.reason for one in found if one.reason))
+    return _found_reason(found, settings) or BrokerError(none)
 
 
-async def why_not_ready(settings: Settings) -> str | None:
-    """Error message for a cluster of which a client could reach some brokers only; None if all answer now."""
+async def why_not_ready(settings: Settings) -> BrokerError | None:
+    """The error for a cluster of which a client could reach some brokers only; None if all answer now."""
     return _found_reason(await _diagnoses(settings), settings)
 
 
@@ -74,9 +78,11 @@ async def _diagnoses(settings: Settings) -> list[Diagnosis]:
     return await asyncio.gather(*(_diagnosis(_address(server), settings) for server in settings.brokers))
 
 
-def _found_reason(found: Iterable[Diagnosis], settings: Settings) -> str | None:
-    reasons = [one.reason for one in found if one.is_kafka and one.reason]
-    return f"{reasons[0]} (NEXTCLICK_BROKER={settings.broker})" if reasons else None
+def _found_reason(found: Iterable[Diagnosis], settings: Settings) -> BrokerError | None:
+    first = next((one for one in found if one.is_kafka and one.reason), None)
+    if first is None:
+        return None
+    return (RefusedError if first.refused else BrokerError)(f"{first.reason} (NEXTCLICK_BROKER={settings.broker})")
 
 
 async def _diagnosis(server: Address, settings: Settings) -> Diagnosis:
@@ -88,11 +94,12 @@ async def _diagnosis(server: Address, settings: Settings) -> Diagnosis:
     if asked is None:
         return Diagnosis(f"{name} takes connections, but does not answer as Kafka does", is_kafka=False)
     if (why := asked.why_not_answered(name, settings)) is not None:
-        return Diagnosis(why)
+        return Diagnosis(why, refused=True)
     try:
         connection = await open_connection(server, **security_of(settings).options())
     except (KafkaError, OSError, TimeoutError, AssertionError, ValueError) as error:
-        return Diagnosis(why_refused(name, error, settings))
+        refused = settings.security_protocol != "PLAINTEXT" and not isinstance(error, TimeoutError)
+        return Diagnosis(why_refused(name, error, settings), refused=refused)
     async with closing(connection):
         advertised = await _advertised(connection)
     reasons = {address: await _why_not_reached(address) for address in advertised}

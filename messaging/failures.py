@@ -72,6 +72,15 @@ class TokenError(errors.KafkaConnectionError):
     """No token for OAUTHBEARER could be had. Passes by itself while a program runs; ends a start with one line."""
 
 
+REFUSALS = (
+    errors.ClusterAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.SaslAuthenticationFailed,
+    errors.TopicAuthorizationFailedError,
+)
+"""Kafka answers, and does not let this client do what it asks for."""
+
+
 def passes(error: BaseException) -> bool:
     """Whether it is worth trying again: the error may be over by itself."""
     if unreadable_batch(error) is not None:

@@ -3,6 +3,7 @@
     NextclickError            something an operator or a caller can act on; shown as one line, without a traceback
     ├── SettingsError         a setting is misspelt, has the wrong type or contradicts another
     ├── BrokerError           no Kafka broker answers, or it refuses a request
+    │   └── RefusedError      Kafka answers, and refuses this client: TLS, login or a permission
     ├── TopicError            a topic is missing, or exists with other properties than the settings say
     ├── ClicksError           a file or topic of clicks cannot be read, or has no usable clicks
     ├── TrainingError         training cannot start or continue: no usable sessions, a loss that is not a number
@@ -25,6 +26,10 @@ class SettingsError(NextclickError):
 
 class BrokerError(NextclickError):
     """No Kafka broker answers at the configured address, or it refuses a request."""
+
+
+class RefusedError(BrokerError):
+    """Kafka answers, and refuses this client: its TLS, its login, or what it may do."""
 
 
 class TopicError(NextclickError):

@@ -7,7 +7,8 @@ from functools import partial
 
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error, quiet_client_log
+from messaging.clients import broker_error, kafka_reason, quiet_client_log
+from messaging.failures import way_out
 from nextclick.doctor.changelog import changelog
 from nextclick.doctor.clock import clock
 from nextclick.doctor.cluster import Cluster, connected_cluster
@@ -20,7 +21,7 @@ from nextclick.doctor.permissions import permissions
 from nextclick.doctor.roles import Role
 from nextclick.doctor.threads import in_daemon_thread
 from nextclick.doctor.topics import topics
-from schemas.errors import NextclickError, one_line
+from schemas.errors import NextclickError, RefusedError, SettingsError, one_line
 from schemas.settings import Settings
 
 CHECK_SECONDS = 8.0
@@ -66,11 +67,14 @@ async def _of_the_cluster(settings: Settings, roles: Collection[Role]) -> list[F
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 cluster = await stack.enter_async_context(connected_cluster(settings, roles))
+        except (RefusedError, SettingsError) as failure:
+            return _unconnected(SECURITY, _message(failure))
         except NextclickError as failure:
-            return _unconnected(str(failure))
+            return _unconnected(BROKER, _message(failure))
         except (TimeoutError, KafkaError, OSError) as failure:
             reason = one_line(failure) if str(failure) else f"no answer within {CONNECT_SECONDS:g} s"
-            return _unconnected(f"Kafka at {settings.broker} failed: {reason}: look at the broker's log for the reason")
+            message = f"Kafka at {settings.broker} failed: {reason}: look at the broker's log for the reason"
+            return _unconnected(BROKER, message)
         found = [
             ok(
                 BROKER,
@@ -98,19 +102,24 @@ async def _guarded(name: str, check: Check, settings: Settings) -> list[Finding]
     except KafkaError as failure:
         return [from_message(name, str(broker_error(failure, settings, lasting=True)))]
     except NextclickError as failure:
-        return [from_message(name, str(failure))]
+        return [from_message(name, _message(failure))]
     except Exception as failure:
         return [error(name, f"unexpected {type(failure).__name__}: {one_line(failure)}", "run again with --debug")]
 
 
-def _unconnected(message: str) -> list[Finding]:
-    """What is known without a connection: a broker that cannot be reached, or one that refuses this client."""
-    unreachable = message.startswith(("no Kafka broker answers", "Kafka answers at"))
-    found = [from_message(BROKER if unreachable else SECURITY, message)]
-    why = "Kafka cannot be used" if unreachable else "Kafka refuses this client"
-    if unreachable:
-        found.append(not_checked(SECURITY, why))
-    return found + [not_checked(name, why) for name in OF_THE_CLUSTER]
+def _message(failure: NextclickError) -> str:
+    """The line of an error; with a way out also where Kafka's own error may pass by itself."""
+    cause = failure.__cause__
+    if isinstance(cause, KafkaError) and str(failure).endswith(kafka_reason(cause)):
+        return f"{failure}: {way_out(cause)}"
+    return str(failure)
+
+
+def _unconnected(failed: str, message: str) -> list[Finding]:
+    """What is known without a connection: which check failed, and that those after it cannot be made."""
+    why = "Kafka refuses this client" if failed == SECURITY else "Kafka cannot be used"
+    left = OF_THE_CLUSTER if failed == SECURITY else (SECURITY, *OF_THE_CLUSTER)
+    return [from_message(failed, message), *(not_checked(name, why) for name in left)]
 
 
 def _security(settings: Settings) -> str:

@@ -148,5 +148,5 @@ async def test_a_broker_that_is_silent_is_waited_for_only_so_long(monkeypatch: p
     monkeypatch.setattr("messaging.diagnosis.ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts connections, nobody answers
         port = silent.getsockname()[1]
-        said = await why_no_broker(Settings(_env_file=None, broker=f"127.0.0.1:{port}"))
+        said = str(await why_no_broker(Settings(_env_file=None, broker=f"127.0.0.1:{port}")))
         assert f"127.0.0.1:{port} takes connections, but does not answer as Kafka does" in said

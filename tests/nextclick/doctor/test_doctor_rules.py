@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    NotControllerError,
+    RequestTimedOutError,
+    SaslAuthenticationFailed,
+)
 
+from messaging.clients import kafka_errors
 from messaging.contracts import topic_contracts
-from nextclick.doctor import changelog
+from nextclick.doctor import changelog, examination
 from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.contradictions import contradictions
 from nextclick.doctor.finding import Level
 from nextclick.doctor.roles import Role
 from nextclick.doctor.topics import leaders
+from schemas.errors import RefusedError, SettingsError
 from schemas.settings import Settings
 
 
@@ -122,3 +130,36 @@ async def test_a_changelog_of_which_nothing_arrives_has_no_age(monkeypatch: pyte
     (finding,) = await changelog.changelog(cluster)
     assert finding.level is Level.NOT_CHECKED
     assert "no record of partition 0 of topic 'nextclick-sessions-changelog' arrived within 1.5 s" in finding.meaning
+
+
+@pytest.mark.parametrize(
+    ("failure", "check", "words"),
+    [
+        (TimeoutError(), "broker", "no answer within 20 s"),
+        (RequestTimedOutError(), "broker", "RequestTimedOutError"),
+        (ConnectionResetError("connection reset"), "broker", "connection reset"),
+        (NotControllerError(), "broker", "NotControllerError"),
+        (SaslAuthenticationFailed("wrong"), "security", "wrong"),
+        (ClusterAuthorizationFailedError(), "security", "ClusterAuthorizationFailedError"),
+        (RefusedError("the listener asks for TLS: set it"), "security", "asks for TLS"),
+        (SettingsError("NEXTCLICK_SSL_CAFILE=x is no file: set it"), "security", "NEXTCLICK_SSL_CAFILE=x"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_only_a_refusal_is_called_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, check: str, words: str
+) -> None:
+    @asynccontextmanager
+    async def connected_cluster(*_: object) -> AsyncIterator[Cluster]:
+        with kafka_errors(settings()):
+            raise failure
+        yield
+
+    monkeypatch.setattr(examination, "connected_cluster", connected_cluster)
+    first, *others = await examination._of_the_cluster(settings(), [Role.WORKER])
+    assert (first.check, first.level) == (check, Level.ERROR)
+    assert words in first.meaning
+    assert first.way_out
+    assert words not in first.way_out
+    assert {finding.level for finding in others} == {Level.NOT_CHECKED}
+    assert {finding.meaning == "Kafka refuses this client" for finding in others} == {check == "security"}
