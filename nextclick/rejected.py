@@ -12,9 +12,14 @@ from clicklog.topic_span import click_consumer, click_partitions, open_spans, sp
 from schemas.rejection import OWN_HEADERS
 from schemas.settings import Settings
 
-_QUOTED = re.compile(r"""(?<!\w)'(?:[^'\\]|\\.)*'…?|"(?:[^"\\]|\\.)*"…?""")
-_NUMBER = re.compile(r"(?<![\w-])[-+]?\d[\w:.+-]*")
-_LITERAL = re.compile(r"(`[^`]*`)")
+_QUOTED = r"""(?<!\w)'(?:[^'\\]|\\.)*'…?|"(?:[^"\\]|\\.)*"…?"""
+_NUMBER = r"(?<![\w-])[-+]?\d[\w:.+-]*"
+_VALUE = re.compile(f"(?P<literal>`[^`]*`)|{_QUOTED}|{_NUMBER}")
+
+MOST_REASONS = 100
+"""Further reasons are counted together: other programs may write any reason."""
+
+OTHER_REASONS = "other reasons"
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ async def read_rejected(settings: Settings, since: int | None, examples: int) ->
 
     Returns:
         reason → what was refused for it, the most frequent first. Reasons that differ only in their values are one,
-        with … in place of the values.
+        with … in place of the values; those after the first `MOST_REASONS` are together under `OTHER_REASONS`.
 
     Raises:
         BrokerError: no broker answers, or it stops sending.
@@ -90,10 +95,16 @@ async def read_rejected(settings: Settings, since: int | None, examples: int) ->
         async for records, _ in span_records(consumer, spans, settings):
             for record in (record for listed in records.values() for record in listed):
                 example = _example(record)
-                reason = without_values(example.reason)
-                found.setdefault(reason, Refusals()).add(example, examples)
+                group_of(found, without_values(example.reason)).add(example, examples)
     ordered = sorted(found.items(), key=lambda item: -item[1].count)
     return {next(iter(group.reasons)) if len(group.reasons) == 1 else name: group for name, group in ordered}
+
+
+def group_of(found: dict[str, Refusals], reason: str) -> Refusals:
+    """The group of a reason: a new one at its first message, or that of `OTHER_REASONS` if there are many."""
+    if reason not in found and len(found) >= MOST_REASONS:
+        reason = OTHER_REASONS
+    return found.setdefault(reason, Refusals())
 
 
 def without_values(reason: str) -> str:
@@ -103,8 +114,7 @@ def without_values(reason: str) -> str:
         >>> without_values("the message's key 'a' is not the session id 'b'")
         "the message's key … is not the session id …"
     """
-    parts = _LITERAL.split(reason)
-    return "".join(part if part.startswith("`") else _NUMBER.sub("…", _QUOTED.sub("…", part)) for part in parts)
+    return _VALUE.sub(lambda found: found["literal"] or "…", reason)
 
 
 def _example(record: "ConsumerRecord[bytes, bytes]") -> Example:

@@ -216,7 +216,7 @@ def names_session(key: bytes, session_id: ItemId) -> bool:
     if key.startswith(b'"'):
         try:
             return msgspec.json.decode(key, type=str) == str(session_id)
-        except msgspec.MsgspecError:
+        except DECODE_ERRORS:  # UnicodeDecodeError too, which is none of msgspec's
             return False
     number = canonical_id(session_id)
     return isinstance(number, int) and len(key) in (4, 8) and int.from_bytes(key, "big", signed=True) == number

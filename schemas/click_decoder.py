@@ -79,7 +79,7 @@ def session_reader(settings: Settings) -> Callable[[bytes | None], bytes | None]
 class _MappedClicks:
     def __init__(self, settings: Settings) -> None:
         self._fields = read_click_fields(settings.click_fields)
-        kinds: dict[str, Any] = {"session_id": FastId, "item_id": FastId, "event": str | int | None}
+        kinds: dict[str, Any] = {"session_id": FastId, "item_id": FastId, "event": Any}
         self._by_record = settings.click_time == RECORD
         if self._by_record:
             del self._fields["timestamp"]
@@ -112,7 +112,7 @@ class _MappedClicks:
             raise InvalidClickError(self._reason(error)) from None
         if timestamp < 0:
             raise InvalidClickError("the message has no record time, which NEXTCLICK_CLICK_TIME=record needs")
-        event = found[-1] if self._has_event else None
+        event = _kind(found[-1]) if self._has_event else None
         return checked_click(key, DecodedClick(session_id, item_id, timestamp, session_key, event), latest)
 
     def _reason(self, error: Exception) -> str:
@@ -127,6 +127,11 @@ class _MappedClicks:
             if value is UNSET and name != "event":
                 raise InvalidClickError(_missing(name, path))
         return (*found[:-1], None)
+
+
+def _kind(event: Any) -> str | int | None:
+    """The kind of a click; None where the message has something else than a text or a whole number there."""
+    return event if isinstance(event, str | int) and not isinstance(event, bool) else None
 
 
 def _missing(name: str, path: str) -> str:

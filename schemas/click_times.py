@@ -38,7 +38,7 @@ class ClickTimes:
 
     Attributes:
         kind: the type of a time in JSON, for msgspec.
-        read: a time as ms since 1970 UTC; raises InvalidClickError or ValueError for one that it cannot read.
+        read: a time as ms since 1970 UTC; raises InvalidClickError for one that it cannot read.
         write: ms since 1970 UTC as such a time.
     """
 
@@ -54,14 +54,16 @@ def click_times(text: str) -> ClickTimes:
         text: empty (milliseconds, seconds or ISO 8601), a unit, `iso8601`, or a format of strptime.
 
     Raises:
-        ValueError: it is none of these, or a format without a day or a time of day.
+        ValueError: it is none of these, or a format with %Z, without a day or without a time of day.
     """
     if not text:
         return ClickTimes(FastMilliseconds | datetime, _read_any, on_topic)
     if text in _UNITS:
         return _in_unit(text)
     if text == "iso8601":
-        return ClickTimes(str, _read_iso, lambda moment: _moment(moment).isoformat(timespec="milliseconds"))
+        return ClickTimes(
+            str, _read_as("ISO 8601", _read_iso), lambda moment: _moment(moment).isoformat(timespec="milliseconds")
+        )
     if "%" not in text:
         raise ValueError(
             f"{text!r} is no unit or form of a time: give s, ms, us, ns, iso8601, record, or a format of strptime such "
@@ -70,7 +72,7 @@ def click_times(text: str) -> ClickTimes:
     _check_format(text)
     return ClickTimes(
         str,
-        lambda written: _in_range(milliseconds_since_1970(datetime.strptime(written, text))),
+        _read_as(text, lambda written: milliseconds_since_1970(datetime.strptime(written, text))),
         lambda moment: _moment(moment).strftime(text),
     )
 
@@ -92,7 +94,7 @@ def _in_unit(unit: str) -> ClickTimes:
     def read(time: float | str) -> int:
         if isinstance(time, str):
             if not _NUMBER.fullmatch(time):
-                raise InvalidClickError(f"timestamp {time[:64]!r} is no number of {unit}, as NEXTCLICK_CLICK_TIME says")
+                raise ValueError(time)
             time = float(time) if "." in time else int(time)
         if isinstance(time, int):
             return _in_range(time * length // _MILLISECOND)
@@ -102,7 +104,22 @@ def _in_unit(unit: str) -> ClickTimes:
         whole, rest = divmod(moment * _MILLISECOND, length)
         return moment / 1000 if rest else whole
 
-    return ClickTimes(int | float | str, read, write)
+    return ClickTimes(int | float | str, _read_as(unit, read), write)
+
+
+def _read_as(form: str, read: Callable[[Any], int]) -> Callable[[Any], int]:
+    """A reader whose every error names the timestamp and the form that it should have."""
+
+    def read_time(written: Any) -> int:
+        try:
+            return read(written)
+        except InvalidClickError:
+            raise
+        except (ValueError, OverflowError):
+            text = written[:64] if isinstance(written, str) else written
+            raise InvalidClickError(f"timestamp {text!r} is not {form}, as NEXTCLICK_CLICK_TIME says") from None
+
+    return read_time
 
 
 def _read_iso(text: str) -> int:
@@ -112,6 +129,8 @@ def _read_iso(text: str) -> int:
 
 
 def _check_format(text: str) -> None:
+    if "%Z" in text.replace("%%", ""):
+        raise ValueError(f"{text!r} has %Z: names of time zones are not understood; use %z, such as +0100")
     try:
         read = datetime.strptime(_PROBE.strftime(text), text)
     except ValueError as error:

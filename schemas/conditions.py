@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Self
 
 from schemas.message_fields import check_paths
@@ -49,8 +50,15 @@ def split_conditions(text: str) -> tuple[Condition, ...]:
     """Read conditions on messages, separated by semicolons: `type=view,cart; user.kind=person`.
 
     Raises:
-        ValueError: a part is not a condition, or its path leads into that of another.
+        ValueError: a part is not a condition, its path leads into that of another, two parts contradict each other, or
+            there is nothing but spaces and semicolons.
     """
     conditions = read_conditions([part for part in text.split(";") if part.strip()])
+    if text and not conditions:
+        raise ValueError(f"{text!r} is no condition: write FIELD=VALUE, such as type=view, or nothing")
+    for first, second in combinations(conditions, 2):
+        if first.path == second.path and not set(first.values) & set(second.values):
+            either = ",".join((*first.values, *second.values))
+            raise ValueError(f"no message meets both {first} and {second}: for either, write {first.path}={either}")
     check_paths({condition.path: condition.path for condition in conditions})
     return conditions

@@ -1,6 +1,7 @@
 """Which messages meet conditions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -38,14 +39,16 @@ class MessageConditions:
             return False
         try:
             found = self._read(value)
+            return all(map(_meets, found, self._written, self._texts))
         except msgspec.ValidationError:  # not an object
             return False
         except DECODE_ERRORS as error:
             raise InvalidClickError(reason_of(error)) from None
-        for raw, written, texts in zip(found, self._written, self._texts, strict=True):
-            if raw is UNSET or (bytes(raw) not in written and not _is_text_of(bytes(raw), texts)):
-                return False
-        return True
+
+
+def _meets(raw: Any, written: frozenset[bytes], texts: frozenset[str]) -> bool:
+    """Whether the value at a path, `UNSET` or a `msgspec.Raw`, is one of some."""
+    return raw is not UNSET and (bytes(raw) in written or _is_text_of(bytes(raw), texts))
 
 
 def _written(text: str) -> tuple[bytes, ...]:

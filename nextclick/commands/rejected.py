@@ -41,7 +41,7 @@ def rejected(
     total = sum(group.count for group in found.values())
     span = "" if since is None else f" since {since}"
     ways = f", for {len(found)} reason{'s' if len(found) > 1 else ''}" if found else ""
-    typer.echo(f"{total:,} messages on topic {settings.rejected_topic!r}{span}{ways}")
+    typer.echo(f"{total:,} message{'' if total == 1 else 's'} on topic {settings.rejected_topic!r}{span}{ways}")
     for reason, group in found.items():
         _print_group(reason, group)
 
@@ -100,4 +100,7 @@ def _text(part: bytes | None, longest: int) -> str:
 def _utc(timestamp: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):  # after the year 9999: a producer may set any time
+        return f"{timestamp} ms since 1970"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from nextclick.rejected import without_values
+import nextclick.rejected
+from nextclick.commands.rejected import _utc
+from nextclick.rejected import OTHER_REASONS, Example, Refusals, group_of, without_values
 from schemas.settings import Settings
 
 
@@ -33,10 +35,24 @@ from schemas.settings import Settings
             "the message has no user.sid, which is its session_id",
             "the message has no user.sid, which is its session_id",
         ),
+        ("the message's key '`1`' is not the session id '`2'", "the message's key … is not the session id …"),
     ],
 )
 def test_reasons_that_differ_in_values_are_one(reason: str, general: str) -> None:
     assert without_values(reason) == general
+
+
+def test_a_time_after_the_year_9999_is_shown() -> None:
+    assert _utc(1_772_368_200_250) == "2026-03-01 12:30:00 UTC"
+    assert _utc(2**62) == f"{2**62} ms since 1970"
+
+
+def test_reasons_of_other_programs_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nextclick.rejected, "MOST_REASONS", 2)
+    found: dict[str, Refusals] = {}
+    for reason in ("a", "b", "c", "a", "d"):
+        group_of(found, reason).add(Example("0-1", "clicks", 1, reason, None, None), 3)
+    assert {name: group.count for name, group in found.items()} == {"a": 2, "b": 1, OTHER_REASONS: 2}
 
 
 Message = tuple[bytes | None, bytes | None, str]
@@ -51,7 +67,7 @@ def refuse(settings: Settings, *messages: Message) -> None:
                     ("reason", reason.encode()),
                     ("topic", b"events"),
                     ("partition", b"3"),
-                    ("offset", str(1000 + number).encode()),
+                    ("offset", str(1000 + MESSAGES.index(messages[number])).encode()),
                     ("log", b""),
                 ]
                 await producer.send_and_wait(settings.rejected_topic, value, key, number % 4, headers=headers)
@@ -72,7 +88,10 @@ MESSAGES = [
 def test_what_was_refused_is_shown_by_reason(kafka_settings: Settings, command_line: Any) -> None:
     code, output, errors = command_line.run("rejected", settings=kafka_settings)
     assert (code, output, errors) == (0, f"0 messages on topic '{kafka_settings.rejected_topic}'\n", "")
-    refuse(kafka_settings, *MESSAGES)
+    refuse(kafka_settings, MESSAGES[0])
+    code, output, errors = command_line.run("rejected", settings=kafka_settings)
+    assert output.startswith(f"1 message on topic '{kafka_settings.rejected_topic}', for 1 reason\n")
+    refuse(kafka_settings, *MESSAGES[1:])
     code, output, errors = command_line.run("rejected", "--limit", "2", settings=kafka_settings)
     assert (code, errors) == (0, "")
     head, keys, *others = output.split("\n\n")

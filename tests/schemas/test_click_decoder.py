@@ -16,6 +16,7 @@ from schemas.click_decoder import click_decoder, session_reader
 from schemas.click_encoder import click_encoder
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load_settings
+from worker.rejects import kind_of
 
 FIELDS = "session_id=user.sid,item_id=payload.sku,timestamp=ts,event=type"
 MOMENT = 1_772_368_200_250
@@ -75,6 +76,53 @@ def test_a_click_in_another_form_is_the_same_click(
     assert session_reader(settings(**given_settings))(value) == str(session).encode()
 
 
+fragments = st.sampled_from(
+    (
+        *(b'{"', b"}", b"[", b",", b":", b'"', b"\xff", b"\\n", b"\\ud800"),
+        *(b"view", b"null", b"1e400", b"9" * 5000, b"1.5", b'"a7"'),
+    )
+)
+raw_bytes = st.binary(max_size=20) | st.lists(fragments, max_size=12).map(b"".join)
+raw_values = st.binary(max_size=8) | st.lists(fragments, max_size=3).map(b"".join)
+
+
+@hypothesis.settings(max_examples=400, deadline=None)
+@given(
+    key=st.none() | raw_bytes | raw_bytes.map(lambda content: b'"' + content + b'"'),
+    value=st.none()
+    | raw_bytes
+    | st.tuples(*[raw_values] * 4).map(
+        lambda parts: b'{"type":"%b","user":{"sid":%b},"payload":{"sku":%b},"ts":%b}' % parts
+    )
+    | raw_bytes.map(lambda kind: b'{"type":"view%b","user":{"sid":"a7"},"payload":{"sku":5},"ts":1}' % kind)
+    | st.just(b'{"session_id":"a7","item_id":5,"timestamp":1}'),
+    where=st.sampled_from(["", "type=view", "user.sid=a7; payload.sku=5"]),
+    fields=st.sampled_from(["", FIELDS]),
+    time=st.sampled_from(["", "s", "iso8601", "%d.%m.%Y %H:%M"]),
+)
+def test_whatever_arrives_is_a_click_or_none_or_has_a_reason(
+    key: bytes | None, value: bytes | None, where: str, fields: str, time: str
+) -> None:
+    form = settings(click_where=where, click_fields=fields, click_time=time)
+    for decode in (lambda: click_decoder(form)(key, value), lambda: session_reader(form)(value)):
+        try:
+            decode()
+        except InvalidClickError as error:
+            str(error).encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        (b'"\xff"', b'{"session_id":"a7","item_id":5,"timestamp":1}', ""),
+        (b"a7", b'{"type":"\xff\\n"}', "type=view"),
+    ],
+)
+def test_a_text_that_is_not_utf_8_is_refused(key: bytes, value: bytes, where: str) -> None:
+    with pytest.raises(InvalidClickError):
+        click_decoder(settings(click_where=where))(key, value)
+
+
 def _at(message: Any, path: str) -> Any:
     for part in path.split("."):
         message = message[part]
@@ -110,6 +158,9 @@ def test_a_time_is_read_in_the_given_unit_or_form(time: str, written: Any, under
         ("ms", -1),
         ("ns", 10**30),
         ("s", 1e300),
+        ("us", 1.7e308),
+        ("s", 1.7e308),
+        ("ms", "9" * 5000),
         ("ms", True),
         ("iso8601", MOMENT),
         ("iso8601", "2026-03-01"),
@@ -120,13 +171,15 @@ def test_a_time_is_read_in_the_given_unit_or_form(time: str, written: Any, under
     ],
 )
 def test_a_time_in_another_unit_or_form_is_no_click(time: str, written: Any) -> None:
-    assert reason({"session_id": "a7", "item_id": 5, "timestamp": written}, click_time=time)
+    said = reason({"session_id": "a7", "item_id": 5, "timestamp": written}, click_time=time)
+    assert said.startswith("timestamp ") or said.endswith("which is its timestamp")
+    assert kind_of(said) == "timestamp"
 
 
 def test_messages_without_a_time_have_kafkas() -> None:
     message = {"session_id": "a7", "item_id": 5}
     assert decoded(message, record_time=MOMENT, click_time="record") == ("a7", 5, MOMENT)
-    assert "record time" in reason(message, click_time="record")
+    assert kind_of(reason(message, click_time="record")) == "timestamp"
     late = click_decoder(settings(click_time="record"))
     with pytest.raises(InvalidClickError, match="NEXTCLICK_CLOCK_TOLERANCE"):
         late(b"a7", json.dumps(message).encode(), MOMENT - 1, MOMENT)
@@ -225,6 +278,15 @@ def test_the_kind_of_a_click_is_decoded_where_it_is_named() -> None:
     assert (with_kind.event, without.event) == ("cart", None)
 
 
+@pytest.mark.parametrize("event", [1.5, True, {"name": "cart"}, ["cart"], None, 2**70])
+def test_a_kind_of_another_type_does_not_cost_the_click(event: Any) -> None:
+    message = {"user": {"sid": "a7"}, "payload": {"sku": 5}, "ts": MOMENT, "type": event}
+    assert decoded(message, click_fields=FIELDS) == ("a7", 5, MOMENT)
+    click = click_decoder(settings(click_fields=FIELDS))(b"a7", json.dumps(message).encode())
+    assert click is not None
+    assert click.event is None or click.event == 2**70
+
+
 def test_the_reason_names_the_path() -> None:
     message = {"user": {"sid": 1.5}, "payload": {"sku": 5}, "ts": 1}
     assert reason(message, click_fields=FIELDS).endswith("at `$.user.sid`, which is its session_id")
@@ -247,7 +309,15 @@ def test_the_reason_names_the_path() -> None:
         ("TIME", "%d.%m.%Y", "does not give the day and the time of day"),
         ("TIME", "%H:%M:%S", "does not give the day and the time of day"),
         ("WHERE", "type", "'type' is not FIELD=VALUE"),
+        ("TIME", "%d.%m.%Y %H:%M %Z", "has %Z: names of time zones are not understood; use %z"),
         ("WHERE", "type=view,", "is not FIELD=VALUE"),
+        (
+            "WHERE",
+            "type=view; type=cart",
+            "no message meets both type=view and type=cart: for either, write type=view,cart",
+        ),
+        ("WHERE", " ", "' ' is no condition"),
+        ("WHERE", ";", "';' is no condition"),
     ],
 )
 def test_a_mistake_in_a_setting_stops_the_start_with_one_line(
