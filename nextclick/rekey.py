@@ -10,16 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, ProducerFenced
 
 from messaging.clients import (
-    admin,
     broker_error,
-    connected,
     kafka_reason,
     new_consumer,
     new_producer,
@@ -28,9 +26,9 @@ from messaging.clients import (
     stop,
 )
 from messaging.failures import passes
-from messaging.topics import existing_topics, missing_topics, partition_counts
-from nextclick.rekeyed_batch import BatchRekeyer, Record, Rekeyed, RekeyedBatch, largest_message
-from schemas.errors import BrokerError, SettingsError, TopicError
+from nextclick.rekey_topics import first_offset, largest_message, rekey_topics
+from nextclick.rekeyed_batch import BatchRekeyer, Record, Rekeyed, RekeyedBatch
+from schemas.errors import BrokerError
 from schemas.settings import Settings
 from worker.delivery.publisher import OutgoingRecord
 
@@ -42,6 +40,9 @@ MOST_RECORDS = 5_000
 BATCH_BYTES = 256 * 1024
 POLL_MILLISECONDS = 200
 GROUP_TIMEOUT_MS = 10_000
+
+METADATA_MS = 5_000
+"""After this time, partitions that were added to a topic are known."""
 
 TRANSACTION_SECONDS = 30
 """A transaction that takes longer is given up. After a kill, readers of the clicks topic wait for so long at most."""
@@ -66,18 +67,19 @@ class Rekeyer:
     Args:
         settings: broker, topics, and the form of the messages.
         source: the topic to read.
-        report: called now and then with what was done.
+        say: called with lines about what is done, and fields for a log in JSON.
     """
 
-    def __init__(self, settings: Settings, source: str, report: Callable[[Rekeyed], None] | None = None) -> None:
+    def __init__(self, settings: Settings, source: str, say: Callable[..., None]) -> None:
         self.done = Rekeyed()
-        self._settings, self._source, self._report = settings, source, report
+        self._settings, self._source, self._say = settings, source, say
         self._group = f"{settings.app_id}-rekey"
         self._rekey: Callable[[Sequence[Record]], RekeyedBatch]
         self._batch_bytes = BATCH_BYTES
         self._owned: dict[TopicPartition, _Owned] = {}
         self._changing = asyncio.Lock()  # held while a batch is copied, and while partitions come and go
         self._failure: BaseException | None = None
+        self._added = False
         self._reported = 0.0
 
     async def run(self, stopped: asyncio.Event, until_end: bool = False) -> None:
@@ -89,8 +91,7 @@ class Rekeyer:
 
         Raises:
             BrokerError: no broker answers at the start, or it refuses a request for good.
-            SettingsError: the source is the clicks topic itself.
-            TopicError: a topic does not exist.
+            SettingsError, TopicError: see `rekey_topics`.
         """
         ends = await self._check()
         while not stopped.is_set():
@@ -104,37 +105,28 @@ class Rekeyer:
                     raise broker_error(error, self._settings, f"{self._source!r} cannot be copied") from error
                 log.warning("begins again where the last transaction ended: %s", kafka_reason(error))
                 await asyncio.sleep(RETRY_SECONDS)
+            except _PartitionsAddedError as error:
+                log.warning("begins again where the last transaction ended: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _check(self) -> dict[TopicPartition, int]:
         """Check the topics; returns the ends of the source."""
-        settings = self._settings
-        targets = [settings.clicks_topic, settings.rejected_topic]
-        if self._source in targets:
-            raise SettingsError(
-                f"--from {self._source} is what this command writes to: set NEXTCLICK_CLICKS_TOPIC to a topic for the "
-                "clicks with their new keys"
-            )
-        async with admin(settings) as client:
-            existing = await existing_topics(client, targets)
-        if missing := [name for name in targets if name not in existing]:
-            raise TopicError(missing_topics(missing, settings))
-        clicks, rejected = (existing[name] for name in targets)
-        self._rekey = BatchRekeyer(settings, clicks, rejected).rekey
-        self._batch_bytes = min(BATCH_BYTES, largest_message(clicks), largest_message(rejected))
-        async with connected(new_consumer(settings, "rekey"), settings) as consumer:
-            counts = await partition_counts(consumer, [self._source])
-            if self._source not in counts:
-                raise TopicError(f"--from {self._source}: {settings.broker} has no topic of this name")
-            partitions = [TopicPartition(self._source, number) for number in range(counts[self._source])]
-            return dict(await consumer.end_offsets(partitions))
+        topics = await rekey_topics(self._settings, self._source)
+        self._targets = (topics.clicks, topics.rejected)
+        self._rekey = BatchRekeyer(self._settings, *self._targets).rekey
+        self._batch_bytes = min(BATCH_BYTES, *map(largest_message, self._targets))
+        return topics.ends
 
     async def _follow(self, stopped: asyncio.Event, until: Mapping[TopicPartition, int] | None) -> None:
+        if self._added:
+            await self._check()
+            self._added = False
         consumer = new_consumer(
             self._settings,
             "rekey",
             group_id=self._group,
             session_timeout_ms=GROUP_TIMEOUT_MS,
-            metadata_max_age_ms=5_000,  # so that new partitions are assigned soon
+            metadata_max_age_ms=METADATA_MS,
         )
         self._failure = None
         try:
@@ -163,7 +155,9 @@ class Rekeyer:
         owned = self._owned.get(partition)
         if owned is not None or not look:
             return owned is not None and owned.next >= end
-        return end == 0 or (await consumer.committed(partition) or 0) >= end
+        if (await consumer.committed(partition) or 0) >= end:
+            return True
+        return bool((await consumer.beginning_offsets([partition]))[partition] >= end)  # empty, or emptied by retention
 
     async def _copy(self, consumer: AIOKafkaConsumer, partition: TopicPartition, records: Sequence[Record]) -> None:
         """Copy the messages of one partition in one transaction."""
@@ -173,8 +167,11 @@ class Rekeyer:
                 end = await consumer.position(partition)
         except IllegalStateError:  # revoked meanwhile
             return
-        if end <= owned.next or (records and end <= records[-1].offset):  # fetched before the partition came again
+        # Only getmany and the seek of `_own` move the position. After the seek it is `owned.next`: what was fetched
+        # before is fetched again. Else it is the end of what was fetched, with offsets that have no message.
+        if end <= owned.next or (records and end <= records[-1].offset):
             return
+        await self._check_partitions(owned.producer)
         batch = self._rekey([record for record in records if record.offset >= owned.next])
         async with asyncio.timeout(TRANSACTION_SECONDS):
             producer = owned.producer
@@ -185,6 +182,14 @@ class Rekeyer:
             await producer.commit_transaction()
         owned.next = end
         self.done.add(batch)
+
+    async def _check_partitions(self, producer: AIOKafkaProducer) -> None:
+        """Check that the topics to write to have the partitions that sessions are spread over."""
+        for topic in self._targets:
+            count = len(await producer.partitions_for(topic.name))
+            if count != topic.partitions:
+                self._added = True
+                raise _PartitionsAddedError(f"topic {topic.name!r} has {count} partitions, {topic.partitions} before")
 
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, messages: Mapping[int, Sequence[tuple[int, OutgoingRecord]]]
@@ -209,14 +214,19 @@ class Rekeyer:
                 await _all_of([producer.start() for producer in producers])
                 begins = await consumer.beginning_offsets(partitions)
                 ends = await consumer.end_offsets(partitions)
+                places = []
                 for partition, producer in zip(partitions, producers, strict=True):
                     committed = await consumer.committed(partition)
-                    first = _first(partition, committed, begins[partition], ends[partition])
+                    first = first_offset(partition, committed, begins[partition], ends[partition])
                     consumer.seek(partition, first)
                     self._owned[partition] = _Owned(producer, first)
+                    if committed is not None:
+                        places.append(f"partition {partition.partition} at offset {first}")
         except BaseException:
             await _all_of([_close(producer) for producer in producers])
             raise
+        if places:
+            self._say(f"goes on where group {self._group!r} ended: {', '.join(places)}")
 
     def _new_producer(self, partition: TopicPartition) -> AIOKafkaProducer:
         return new_producer(
@@ -225,6 +235,7 @@ class Rekeyer:
             transactional_id=f"{self._group}-{partition.topic}-{partition.partition}",
             transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
             max_batch_size=self._batch_bytes,
+            metadata_max_age_ms=METADATA_MS,
         )
 
     async def _release(self) -> None:
@@ -232,9 +243,13 @@ class Rekeyer:
         await _all_of([_close(each.producer) for each in owned.values()])
 
     def _tell(self) -> None:
-        if self._report is not None and time.monotonic() - self._reported > REPORT_SECONDS:
+        if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
-            self._report(self.done)
+            self._say(f"copied so far {self.done}", **asdict(self.done))
+
+
+class _PartitionsAddedError(Exception):
+    """A topic to write to has other partitions than before: sessions belong to others."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -253,21 +268,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._rekeyer._own(self._consumer, sorted(assigned))
             except Exception as error:
                 self._rekeyer._failure = error
-
-
-def _first(partition: TopicPartition, committed: int | None, begin: int, end: int) -> int:
-    """The offset to go on from: the committed one, unless the topic does not have it."""
-    if committed is None or begin <= committed <= end:
-        return begin if committed is None else committed
-    log.warning(
-        "topic %r, partition %d: offset %d, where the copy would go on, %s; it goes on at offset %d",
-        partition.topic,
-        partition.partition,
-        committed,
-        "was deleted by the topic's retention" if committed < begin else "does not exist: the topic was created again",
-        begin,
-    )
-    return begin
 
 
 def _may_try_again(error: BaseException) -> bool:

@@ -91,6 +91,6 @@ def environment_of(settings: Settings | None) -> dict[str, str]:
             names[PREFIX + field.upper()] = str(getattr(settings, field))
         for field in ("clicks_topic", "recommendations_topic", "models_topic", "rejected_topic", "archive_uri"):
             names[PREFIX + field.upper()] = getattr(settings, field)
-        for field in ("click_fields", "click_time", "click_where"):
+        for field in ("click_fields", "click_time", "click_where", "log_format"):
             names[PREFIX + field.upper()] = getattr(settings, field)
     return {**names, "COLUMNS": COLUMNS, "PYTHONUNBUFFERED": "1"}

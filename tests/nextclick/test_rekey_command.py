@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.partitioner import murmur2
 
 from clicklog.topic_span import click_consumer, click_partitions, open_spans, span_records
 from messaging.clients import admin, new_consumer
+from messaging.topics import add_partitions
 from schemas.settings import Settings
 from tests.command_line import CommandLine
 
@@ -36,7 +38,8 @@ def settings(kafka_settings: Settings) -> Settings:
 
     async def create() -> None:
         async with admin(settings) as client:
-            await client.create_topics([NewTopic(source(settings), SOURCE_PARTITIONS, 1)])
+            any_time = {"message.timestamp.after.max.ms": str(2**62)}
+            await client.create_topics([NewTopic(source(settings), SOURCE_PARTITIONS, 1, topic_configs=any_time)])
 
     asyncio.run(create())
     return settings
@@ -101,6 +104,10 @@ def wait_for_copies(settings: Settings, more_than: int, all_of_them: int | None 
     return count
 
 
+def partition_of(copy: Any, settings: Settings) -> int:
+    return int(murmur2(copy.key) & 0x7FFFFFFF) % settings.partitions
+
+
 def assert_copied_once(settings: Settings, numbers: range) -> None:
     copies, refused = read(settings, settings.clicks_topic), read(settings, settings.rejected_topic)
     readable = [number for number in numbers if number % UNREADABLE]
@@ -111,7 +118,7 @@ def assert_copied_once(settings: Settings, numbers: range) -> None:
     for copy in copies:
         number = int(dict(copy.headers)["number"])
         assert (copy.key, copy.value) == (f"s{number % SESSIONS}".encode(), value_of(number))
-        assert copy.partition == (murmur2(copy.key) & 0x7FFFFFFF) % settings.partitions
+        assert copy.partition == partition_of(copy, settings)
         sessions[copy.key].append(number)
     assert all(numbers == sorted(numbers) for numbers in sessions.values())
     for copy in refused:
@@ -202,6 +209,63 @@ def test_what_is_no_click_is_passed_over_and_what_is_too_large_is_rejected(
         return offset
 
     assert asyncio.run(committed()) == len(messages)
+    as_json = where.model_copy(update={"log_format": "json"})
+    again = command_line.start("rekey", "--from", source(settings), "--until-end", settings=as_json)
+    output, errors = again.communicate(timeout=60)
+    said = [json.loads(line) for line in errors.splitlines()]
+    assert (again.returncode, output, said[-1]["written"]) == (0, "", 0)
+    resumed = f"goes on where group '{settings.app_id}-rekey' ended: partition 1 at offset {len(messages)}"
+    assert resumed in [line["message"] for line in said]
+
+
+def test_a_time_that_the_clicks_topic_refuses_costs_no_message(settings: Settings, command_line: CommandLine) -> None:
+    values = [b'{"visit": {"id": 5}}', b"{}"]
+    tomorrow = round(time.time() * 1000) + 86_400_000
+
+    async def run() -> None:
+        create_time = {"message.timestamp.type": "CreateTime"}
+        async with admin(settings) as client:
+            for topic in (settings.clicks_topic, settings.rejected_topic):
+                await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, create_time)])
+        async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+            for value in values:
+                await producer.send_and_wait(source(settings), value, b"user", 1, timestamp_ms=tomorrow)
+            await producer.send_and_wait(source(settings), values[0], b"user", 1, timestamp_ms=1000)
+
+    asyncio.run(run())
+    finish(command_line, settings)
+    late, early = read(settings, settings.clicks_topic)
+    (refused,) = read(settings, settings.rejected_topic)
+    assert late.timestamp < tomorrow
+    assert early.timestamp == 1000
+    assert (refused.value, refused.timestamp < tomorrow) == (b"{}", True)
+
+
+def test_partitions_that_are_added_meanwhile_are_used(settings: Settings, command_line: CommandLine) -> None:
+    process = start(command_line, settings)
+    send(settings, range(300))
+    wait_for_copies(settings, 200)
+
+    async def add() -> None:
+        async with admin(settings) as client:
+            await add_partitions(client, {settings.clicks_topic: settings.partitions + 3})
+
+    asyncio.run(add())
+    more = settings.model_copy(update={"partitions": settings.partitions + 3})
+    end, deadline = 300, time.monotonic() + 120
+    while all(copy.partition < settings.partitions for copy in read(more, settings.clicks_topic)):
+        assert time.monotonic() < deadline, "no copy is in a new partition"
+        send(settings, range(end, end + 300))
+        end += 300
+        time.sleep(1)
+    send(settings, range(end, end + 300))
+    readable = [number for number in range(end + 300) if number % UNREADABLE]
+    wait_for_copies(more, len(readable) - 1, len(readable))
+    process.terminate()
+    assert process.wait(30) == 0
+    copies = {int(dict(copy.headers)["number"]): copy for copy in read(more, settings.clicks_topic)}
+    assert sorted(copies) == readable
+    assert all(copies[number].partition == partition_of(copies[number], more) for number in readable if number >= end)
 
 
 def test_topics_that_cannot_be_copied(settings: Settings, command_line: CommandLine) -> None:
