@@ -6,24 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextclick.commands.heartbeat import HeartbeatOption, beat
+
 if TYPE_CHECKING:
     from clicklog.archive.archiver import Archived
-
-BEAT_SECONDS = 10.0
-"""Time between two updates of the heartbeat file."""
 
 
 def archive(
     once: Annotated[
         bool, typer.Option("--once", help="End at the clicks that the topic has now, instead of following it.")
     ] = False,
-    heartbeat: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file whose time is set anew every 10 seconds while the archiver's event loop runs, also while no "
-            "broker answers: for a liveness probe."
-        ),
-    ] = None,
+    heartbeat: HeartbeatOption = None,
 ) -> None:
     """Follow the clicks topic into a Parquet dataset at NEXTCLICK_ARCHIVE_URI, exactly once.
 
@@ -53,22 +46,11 @@ async def _archive(once: bool, heartbeat: Path | None) -> None:
         lambda done: say(f"archived so far {_figures(done)}; {done.lag:,} messages wait", **asdict(done)),
     )
     say(f"archiving topic {settings.clicks_topic!r} to {settings.archive_uri}")
-    beating = asyncio.create_task(_beat(heartbeat)) if heartbeat is not None else None
+    beating = asyncio.create_task(beat(heartbeat)) if heartbeat is not None else None
     await archiver.run(stop, once)
     if beating is not None:
         beating.cancel()
     say(f"archived {_figures(archiver.done)}", **asdict(archiver.done))
-
-
-async def _beat(heartbeat: Path) -> None:
-    import asyncio
-
-    while True:
-        try:
-            heartbeat.touch()
-        except OSError as error:
-            typer.echo(f"--heartbeat {heartbeat} cannot be written: {error.strerror}", err=True)
-        await asyncio.sleep(BEAT_SECONDS)
 
 
 def _figures(done: "Archived") -> str:

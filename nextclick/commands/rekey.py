@@ -1,8 +1,11 @@
 """`nextclick rekey`: copies a topic to the clicks topic, with the session ids as keys."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nextclick.commands.heartbeat import HeartbeatOption, beat
 
 
 def rekey(
@@ -10,6 +13,7 @@ def rekey(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="End at the messages that the topic has now, instead of following it.")
     ] = False,
+    heartbeat: HeartbeatOption = None,
 ) -> None:
     """Copy a topic to NEXTCLICK_CLICKS_TOPIC with the session id of each message as its key, exactly once.
 
@@ -18,10 +22,10 @@ def rekey(
     """
     import asyncio
 
-    asyncio.run(_rekey(source, until_end))
+    asyncio.run(_rekey(source, until_end, heartbeat))
 
 
-async def _rekey(source: str, until_end: bool) -> None:
+async def _rekey(source: str, until_end: bool, heartbeat: Path | None) -> None:
     import asyncio
     import signal
     from dataclasses import asdict
@@ -37,5 +41,8 @@ async def _rekey(source: str, until_end: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     rekeyer = Rekeyer(settings, source, say)
     say(f"copying topic {source!r} to topic {settings.clicks_topic!r}, keyed by the session")
+    beating = asyncio.create_task(beat(heartbeat)) if heartbeat is not None else None
     await rekeyer.run(stopped, until_end)
+    if beating is not None:
+        beating.cancel()
     say(f"copied {rekeyer.done}", **asdict(rekeyer.done))

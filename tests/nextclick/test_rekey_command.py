@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,8 +242,11 @@ def test_a_time_that_the_clicks_topic_refuses_costs_no_message(settings: Setting
     assert (refused.value, refused.timestamp < tomorrow) == (b"{}", True)
 
 
-def test_partitions_that_are_added_meanwhile_are_used(settings: Settings, command_line: CommandLine) -> None:
-    process = start(command_line, settings)
+def test_partitions_that_are_added_meanwhile_are_used(
+    settings: Settings, command_line: CommandLine, tmp_path: Path
+) -> None:
+    heartbeat = tmp_path / "heartbeat"
+    process = command_line.start("rekey", "--from", source(settings), "--heartbeat", str(heartbeat), settings=settings)
     send(settings, range(300))
     wait_for_copies(settings, 200)
 
@@ -250,6 +254,7 @@ def test_partitions_that_are_added_meanwhile_are_used(settings: Settings, comman
         async with admin(settings) as client:
             await add_partitions(client, {settings.clicks_topic: settings.partitions + 3})
 
+    assert heartbeat.exists()
     asyncio.run(add())
     more = settings.model_copy(update={"partitions": settings.partitions + 3})
     end, deadline = 300, time.monotonic() + 120
