@@ -1,5 +1,5 @@
 # `make` lists the targets.
-.PHONY: help setup check format test test-fast pins audit hooks wheel image
+.PHONY: help setup check format test test-fast pins hooks wheel image
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
@@ -27,9 +27,6 @@ test-fast:  ## tests that need no Kafka and no minutes
 
 pins:  ## requirements/ and the constraints of pyproject.toml; UPGRADE="torch numpy" takes the newest of these
 	uv run requirements/pin.py $(if $(UPGRADE),--upgrade $(UPGRADE))
-
-audit:  ## known vulnerabilities of the pinned dependencies; needs the internet
-	uvx pip-audit --requirement requirements/base.txt --requirement requirements/torch.txt --require-hashes --disable-pip
 
 hooks:  ## the checks before each commit
 	uvx pre-commit install

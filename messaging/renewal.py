@@ -24,8 +24,11 @@ FAILURES = (OSError, TimeoutError, KafkaError, SettingsError)
 
 log = logging.getLogger("aiokafka")  # this file does what aiokafka's client does otherwise
 
-USED_SHARE = 0.8
-"""A connection takes requests for this share of its session."""
+RENEWED_SHARE = 0.8
+"""After this share of its session another connection is opened, beside the requests."""
+
+LAST_SECONDS = 1.0
+"""A connection takes no request in the last moment of its session: it might arrive too late."""
 
 RETRY_SECONDS = 2.0
 """Pause before the next try, if no new connection could be opened."""
@@ -37,15 +40,20 @@ DRAIN_SECONDS = 60.0
 class Connection(AIOKafkaConnection):
     """A connection that knows how long its login is valid."""
 
-    _until: float | None = None
+    _due: float | None = None
+    _ends: float | None = None
 
     def is_due(self) -> bool:
         """Whether another connection should take its place."""
-        return self._until is not None and monotonic() >= self._until
+        return self._due is not None and monotonic() >= self._due
+
+    def serves(self) -> bool:
+        """Whether it is open and its login valid for a while yet."""
+        return bool(self.connected()) and (self._ends is None or monotonic() < self._ends)
 
     def put_off(self) -> None:
         """Try a moment later: no other connection could be opened."""
-        self._until = monotonic() + RETRY_SECONDS
+        self._due = monotonic() + RETRY_SECONDS
 
     def is_busy(self) -> bool:
         """Whether an answer is outstanding."""
@@ -61,7 +69,8 @@ class Connection(AIOKafkaConnection):
         response = await answer
         lifetime = getattr(response, "session_lifetime_ms", 0)
         if lifetime > 0:
-            self._until = monotonic() + USED_SHARE * lifetime / 1000
+            self._due = monotonic() + RENEWED_SHARE * lifetime / 1000
+            self._ends = monotonic() + lifetime / 1000 - LAST_SECONDS
         return response
 
 
@@ -95,20 +104,22 @@ class Renewal:
         """The open connection to a broker; None if there is none and none can be opened, which is logged."""
         key, connections = (node_id, group), self._client._conns
         current = connections.get(key)
-        if current is not None and current.connected():
+        if _serves(current):
             if isinstance(current, Connection) and current.is_due() and key not in self._renewing:
                 self._renewing[key] = task = asyncio.create_task(self._renew(key, current))
                 task.add_done_callback(lambda _: self._renewing.pop(key, None))
             return current
         try:
             async with self._client._get_conn_lock:
-                current = connections.get(key)
-                if current is None or not current.connected():  # else another task has opened it meanwhile
+                if key in self._renewing:
+                    await asyncio.wait([self._renewing[key]])
+                if not _serves(current := connections.get(key)):
                     connections[key] = await self._opened(node_id)
+                    self._retire(current)
             return connections[key]
         except FAILURES as error:
             log.error("Unable connect to node with id %s: %s", node_id, error)
-            connections.pop(key, None)
+            self._retire(connections.pop(key, None))
             self._client.force_metadata_update()
             return None
 
@@ -125,10 +136,17 @@ class Renewal:
             log.error("Unable connect to node with id %s: %s", key[0], error)
             old.put_off()
             return
-        self._client._conns[key] = new
-        task = asyncio.create_task(_drain(old))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
+        if self._client._conns.get(key) is old:
+            self._client._conns[key] = new
+            self._retire(old)
+        else:  # it was closed meanwhile
+            new.close(reason=CloseReason.IDLE_DROP)
+
+    def _retire(self, old: AIOKafkaConnection | None) -> None:
+        if isinstance(old, Connection) and old.connected():
+            task = asyncio.create_task(_drain(old))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
     async def _opened(self, node_id: Any) -> Connection:
         client = self._client
@@ -150,6 +168,12 @@ class Renewal:
             connection.close()
             raise
         return connection
+
+
+def _serves(connection: AIOKafkaConnection | None) -> bool:
+    if isinstance(connection, Connection):
+        return connection.serves()
+    return connection is not None and bool(connection.connected())
 
 
 async def _drain(connection: Connection) -> None:
