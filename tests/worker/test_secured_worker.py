@@ -60,6 +60,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
         yield broker
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the programs run: the models URI and the archive are below it, and the announced model stays there."""
+    return tmp_path_factory.mktemp("shop")
+
+
 async def _grant(broker: LocalBroker) -> None:
     client = AIOKafkaAdminClient(**client_options(broker))
     await client.start()
@@ -115,22 +121,22 @@ def file_of_clicks(path: Path, sessions: int) -> Path:
 
 
 @pytest.mark.timeout(600)
-def test_each_program_works_with_exactly_the_rights_that_the_docs_name(broker: LocalBroker, tmp_path: Path) -> None:
-    clicks = file_of_clicks(tmp_path / "clicks.csv", 300)
-    run(broker, tmp_path, "topics", "topics")
-    run(broker, tmp_path, "topics", "topics")  # all of them exist
-    run(broker, tmp_path, "trainer", "train", "--clicks", str(clicks), "--epochs", "1", "--hidden", "8", "--publish")
-    deployment = Deployment(settings_of(broker, tmp_path, "worker"), tmp_path)
+def test_each_program_works_with_exactly_the_rights_that_the_docs_name(broker: LocalBroker, folder: Path) -> None:
+    clicks = file_of_clicks(folder / "clicks.csv", 300)
+    run(broker, folder, "topics", "topics")
+    run(broker, folder, "topics", "topics")  # all of them exist
+    run(broker, folder, "trainer", "train", "--clicks", str(clicks), "--epochs", "1", "--hidden", "8", "--publish")
+    deployment = Deployment(settings_of(broker, folder, "worker"), folder)
     worker = deployment.start()
     try:
-        run(broker, tmp_path, "shop", "produce", str(clicks))
-        reader = settings_of(broker, tmp_path, "reader")
+        run(broker, folder, "shop", "produce", str(clicks))
+        reader = settings_of(broker, folder, "reader")
         assert asyncio.run(_read(reader, 1500)) == 1500
-        run(broker, tmp_path, "archiver", "archive", "--once")
-        _follow_for_a_moment(broker, tmp_path)
-        assert pl.read_parquet(tmp_path / ".nextclick" / "archive" / "**" / "*.parquet").height == 1500
-        run(broker, tmp_path, "trainer", "train", "--clicks", "kafka", "--epochs", "1", "--hidden", "8")
-        run(broker, tmp_path, "trainer", "models")
+        run(broker, folder, "archiver", "archive", "--once")
+        _follow_for_a_moment(broker, folder)
+        assert pl.read_parquet(folder / ".nextclick" / "archive" / "**" / "*.parquet").height == 1500
+        run(broker, folder, "trainer", "train", "--clicks", "kafka", "--epochs", "1", "--hidden", "8")
+        run(broker, folder, "trainer", "models")
         assert worker.stop() == 0
         assert "trouble" not in worker.said.partition("recovered:")[2].replace("the trouble lasted", ""), worker.said
     finally:
@@ -145,11 +151,11 @@ def test_each_program_works_with_exactly_the_rights_that_the_docs_name(broker: L
     ],
 )
 def test_the_doctor_finds_no_error_under_exactly_the_rights_that_the_docs_name(
-    broker: LocalBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role, user: str
+    broker: LocalBroker, folder: Path, monkeypatch: pytest.MonkeyPatch, role: Role, user: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    run(broker, tmp_path, "topics", "topics")
-    found = findings(settings_of(broker, tmp_path, user), role)
+    monkeypatch.chdir(folder)
+    run(broker, folder, "topics", "topics")
+    found = findings(settings_of(broker, folder, user), role)
     assert [finding for finding in found if finding.level is Level.ERROR] == []
     assert ({"group", "changelog"} <= {finding.check for finding in found}) == (role is Role.WORKER)
 
