@@ -94,7 +94,7 @@ async def send_and_read(listeners: Listeners, topic: str, seconds: float, **sett
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 read.extend(int(record.value) for record in records)
 
-    group = {"group_id": topic, "session_timeout_ms": 6000, "heartbeat_interval_ms": 500}
+    group = {"group_id": topic, "session_timeout_ms": 30_000, "heartbeat_interval_ms": 500}
     async with (
         connected(new_producer(deployment, "test"), deployment) as producer,
         connected(new_consumer(deployment, "test", **group), deployment) as consumer,
