@@ -1,10 +1,8 @@
 """Follows the models topic: fetches, checks and loads each announced bundle, then passes it to the pipeline."""
 
 import asyncio
-import contextlib
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from messaging.clients import new_consumer, stop
+from messaging.daemon_thread import in_daemon_thread
 from messaging.topic_identity import topic_identity
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
@@ -232,7 +231,7 @@ class ModelFollower:
     async def _load(self, announcement: ModelAnnouncement) -> ServingModel:
         seconds = self._settings.fetch_timeout.total_seconds()
         try:
-            return await asyncio.wait_for(_in_thread(lambda: self._load_now(announcement)), seconds)
+            return await asyncio.wait_for(in_daemon_thread(lambda: self._load_now(announcement), "fetch"), seconds)
         except TimeoutError:
             raise BundleError(
                 f"{announcement.uri} was not fetched within {seconds:g}s (NEXTCLICK_FETCH_TIMEOUT)"
@@ -267,31 +266,6 @@ class ModelFollower:
         for directory in self._cache.iterdir():
             if directory.is_dir() and directory.name not in {self._serving, self._shadowing}:
                 shutil.rmtree(directory, ignore_errors=True)
-
-
-async def _in_thread(load: Callable[[], ServingModel]) -> ServingModel:
-    """Run in a daemon thread: if it hangs, it does not keep the process from ending, as an executor's thread would."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[ServingModel] = loop.create_future()
-
-    def settle(result: ServingModel | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        elif result is not None:
-            future.set_result(result)
-
-    def run() -> None:
-        try:
-            outcome: tuple[ServingModel | None, BaseException | None] = load(), None
-        except BaseException as error:  # raised again in the waiting task
-            outcome = None, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has stopped
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name="fetch", daemon=True).start()
-    return await future
 
 
 async def _wait_for_more(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextclick.commands.heartbeat import HeartbeatOption, beat
+from nextclick.commands.service import HeartbeatOption, beating, set_on_signals
 
 if TYPE_CHECKING:
     from clicklog.archive.archiver import Archived
@@ -29,8 +29,6 @@ def archive(
 
 
 async def _archive(once: bool, heartbeat: Path | None) -> None:
-    import asyncio
-    import signal
 
     from clicklog.archive.archiver import Archiver
     from nextclick.commands.service_log import service_log
@@ -38,18 +36,14 @@ async def _archive(once: bool, heartbeat: Path | None) -> None:
 
     settings = load_settings()
     say = service_log(settings, "nextclick.archive")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = set_on_signals()
     archiver = Archiver(
         settings,
         lambda done: say(f"archived so far {_figures(done)}; {done.lag:,} messages wait", **asdict(done)),
     )
     say(f"archiving topic {settings.clicks_topic!r} to {settings.archive_uri}")
-    beating = asyncio.create_task(beat(heartbeat)) if heartbeat is not None else None
-    await archiver.run(stop, once)
-    if beating is not None:
-        beating.cancel()
+    async with beating(heartbeat):
+        await archiver.run(stop, once)
     say(f"archived {_figures(archiver.done)}", **asdict(archiver.done))
 
 

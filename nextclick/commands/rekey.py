@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nextclick.commands.heartbeat import HeartbeatOption, beat
+from nextclick.commands.service import HeartbeatOption, beating, set_on_signals
 
 
 def rekey(
@@ -26,8 +26,6 @@ def rekey(
 
 
 async def _rekey(source: str, until_end: bool, heartbeat: Path | None) -> None:
-    import asyncio
-    import signal
     from dataclasses import asdict
 
     from nextclick.commands.service_log import service_log
@@ -36,13 +34,9 @@ async def _rekey(source: str, until_end: bool, heartbeat: Path | None) -> None:
 
     settings = load_settings()
     say = service_log(settings, "nextclick.rekey")
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = set_on_signals()
     rekeyer = Rekeyer(settings, source, say)
     say(f"copying topic {source!r} to topic {settings.clicks_topic!r}, keyed by the session")
-    beating = asyncio.create_task(beat(heartbeat)) if heartbeat is not None else None
-    await rekeyer.run(stopped, until_end)
-    if beating is not None:
-        beating.cancel()
+    async with beating(heartbeat):
+        await rekeyer.run(stopped, until_end)
     say(f"copied {rekeyer.done}", **asdict(rekeyer.done))

@@ -8,6 +8,7 @@ from functools import partial
 from aiokafka.errors import KafkaError
 
 from messaging.clients import broker_error, kafka_reason, quiet_client_log
+from messaging.daemon_thread import in_daemon_thread
 from messaging.failures import way_out
 from nextclick.doctor.changelog import changelog
 from nextclick.doctor.clock import clock
@@ -19,7 +20,6 @@ from nextclick.doctor.machine import device, disk, versions
 from nextclick.doctor.models import registry, serving
 from nextclick.doctor.permissions import permissions
 from nextclick.doctor.roles import Role
-from nextclick.doctor.threads import in_daemon_thread
 from nextclick.doctor.topics import topics
 from schemas.errors import NextclickError, RefusedError, SettingsError, one_line
 from schemas.settings import Settings
@@ -54,7 +54,7 @@ async def examine(settings: Settings, roles: Collection[Role]) -> list[Finding]:
         "versions": versions,
     }
     here = asyncio.gather(
-        *(_guarded(name, partial(in_daemon_thread, work), settings) for name, work in on_this_machine.items())
+        *(_guarded(name, partial(in_daemon_thread, work, "doctor"), settings) for name, work in on_this_machine.items())
     )
     with quiet_client_log():
         of_the_cluster = await _of_the_cluster(settings, roles)

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from messaging.daemon_thread import in_daemon_thread
 from modelregistry.models_topic import models_state
 from modelregistry.store import BundleStore
 from nextclick.doctor.cluster import Cluster
 from nextclick.doctor.finding import Finding, counted, error, ok, warning
 from nextclick.doctor.roles import Role
-from nextclick.doctor.threads import in_daemon_thread
 from rankers.bundle_files import read_files
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError, one_line
@@ -68,7 +68,7 @@ async def serving(cluster: Cluster) -> list[Finding]:
                 "train one (`nextclick train --publish`), or announce one (`nextclick models promote`)",
             )
         ]
-    return [await in_daemon_thread(lambda: _bundle(announcement, settings))]
+    return [await in_daemon_thread(lambda: _bundle(announcement, settings), "doctor")]
 
 
 def _bundle(announcement: ModelAnnouncement, settings: Settings) -> Finding:

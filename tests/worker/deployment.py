@@ -1,6 +1,7 @@
 """A deployment under test: real worker processes, many interleaved sessions, answers read back from Kafka."""
 
 import asyncio
+import http.client
 import os
 import random
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +65,17 @@ def clicks_of(sessions: int, clicks_each: int, seed: int = 0) -> list[tuple[str,
     wave = [(f"s{seed}-{session}", clicks) for session in range(sessions) for clicks in range(clicks_each)]
     wave.sort(key=lambda click: (click[1], rng.random()))
     return [(session, rng.randrange(ITEMS), START + place * 10) for place, (session, _) in enumerate(wave)]
+
+
+def health(port: int) -> int:
+    """The status of a worker's /health; 0 if it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, http.client.HTTPException):
+        return 0
 
 
 @dataclass

@@ -1,11 +1,8 @@
 """Trouble with a real Kafka: what a worker says, and that it ends where it cannot serve."""
 
 import asyncio
-import http.client
 import logging
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,21 +15,11 @@ from messaging.contracts import topic_contracts
 from messaging.topics import create_topics
 from nextclick.broker import LocalBroker
 from schemas.settings import Settings
-from tests.worker.deployment import Deployment, WorkerProcess
+from tests.worker.deployment import Deployment, WorkerProcess, health
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("incidents")]
 
 STARTED = "no model is announced yet"
-
-
-def health(port: int) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, http.client.HTTPException):
-        return 0
 
 
 def about_kafka(worker: WorkerProcess) -> list[str]:

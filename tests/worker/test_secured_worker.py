@@ -15,15 +15,14 @@ import polars as pl
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from messaging.clients import admin, connected, new_consumer
-from messaging.contracts import topic_contracts
-from messaging.topics import create_topics
+from messaging.clients import connected, new_consumer
 from nextclick.broker import LocalBroker, Security
 from nextclick.doctor.finding import Level
 from nextclick.doctor.roles import Role
 from schemas.settings import PREFIX, Settings
 from tests.nextclick.doctor.examined import findings
 from tests.secured import allow, client_options
+from tests.topics import create_with_brokers_times
 from tests.worker.deployment import ROOT, Deployment, clicks_of
 from tests.worker.test_delivery import assert_undisturbed
 
@@ -220,11 +219,7 @@ def test_a_token_that_ends_in_mid_run_costs_no_click(tmp_path: Path) -> None:
             models_uri=str(tmp_path / "models"),
         )  # fmt: skip
 
-        async def create() -> None:
-            async with admin(settings) as client:
-                await create_topics(client, topic_contracts(settings))
-
-        asyncio.run(create())
+        asyncio.run(create_with_brokers_times(settings))
         deployment = Deployment(settings, tmp_path)
         try:
             deployment.publish()

@@ -5,11 +5,8 @@ Every test prints what the worker said and how long clicks waited: `pytest -m 'l
 
 import asyncio
 import contextlib
-import http.client
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +25,7 @@ from messaging.topics import create_topics
 from nextclick.broker import LocalCluster
 from nextclick.broker.cluster import ClusterNode
 from schemas.settings import Settings
-from tests.worker.deployment import Deployment, WorkerProcess, clicks_of
+from tests.worker.deployment import Deployment, WorkerProcess, clicks_of, health
 from tests.worker.node_network import NodeNetwork
 from tests.worker.test_delivery import assert_undisturbed
 
@@ -92,16 +89,6 @@ class Watch:
     def _ask(self) -> None:
         while not self._over.wait(0.5):
             self.statuses.append(health(self.port))
-
-
-def health(port: int) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, http.client.HTTPException):
-        return 0
 
 
 @pytest.fixture(scope="module")
