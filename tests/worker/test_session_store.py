@@ -1,10 +1,15 @@
 """The store of session states: its RocksDB options are in force at every open, and memory is bounded."""
 
 import gc
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
@@ -17,6 +22,7 @@ from worker.delivery.log_files import log_damage
 from worker.delivery.store import ALL_WRITE_BUFFERS_BYTES, CACHE_BYTES, SessionStore
 from worker.session_state import new_session, pack
 
+ROOT = Path(__file__).parents[2]
 PARTITIONS = range(3)
 
 
@@ -97,6 +103,38 @@ def test_the_write_buffers_of_all_partitions_have_one_bound(tmp_path: Path) -> N
 
 def test_the_memory_of_all_partitions_is_as_documented() -> None:
     assert (CACHE_BYTES, ALL_WRITE_BUFFERS_BYTES) == (64 << 20, 128 << 20)
+
+
+CRASH = """
+import os, pathlib, signal, sys
+from types import SimpleNamespace
+from tests.worker.test_session_store import opened, recovered
+
+store = opened(pathlib.Path(sys.argv[1]))
+store.recover(0, recovered(range(5000)), 4999)
+if sys.argv[2] == "answers clicks":
+    store.write(0, [(b"later", b"state", None)], 5000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def recovered(numbers: Iterable[int]) -> list[SimpleNamespace]:
+    """Records of the changelog."""
+    return [SimpleNamespace(key=b"s%d" % number, value=b"state %d" % number) for number in numbers]
+
+
+@pytest.mark.parametrize("then", ["recovers on", "answers clicks"])
+def test_a_worker_that_is_killed_after_a_recovery_keeps_all_states_below_its_offset(tmp_path: Path, then: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    crashed = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), then], env=environment, check=False)
+    assert crashed.returncode == -signal.SIGKILL
+    store = opened(tmp_path)
+    (offset,) = store.read(0, [store.offset_key])
+    assert offset in ((b"5000",) if then == "answers clicks" else (None, b"4999"))
+    if offset is not None:
+        expected = [b"state %d" % number for number in range(5000)]
+        assert store.read(0, [b"s%d" % number for number in range(5000)]) == expected
+    close(store)
 
 
 def stored(at: int) -> bytes:

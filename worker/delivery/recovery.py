@@ -27,7 +27,7 @@ from worker.delivery.recovery_progress import RecoveryProgress
 log = logging.getLogger("worker.group")
 """Its lines are shown by default; those of Faust's own log, under this module's name, are not."""
 
-FETCH_BYTES = 4 << 20
+FETCH_BYTES = 1 << 20
 """Most bytes of one partition in one fetch."""
 
 FETCH_MS = 500

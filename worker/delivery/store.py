@@ -48,6 +48,11 @@ DAMAGED = ("Corruption:", "No such file or directory")
 SLOW_SECONDS = 5.0
 """A read or write that took longer is told: the worker answers nothing meanwhile."""
 
+UNLOGGED = rocksdict.WriteOptions()
+"""For writes that RocksDB need not write twice."""
+
+UNLOGGED.disable_wal = True
+
 PLACE_KEY = b"__nextclick\0place__"
 """Under this key a store has the changelog topic and the partition that its states are of."""
 
@@ -60,6 +65,8 @@ class SessionStore(rocksdb.Store):
         self._changelog_topic = changelog_topic
         self._cache = rocksdict.Cache(CACHE_BYTES)
         self._write_buffers = rocksdict.WriteBufferManager(ALL_WRITE_BUFFERS_BYTES, allow_stall=False)
+        self._unlogged: set[int] = set()
+        """Partitions with writes that are not in RocksDB's own log, and perhaps not in its files."""
 
     def _options(self) -> rocksdict.Options:
         """The options of every partition. Index and filter blocks are in the cache, so that it bounds them too."""
@@ -142,6 +149,9 @@ class SessionStore(rocksdb.Store):
     def recover(self, partition: int, records: Iterable[Any], changelog_offset: int) -> None:
         """Apply changelog records. Of two states of a session, the one with the higher click offset is kept.
 
+        RocksDB does not log them: what a crash loses here is in the changelog, and the offset is lost too. Before any
+        other write to the partition they are put into RocksDB's files.
+
         Raises:
             DamagedStoreError: the stored states are damaged; recover from the beginning.
             StateError: the disk cannot be read or written.
@@ -158,7 +168,9 @@ class SessionStore(rocksdb.Store):
             else:
                 batch.put(key, newer_of(mine, value) if mine else value)
         batch.put(self.offset_key, str(changelog_offset).encode())
-        self._write(partition, batch)
+        with self._disk_errors(partition, "write"):
+            self._unlogged.add(partition)
+            self._db_for_partition(partition).write(batch, UNLOGGED)
 
     def changelog_id(self, partition: int) -> str | None:
         """Id of the changelog topic that the states are in; INCOMPLETE: not all of them; None: unknown."""
@@ -282,7 +294,11 @@ class SessionStore(rocksdb.Store):
 
     def _write(self, partition: int, batch: rocksdict.WriteBatch) -> None:
         with self._disk_errors(partition, "write"):
-            self._db_for_partition(partition).write(batch)
+            db = self._db_for_partition(partition)
+            if partition in self._unlogged:
+                db.flush()
+                self._unlogged.remove(partition)
+            db.write(batch)
 
     @contextmanager
     def _disk_errors(self, partition: int, what: str) -> Iterator[None]:
