@@ -56,7 +56,7 @@ class Contestant:
 @contextlib.contextmanager
 def running(name: str, options: Mapping[str, str], directory: Path) -> Iterator[Contestant]:
     """Start a contestant in its own directory, with these settings and no others; end it afterwards."""
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     log = directory / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NEXTCLICK_")}
     environment |= {f"NEXTCLICK_{option.upper()}": value for option, value in options.items()}

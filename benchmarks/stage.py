@@ -73,6 +73,14 @@ class Stage:
         directory = self._scratch / f"{name}-{options['app_id']}"
         return running(name, self._options(**options), directory)
 
+    def topic_bytes(self, topic: str) -> int:
+        """Size of a topic's log files: all batches of records, as they were sent over the network."""
+        return sum(file.stat().st_size for file in self._broker.directory.rglob(f"{topic}-*/*.log"))
+
+    def store_bytes(self, name: str, app_id: str) -> int:
+        """Size of RocksDB's files of a contestant that has ended."""
+        return sum(file.stat().st_size for file in (self._scratch / f"{name}-{app_id}").rglob("*.sst"))
+
     def broker_cpu_seconds(self) -> float:
         return cpu_seconds(self._broker.pid)
 
