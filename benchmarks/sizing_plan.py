@@ -11,6 +11,9 @@ from benchmarks.recovery import Recovered
 BUSY = 0.6
 """Share of its core that a worker is planned to use: the rest is for peaks, and for a worker that is away."""
 
+FEWEST = 2
+"""Workers: where one is away, the other one answers."""
+
 REPLICATION = 3
 
 ROOM = 2.0
@@ -97,7 +100,7 @@ class Costs:
 def plan(load: Load, costs: Costs) -> str:
     """What a load needs, in Markdown."""
     cpu_us = costs.at(costs.cpu_us_per_click, load.items)
-    workers = math.ceil(load.clicks_per_second * cpu_us / 1e6 / BUSY)
+    workers = max(math.ceil(load.clicks_per_second * cpu_us / 1e6 / BUSY), FEWEST)
     each = load.sessions / workers
     per_click = {**costs.bytes_per_click, "changelog": costs.changelog_bytes}  # fewer where a batch has a session twice
     traffic = load.clicks_per_second * sum(per_click.values()) / 1e6
@@ -109,7 +112,7 @@ def plan(load: Load, costs: Costs) -> str:
     beyond = ", on the line through the two largest catalogues" if load.items > costs.items[-1] else ""
     rows = {
         f"CPU per click | {cpu_us:,.0f} µs": f"as measured{beyond}",
-        f"workers | {workers:,}": f"a core each, {BUSY:.0%} busy",
+        f"workers | {workers:,}": f"a core each, {BUSY:.0%} busy, and {FEWEST} at least",
         f"partitions | {workers:,}": "at least one for each worker; they can only become more",
         f"memory of a worker | {memory:,.1f} GB": f"as measured{beyond}; while a model is exchanged, there are two",
         f"disk of a worker | {disk:,.2f} GB": f"{each:,.0f} sessions, and as much again for compaction",

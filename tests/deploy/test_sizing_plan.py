@@ -48,3 +48,7 @@ def test_the_plan_of_a_shop() -> None:
         "changelog": "22 GB",
         "clicks topic": "1,244 GB a day",
     }
+
+
+def test_a_small_shop_has_two_workers() -> None:
+    assert needs(Load(clicks_per_second=10, items=1_000, sessions=1_000))["workers"] == "2"
