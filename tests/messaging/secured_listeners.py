@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from messaging.loop_thread import LoopThread
 from nextclick.broker import LocalBroker
 from schemas.settings import Settings
 from tests.free_ports import free_ports
+from tests.proxy import Proxy
 
 HOST = "127.0.0.1"
 PROTOCOLS = {
@@ -54,6 +55,12 @@ class Certificates:
         self.client_pem = self.folder / "client.pem"
         self.client.private_key_and_cert_chain_pem.write_to_path(str(self.client_pem))
 
+    def write_client(self, path: Path, seconds: float) -> None:
+        """Put a client's certificate, valid for so long from now on, and its key in place of a file."""
+        made = self.authority.issue_cert("shop@example.org", not_after=datetime.now(UTC) + timedelta(seconds=seconds))
+        made.private_key_and_cert_chain_pem.write_to_path(str(path.with_suffix(".new")))
+        path.with_suffix(".new").replace(path)
+
     def keystore(self, **options: Any) -> dict[str, str]:
         """A broker's certificate, as Kafka's properties."""
         made = self.authority.issue_cert(options.pop("host", HOST), **options)
@@ -71,11 +78,15 @@ class Certificates:
 
 @dataclass
 class Listeners:
-    """A running broker; `settings` gives those of a client that logs in rightly at a listener."""
+    """A running broker; `settings` gives those of a client that logs in rightly at a listener.
+
+    Clients of the listener MTLS connect to `proxy`, which can cut their connections.
+    """
 
     ports: dict[str, int]
     certificates: Certificates
     tokens: "IdentityProvider"
+    proxy: Proxy
 
     def settings(self, listener: str, **changed: Any) -> Settings:
         protocol = PROTOCOLS[listener]
@@ -126,9 +137,11 @@ class IdentityProvider:
 @contextmanager
 def secured_listeners(folder: Path) -> Iterator[Listeners]:
     """Start the broker and the identity provider for the `with` block."""
-    ports = dict(zip(PROTOCOLS, free_ports(len(PROTOCOLS)), strict=True))
+    proxied, *others = free_ports(1 + len(PROTOCOLS))
+    ports = dict(zip(PROTOCOLS, others, strict=True))
     certificates, tokens = Certificates(folder), IdentityProvider()
     addresses = {name: f"{name}://{HOST}:{port}" for name, port in ports.items()}
+    advertised = addresses | {"MTLS": f"MTLS://{HOST}:{proxied}"}
     login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_shop="secret";'
     token = (
         "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
@@ -136,7 +149,7 @@ def secured_listeners(folder: Path) -> Iterator[Listeners]:
     )
     properties = certificates.keystore() | {
         "listeners": ",".join(addresses.values()),
-        "advertised.listeners": ",".join(at for name, at in addresses.items() if name != "CONTROLLER"),
+        "advertised.listeners": ",".join(at for name, at in advertised.items() if name != "CONTROLLER"),
         "controller.quorum.bootstrap.servers": f"{HOST}:{ports['CONTROLLER']}",
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in PROTOCOLS.items()),
         "ssl.truststore.type": "PEM",
@@ -157,10 +170,12 @@ def secured_listeners(folder: Path) -> Iterator[Listeners]:
         properties |= {f"listener.name.{name}.{key}": value for key, value in stores.items()}
     with LoopThread("identity provider") as loop:
         runner = loop.run(tokens.start())
+        proxy = Proxy(proxied, ports["MTLS"])
         try:
             with LocalBroker(ports["PLAINTEXT"], folder / "data", properties):
-                yield Listeners(ports, certificates, tokens)
+                yield Listeners(ports | {"MTLS": proxied}, certificates, tokens, proxy)
         finally:
+            proxy.close()
             loop.run(runner.cleanup())
 
 

@@ -96,17 +96,17 @@ async def send_and_read(listeners: Listeners, topic: str, seconds: float, **sett
 
     group = {"group_id": topic, "session_timeout_ms": 30_000, "heartbeat_interval_ms": 500}
     async with (
-        connected(new_producer(deployment, "test"), deployment) as producer,
+        connected(new_producer(deployment, "test", enable_idempotence=True), deployment) as producer,
         connected(new_consumer(deployment, "test", **group), deployment) as consumer,
     ):
         logging.getLogger("aiokafka").setLevel(logging.WARNING)  # `connected` silences it
         consumer.subscribe([topic])
         reading = asyncio.create_task(consume(consumer))
         count = round(seconds / 0.02)
-        for number in range(count):
-            await producer.send_and_wait(topic, str(number).encode())
-            await asyncio.sleep(0.02)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * seconds + 20):
+            for number in range(count):
+                await producer.send_and_wait(topic, str(number).encode())
+                await asyncio.sleep(0.02)
             while len(read) < count:
                 await asyncio.sleep(0.05)
         reading.cancel()
@@ -143,6 +143,27 @@ async def test_a_password_that_is_wrong_for_a_while_stops_nothing(listeners: Lis
         listeners, "mended", 3 * SESSION_SECONDS, listener="LOGIN", sasl_password=None, sasl_password_file=password
     )
     await changing
+
+
+@pytest.mark.slow
+async def test_a_client_certificate_is_replaced_before_it_ends(listeners: Listeners, tmp_path: Path) -> None:
+    """All connections are cut after the end of the old certificate: the next ones use the new one."""
+    certificate, old, life = tmp_path / "client.pem", tmp_path / "old.pem", 4.0
+    listeners.certificates.write_client(certificate, life)
+    old.write_bytes(certificate.read_bytes())
+
+    async def replace() -> None:
+        await asyncio.sleep(life / 2)
+        listeners.certificates.write_client(certificate, 3600)
+        await asyncio.sleep(life / 2 + 1)
+        listeners.proxy.cut()
+
+    replacing = asyncio.create_task(replace())
+    await send_and_read(listeners, "replaced", 2 * life, listener="MTLS", ssl_certfile=str(certificate))
+    await replacing
+    with pytest.raises(BrokerError, match="certificate"):
+        async with admin(listeners.settings("MTLS", ssl_certfile=str(old))):
+            pass
 
 
 async def test_no_secret_is_logged(listeners: Listeners, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,8 +24,8 @@ from nextclick.broker import LocalBroker
 from rankers.bundle_files import DIGEST, read_digest
 from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings
+from tests.proxy import Proxy
 from tests.worker.deployment import START, Deployment, bundle, clicks_of
-from tests.worker.proxy import Proxy
 from tests.worker.test_delivery import RATE, assert_undisturbed
 
 pytestmark = [

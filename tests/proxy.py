@@ -1,4 +1,4 @@
-"""A TCP proxy between a worker and its broker that can cut and stall connections."""
+"""A TCP proxy between a client and its broker that can cut and stall connections."""
 
 import asyncio
 import contextlib
