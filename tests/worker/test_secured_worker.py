@@ -25,6 +25,7 @@ from tests.secured import allow, client_options
 from tests.topics import create_with_brokers_times
 from tests.worker.deployment import ROOT, Deployment, clicks_of
 from tests.worker.test_delivery import assert_undisturbed
+from tests.worker.test_kafka_trouble import not_in_trouble
 
 pytestmark = [
     pytest.mark.kafka,
@@ -230,3 +231,40 @@ def test_a_token_that_ends_in_mid_run_costs_no_click(tmp_path: Path) -> None:
         finally:
             deployment.close()
     assert "trouble" not in worker.said.partition("recovered:")[2].replace("the trouble lasted", ""), worker.said
+
+
+@pytest.mark.timeout(600)
+def test_a_password_that_is_wrong_in_mid_run_is_one_warning_and_costs_no_click(tmp_path: Path) -> None:
+    """The broker asks for a new login every few seconds; for a while the worker's file holds a wrong password."""
+    session_seconds, password = 6, tmp_path / "password"
+    properties = {"connections.max.reauth.ms": str(session_seconds * 1000)}
+    with LocalBroker(data=tmp_path / "kafka", properties=properties, security=Security(sasl="scram")) as broker:
+        settings = Settings(
+            _env_file=None, broker=broker.address, kafka_config=broker.client_properties, partitions=4,
+            models_uri=str(tmp_path / "models"),
+        )  # fmt: skip
+        asyncio.run(create_with_brokers_times(settings))
+        password.write_text(broker.users["admin"])
+        by_file = settings.model_copy(update={"sasl_password": None, "sasl_password_file": password})
+        deployment, workers = Deployment(settings, tmp_path), Deployment(by_file, tmp_path)
+        try:
+            deployment.publish()
+            worker = workers.start()
+            workers.wait_until(lambda: "recovered:" in worker.said and "v1 is ready" in worker.said, "a start", 120)
+            workers.wait_until(lambda: not_in_trouble(worker), "the end of the trouble of a first join", 30)
+            before = len(worker.said)
+            with deployment.flowing(clicks_of(150, 30), rate=150):  # 30 s
+                deployment.wait_for_answers(150)
+                password.write_text("wrong")
+                workers.wait_until(lambda: "trouble with Kafka" in worker.said[before:], "trouble", 30)
+                time.sleep(session_seconds)
+                password.write_text(broker.users["admin"])
+                workers.wait_until(lambda: "Kafka works again" in worker.said[before:], "its end", 60)
+            assert_undisturbed(deployment, duplicates_allowed=False)
+            assert worker.stop() == 0
+        finally:
+            workers.close()
+            deployment.close()
+    said = worker.said[before:]
+    assert said.count(" WARNING ") + said.count(" ERROR ") == 2, said
+    assert said.count("trouble with Kafka: ") == 1, said
