@@ -42,6 +42,7 @@ _WAYS_OUT: dict[type[KafkaError], str] = {
     errors.TopicAuthorizationFailedError: _GRANT.format("the topic"),
     errors.GroupAuthorizationFailedError: _GRANT.format("the consumer group"),
     errors.ClusterAuthorizationFailedError: _GRANT.format("access to the cluster"),
+    errors.TransactionalIdAuthorizationFailed: _GRANT.format("the transactional id"),
     errors.AuthenticationFailedError: _CREDENTIALS,
     errors.SaslAuthenticationFailed: _CREDENTIALS,
     errors.UnsupportedSaslMechanismError: _CREDENTIALS,
@@ -77,6 +78,7 @@ REFUSALS = (
     errors.GroupAuthorizationFailedError,
     errors.SaslAuthenticationFailed,
     errors.TopicAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
 )
 """Kafka answers, and does not let this client do what it asks for."""
 

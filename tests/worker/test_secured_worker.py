@@ -1,6 +1,7 @@
 """On a Kafka that asks for TLS, a login and rights: a newcomer's way, each program's rights, tokens that end."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -15,7 +16,9 @@ import polars as pl
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from messaging.clients import connected, new_consumer
+from messaging.clients import admin, connected, new_consumer
+from messaging.contracts import TopicContract
+from messaging.topics import create_topics
 from nextclick.broker import LocalBroker, Security
 from nextclick.doctor.finding import Level
 from nextclick.doctor.roles import Role
@@ -158,6 +161,26 @@ def test_the_doctor_finds_no_error_under_exactly_the_rights_that_the_docs_name(
     found = findings(settings_of(broker, folder, user), role)
     assert [finding for finding in found if finding.level is Level.ERROR] == []
     assert ({"group", "changelog"} <= {finding.check for finding in found}) == (role is Role.WORKER)
+
+
+def test_rekey_copies_with_exactly_the_rights_that_the_docs_name(broker: LocalBroker, folder: Path) -> None:
+    run(broker, folder, "topics", "topics")
+    targets = settings_of(broker, folder, "admin")
+    asyncio.run(_create_page_views(targets))
+    source = Deployment(targets.model_copy(update={"clicks_topic": "page-views"}), folder)
+    for session in ("rekeyed-1", "rekeyed-2"):  # the second run goes on where the first one ended
+        click = {"session_id": session, "item_id": 1}
+        source.send_raw([(b"a page", json.dumps(click).encode()), (b"a page", b"no click")])
+        run(broker, folder, "rekey", "rekey", "--from", "page-views", "--until-end")
+    keys = [message.key for message in source.read(targets.clicks_topic)]
+    assert sorted(key for key in keys if key in (b"rekeyed-1", b"rekeyed-2")) == [b"rekeyed-1", b"rekeyed-2"]
+    refused = [message.headers["topic"] for message in source.read(targets.rejected_topic)]
+    assert refused.count(b"page-views") == 2
+
+
+async def _create_page_views(settings: Settings) -> None:
+    async with admin(settings) as client:
+        await create_topics(client, [TopicContract("page-views", 2, 1)])
 
 
 async def _read(settings: Settings, count: int) -> int:
