@@ -12,7 +12,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from clicklog.topic_span import click_consumer, click_partitions
-from messaging.clients import connected, kafka_reason, new_producer
+from messaging.clients import connected, new_producer
+from messaging.failures import kafka_reason
 from schemas.click import ItemId
 from schemas.click_encoder import EncodeClick, click_encoder
 from schemas.click_times import RECORD

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from messaging.diagnosis import why_advertised_are_unreachable, why_no_broker, why_not_ready
-from messaging.failures import REFUSALS, passes, skip_advice, unreadable_batch, way_out
+from messaging.failures import REFUSALS, kafka_reason, passes, skip_advice, unreadable_batch, way_out
 from messaging.renewal import Renewal
 from messaging.security import security_of
 from schemas.errors import BrokerError, RefusedError
@@ -175,13 +175,6 @@ def broker_error(error: BaseException, settings: Settings, doing: str = "", last
     end = "" if passes(error) and not lasting else f": {way_out(error)}"
     kind = RefusedError if isinstance(error, REFUSALS) else BrokerError
     return kind(f"{f'{doing}: ' if doing else ''}Kafka at {settings.broker} failed: {kafka_reason(error)}{end}")
-
-
-def kafka_reason(error: BaseException) -> str:
-    """A Kafka error in one line, with the name of its class if the text lacks it."""
-    text = str(error).strip()
-    name = type(error).__name__
-    return text if name in text else f"{name}: {text}" if text else name
 
 
 class _QuietLog:

@@ -92,6 +92,13 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError)
 
 
+def kafka_reason(error: BaseException) -> str:
+    """A Kafka error in one line, with the name of its class if the text lacks it."""
+    text = str(error).strip()
+    name = type(error).__name__
+    return text if name in text else f"{name}: {text}" if text else name
+
+
 def way_out(error: BaseException) -> str:
     """What an operator does about an error that does not pass, as the end of a sentence."""
     for kind, advice in _WAYS_OUT.items():

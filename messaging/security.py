@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka.abc import AbstractTokenProvider
 from pydantic import SecretStr
 
+from messaging.outage import Outage
 from schemas.errors import SettingsError
 from schemas.pem import is_pem
 from schemas.settings import PREFIX, Settings
@@ -34,6 +35,7 @@ class Security:
         self._seen: tuple[Any, ...] = ()
         self._read: dict[str, str] = {}
         self._context: ssl.SSLContext | None = None
+        self._outage = Outage(log, "the login")
         self._tokens = self._token_source()
         self.options()
 
@@ -67,8 +69,10 @@ class Security:
                 except SettingsError as error:
                     if self._context is None:
                         raise
-                    log.warning("the certificates have changed, and the old ones stay in use: %s", error)
-                self._seen = seen
+                    self._outage.failed("the last certificates stay in use", str(error))
+                else:
+                    self._seen = seen
+                    self._outage.worked("the last certificates stay in use")
             return self._context
 
     def _new_context(self) -> ssl.SSLContext:
@@ -116,12 +120,15 @@ class Security:
         if path is None:
             value: SecretStr | str | None = getattr(self._settings, name)
             return value.get_secret_value() if isinstance(value, SecretStr) else value
+        what = f"the last {name} stays in use"
         try:
             self._read[name] = _content(path, f"{PREFIX}{name.upper()}_FILE")
         except SettingsError as error:
             if name not in self._read:
                 raise
-            log.warning("the last content stays in use: %s", error)
+            self._outage.failed(what, str(error))
+        else:
+            self._outage.worked(what)
         return self._read[name]
 
 

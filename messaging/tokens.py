@@ -20,6 +20,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from typing_extensions import override
 
 from messaging.failures import TokenError
+from messaging.outage import Outage
 from schemas.errors import SettingsError, one_line
 from schemas.settings import Settings
 
@@ -31,6 +32,8 @@ RETRY_SECONDS = 5.0
 
 EXPIRING_SECONDS = 1.0
 """A token that expires sooner is not used."""
+
+LAST_TOKEN = "the last token stays in use for a while"
 
 ENDPOINT_SECONDS = 10.0
 
@@ -47,6 +50,7 @@ class TokenSource(AbstractTokenProvider):
     def __init__(self, extensions: dict[str, str] | None = None) -> None:
         self._extensions = extensions or {}
         self._token, self._used_until, self._expires_at = "", 0.0, 0.0
+        self._outage = Outage(log, "the login")
 
     async def token(self) -> str:
         """The token; asks for a new one where the last one has used up its time.
@@ -60,9 +64,10 @@ class TokenSource(AbstractTokenProvider):
             except TokenError as error:
                 if time.time() >= self._expires_at - EXPIRING_SECONDS:
                     raise
-                log.warning("the last token stays in use for a while: %s", error.args[0])
+                self._outage.failed(LAST_TOKEN, error.args[0])
                 self._used_until = min(time.time() + RETRY_SECONDS, self._expires_at - EXPIRING_SECONDS)
             else:
+                self._outage.worked(LAST_TOKEN)
                 now = time.time()
                 self._token, self._expires_at = token, expires_at
                 self._used_until = now + USED_SHARE * (expires_at - now)

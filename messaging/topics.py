@@ -19,9 +19,9 @@ from aiokafka.errors import (
     for_code,
 )
 
-from messaging.clients import admin, kafka_reason
+from messaging.clients import admin
 from messaging.contracts import TopicContract, topic_contracts
-from messaging.failures import way_out
+from messaging.failures import kafka_reason, way_out
 from schemas.errors import TopicError
 from schemas.settings import Settings
 

@@ -16,9 +16,9 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error, kafka_reason, new_consumer, quiet_client_log, stop
+from messaging.clients import broker_error, new_consumer, quiet_client_log, stop
 from messaging.diagnosis import no_broker
-from messaging.failures import passes
+from messaging.failures import kafka_reason, passes
 from schemas.errors import BrokerError, TrainingError
 from schemas.settings import Settings
 
@@ -55,11 +55,12 @@ class Lease:
         self._consumer: AIOKafkaConsumer | None = None
         self._polling: asyncio.Task[None] | None = None
         self._holder = _holder_class()
+        self._quiet = contextlib.ExitStack()
 
     async def __aenter__(self) -> Self:
+        self._quiet.enter_context(quiet_client_log())  # while no broker answers; `check` says that the lease was lost
         try:
-            with quiet_client_log():
-                await self._acquire()
+            await self._acquire()
         except BaseException:
             await self._release()
             raise
@@ -78,23 +79,22 @@ class Lease:
         """
         assert self._consumer is not None, "enter the lease before it is checked"
         deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
-        with quiet_client_log():
-            while True:
-                try:
-                    if self._partition in self._consumer.assignment():
-                        await self._consumer.commit({self._partition: 0})
-                        return
-                    failure: Exception | None = None
-                except (KafkaError, OSError) as error:  # the group is being rebalanced, or the lease is lost
-                    if not passes(error):
-                        raise broker_error(error, self._settings, "the lease cannot be checked") from error
-                    failure = error
-                if asyncio.get_running_loop().time() > deadline:
-                    raise TrainingError(
-                        f"the lease on model {self._settings.model_name!r} was lost, for this process was silent for "
-                        "too long: nothing is published; run it again"
-                    ) from failure
-                await asyncio.sleep(0.5)
+        while True:
+            try:
+                if self._partition in self._consumer.assignment():
+                    await self._consumer.commit({self._partition: 0})
+                    return
+                failure: Exception | None = None
+            except (KafkaError, OSError) as error:  # the group is being rebalanced, or the lease is lost
+                if not passes(error):
+                    raise broker_error(error, self._settings, "the lease cannot be checked") from error
+                failure = error
+            if asyncio.get_running_loop().time() > deadline:
+                raise TrainingError(
+                    f"the lease on model {self._settings.model_name!r} was lost, for this process was silent for "
+                    "too long: nothing is published; run it again"
+                ) from failure
+            await asyncio.sleep(0.5)
 
     async def _acquire(self) -> None:
         settings = self._settings
@@ -141,11 +141,12 @@ class Lease:
                     raise
 
     async def _release(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
-        if self._consumer is not None:
-            with quiet_client_log(), contextlib.suppress(Exception):  # else the group's time-out frees it
-                await asyncio.wait_for(stop(self._consumer), STOP_SECONDS)
+        with self._quiet:
+            if self._polling is not None:
+                self._polling.cancel()
+            if self._consumer is not None:
+                with contextlib.suppress(Exception):  # else the group's time-out frees it
+                    await asyncio.wait_for(stop(self._consumer), STOP_SECONDS)
 
 
 def _holder_class() -> Any:

@@ -18,7 +18,6 @@ from aiokafka.errors import IllegalStateError, KafkaError, ProducerFenced
 
 from messaging.clients import (
     broker_error,
-    kafka_reason,
     new_consumer,
     new_producer,
     quiet_client_log,
@@ -26,6 +25,7 @@ from messaging.clients import (
     stop,
 )
 from messaging.failures import passes
+from messaging.outage import Outage
 from nextclick.rekey_topics import first_offset, largest_message, rekey_topics
 from nextclick.rekeyed_batch import BatchRekeyer, Record, Rekeyed, RekeyedBatch
 from schemas.errors import BrokerError
@@ -51,6 +51,9 @@ CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 REPORT_SECONDS = 10.0
+
+
+BEGINS_AGAIN = "begins again where the last transaction ended"
 
 
 @dataclass
@@ -81,6 +84,7 @@ class Rekeyer:
         self._failure: BaseException | None = None
         self._added = False
         self._reported = 0.0
+        self._outage = Outage(log, "Kafka")
 
     async def run(self, stopped: asyncio.Event, until_end: bool = False) -> None:
         """Copy until `stopped` is set.
@@ -103,10 +107,10 @@ class Rekeyer:
             except (BrokerError, KafkaError, OSError, TimeoutError, AssertionError) as error:
                 if not _may_try_again(error):
                     raise broker_error(error, self._settings, f"{self._source!r} cannot be copied") from error
-                log.warning("begins again where the last transaction ended: %s", kafka_reason(error))
+                self._outage.failed(BEGINS_AGAIN, error)
                 await asyncio.sleep(RETRY_SECONDS)
             except _PartitionsAddedError as error:
-                log.warning("begins again where the last transaction ended: %s", error)
+                log.warning("%s: %s", BEGINS_AGAIN, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _check(self) -> dict[TopicPartition, int]:
@@ -266,6 +270,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._rekeyer._changing:
             try:
                 await self._rekeyer._own(self._consumer, sorted(assigned))
+                self._rekeyer._outage.worked(BEGINS_AGAIN)
             except Exception as error:
                 self._rekeyer._failure = error
 

@@ -7,9 +7,9 @@ from functools import partial
 
 from aiokafka.errors import KafkaError
 
-from messaging.clients import broker_error, kafka_reason, quiet_client_log
+from messaging.clients import broker_error, quiet_client_log
 from messaging.daemon_thread import in_daemon_thread
-from messaging.failures import way_out
+from messaging.failures import kafka_reason, way_out
 from nextclick.doctor.changelog import changelog
 from nextclick.doctor.clock import clock
 from nextclick.doctor.cluster import Cluster, connected_cluster

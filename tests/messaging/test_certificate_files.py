@@ -136,11 +136,12 @@ def test_new_certificates_are_taken_and_broken_ones_are_not(files: Path, caplog:
     assert len(caplog.records) == 1
     path.write_bytes(OTHER.cert_pem.bytes())
     second = security.options()["ssl_context"]
+    assert caplog.records[1].getMessage().startswith("the login works again: ")
     other = x509.load_pem_x509_certificate(OTHER.cert_pem.bytes())
     assert [int(each["serialNumber"], 16) for each in second.get_ca_certs()] == [other.serial_number]
 
 
-def test_a_password_in_a_file_is_read_anew(tmp_path: Path) -> None:
+def test_a_password_in_a_file_is_read_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "password"
     path.write_text(" first \r\n")
     settings = Settings(
@@ -151,6 +152,12 @@ def test_a_password_in_a_file_is_read_anew(tmp_path: Path) -> None:
     path.write_text("second")
     assert security.options()["sasl_plain_password"] == "second"
     path.write_text("\n")
-    assert security.options()["sasl_plain_password"] == "second"  # whoever writes it may be half done
+    for _ in range(5):
+        assert security.options()["sasl_plain_password"] == "second"  # whoever writes it may be half done
     with pytest.raises(SettingsError, match="is empty"):
         Security(settings)
+    path.write_text("third")
+    assert security.options()["sasl_plain_password"] == "third"
+    begin, end = (record.getMessage() for record in caplog.records)
+    assert begin.startswith("trouble with the login: the last sasl_password stays in use: NEXTCLICK_SASL_PASSWORD_FILE")
+    assert end.startswith("the login works again: the trouble lasted 0 s, with 5 failures")

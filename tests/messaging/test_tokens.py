@@ -81,7 +81,7 @@ class Provider(TokenSource):
         return f"token-{self.asked}", time.time() + self.life
 
 
-async def test_a_token_stays_in_use_while_the_provider_is_away() -> None:
+async def test_a_token_stays_in_use_while_the_provider_is_away(caplog: pytest.LogCaptureFixture) -> None:
     provider = Provider()
     provider.life = 1.5
     assert await provider.token() == "token-1"
@@ -95,6 +95,9 @@ async def test_a_token_stays_in_use_while_the_provider_is_away() -> None:
         await provider.token()
     provider.away = False
     assert await provider.token() == "token-4"
+    begin, end = (record.getMessage() for record in caplog.records)
+    assert begin.startswith("trouble with the login: the last token stays in use for a while: the provider is away")
+    assert end.startswith("the login works again: ")
 
 
 async def token_from(answer: dict[str, Any], status: int = 200) -> tuple[str, float]:

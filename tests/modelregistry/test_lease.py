@@ -1,6 +1,7 @@
 """The lease on a model name, without a Kafka: who gets it, when it is lost, and that it is given back."""
 
 import asyncio
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,3 +174,15 @@ def test_a_member_that_joins_does_not_take_the_lease_from_its_holder() -> None:
     holder.holding = True
     assert holder.metadata([SETTINGS.models_topic]).user_data == b"holding"
     assert module._holder_class().metadata(["t"]).user_data == b""  # of another lease in the same process
+
+
+async def test_the_client_is_quiet_while_the_lease_is_held(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would log several lines a second while no broker answers."""
+    monkeypatch.setattr(module, "new_consumer", Group())
+    async with Lease(SETTINGS):
+        logging.getLogger("aiokafka").error("Unable connect to node")
+    assert caplog.text == ""
+    logging.getLogger("aiokafka").error("another client's")
+    assert "another client's" in caplog.text

@@ -1,25 +1,17 @@
-"""Kafka's trouble in the log: one line when it begins, one a minute while it lasts, one when it is over.
-
-Everything that tries again reports here. A broker that is away for 17 seconds makes thousands of failures in a dozen
-places, and all of them are one outage.
-"""
+"""What of Kafka fails at present, as the log and `/health` tell it."""
 
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 
 from typing_extensions import override
 
-from messaging.clients import broker_error, kafka_reason
+from messaging import outage
+from messaging.clients import broker_error
 from messaging.failures import passes
 from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
-
-REPEAT_SECONDS = 60.0
-"""Time between two lines about the same outage."""
 
 FORGET_SECONDS = 90.0
 """A part without a failure for this long is fine: it may have ended without a further try. Longer than any request."""
@@ -32,53 +24,15 @@ NORMAL = ("because it is rebalancing", "Heartbeat failed: local member_id was no
 """Warnings of the Kafka client about something that happens at every rebalance."""
 
 
-@dataclass
-class _Failing:
-    since: float
-    last: float
-
-
-class Outage:
-    """What fails at present, by the name of the part that tries again.
-
-    It is used by the threads of the event loop and of the consumer.
+class Outage(outage.Outage):
+    """What of Kafka fails at present. It is used by the threads of the event loop and of the consumer.
 
     Args:
         clock: the time in seconds; tests pass their own.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._failing: dict[str, _Failing] = {}
-        self._began = self._said = self._last = 0.0
-        self._failures = 0
-
-    def failed(self, what: str, error: BaseException | str, since: float | None = None) -> None:
-        """A part failed and will try again.
-
-        Args:
-            what: the part and its failure, such as "offsets are not committed".
-            error: the reason.
-            since: when it was first tried, by the clock; now by default.
-        """
-        reason = error if isinstance(error, str) else kafka_reason(error)
-        with self._lock:
-            now = self._clock()
-            begins = not self._failing
-            failing = self._failing.setdefault(what, _Failing(now if since is None else since, now))
-            failing.last = self._last = now
-            if begins:
-                self._began = self._said = now
-                self._failures = 0
-                log.warning("trouble with Kafka: %s: %s; trying again", what, reason)
-            self._failures += 1
-            if now - self._said >= REPEAT_SECONDS:
-                self._said = now
-                log.warning(
-                    "trouble with Kafka for %.0f s, %d failures; the last one: %s: %s",
-                    now - self._began, self._failures, what, reason,
-                )  # fmt: skip
+        super().__init__(log, "Kafka", clock)
 
     def try_again(self, what: str, error: BaseException, settings: Settings) -> None:
         """Report an error that passes by itself, before another try.
@@ -94,12 +48,6 @@ class Outage:
         if not passes(error):
             raise broker_error(error, settings, what) from error
         self.failed(what, error)
-
-    def worked(self, what: str) -> None:
-        """A part that may have failed before succeeded, or does not try any more."""
-        if what in self._failing:
-            with self._lock:
-                self._end(what)
 
     def look(self, client_works: bool) -> None:
         """Forget the parts that do not fail any more. Called about once a second.
@@ -122,13 +70,6 @@ class Outage:
                 return None
             since, what = min(mine)
             return what, self._clock() - since
-
-    def _end(self, what: str) -> None:
-        if self._failing.pop(what, None) is not None and not self._failing:
-            log.warning(
-                "Kafka works again: the trouble lasted %.0f s, with %d failures",
-                self._last - self._began, self._failures,
-            )  # fmt: skip
 
 
 class ClientLog(logging.Handler):
