@@ -57,6 +57,11 @@ _ELSEWHERE = {
 }  # fmt: skip
 """Properties that another place of this file handles, or whose value is nextclick's own affair."""
 
+PROPERTIES = {setting: name for name, setting in _SETTINGS.items()} | {
+    setting: f"{name} of sasl.jaas.config" for name, setting in _OPTIONS.items()
+}
+"""Field of `ConnectionSettings` → the property that it is read from."""
+
 _MODULE = re.compile(
     r"\s*(?P<module>[\w.$]+)\s+(?P<flag>\w+)(?P<options>(?:[^;\"']|\"(?:\\.|[^\"\\])*\"|'[^']*')*);?\s*"
 )

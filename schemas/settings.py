@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Collection
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from schemas.connection_settings import ConnectionSettings
 from schemas.durations import Duration
 from schemas.env_file import read_env_file
 from schemas.errors import SettingsError
+from schemas.kafka_properties import PROPERTIES
 from schemas.log_format import LogFormat
 from schemas.names import NAME, is_secret
 from schemas.pem import shown
@@ -225,7 +227,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(_env_file_encoding=encoding, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise SettingsError("; ".join(_readable(detail) for detail in error.errors())) from error
+        by_name = {name.upper() for name in (*in_file, *os.environ)} | {PREFIX + name.upper() for name in overrides}
+        raise SettingsError("; ".join(_readable(detail, by_name) for detail in error.errors())) from error
     names = [
         settings.clicks_topic, settings.recommendations_topic, settings.models_topic, settings.rejected_topic
     ]  # fmt: skip
@@ -269,11 +272,14 @@ def _set_by_a_service(name: str, value: str, source: str) -> str:
     )
 
 
-def _readable(detail: Any) -> str:
+def _readable(detail: Any, by_name: Collection[str]) -> str:
+    """An error of pydantic in one line. `by_name`: what was set under its own name, not in a file of properties."""
     message = str(detail["msg"]).removeprefix("Value error, ")
     if not detail["loc"]:
         return message  # about several settings, which it names
-    name = PREFIX + str(detail["loc"][0]).upper()
-    given = detail["input"]
-    value = shown(given) if isinstance(given, str) else repr(given)
-    return f"{name}: {message}" if is_secret(name) else f"{name}={value}: {message}"
+    field = str(detail["loc"][0])
+    name, given = PREFIX + field.upper(), detail["input"]
+    value = "" if is_secret(name) else f"={shown(given) if isinstance(given, str) else repr(given)}"
+    if name in by_name or field not in PROPERTIES:
+        return f"{name}{value}: {message}"
+    return f"{name}{value} ({PROPERTIES[field]} in the file of NEXTCLICK_KAFKA_CONFIG): {message}"

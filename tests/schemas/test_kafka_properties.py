@@ -124,7 +124,14 @@ def test_unknown_properties_are_named_once(properties: Path, caplog: pytest.LogC
         ("sasl.mechanism=GSSAPI", "has no Kerberos"),
         (f'sasl.jaas.config={PLAIN} required password="geheim', "is not of the form"),
         ("security.protocol=SASL_SSL\nsasl.mechanism=PLAIN", "needs NEXTCLICK_SASL_USERNAME"),
-        ("security.protocol=TLS", "NEXTCLICK_SECURITY_PROTOCOL='TLS'"),
+        (
+            "security.protocol=TLS",
+            "NEXTCLICK_SECURITY_PROTOCOL='TLS' (security.protocol in the file of NEXTCLICK_KAFKA_",
+        ),
+        (
+            "sasl.mechanism=foo",
+            "NEXTCLICK_SASL_MECHANISM='FOO' (sasl.mechanism in the file of NEXTCLICK_KAFKA_CONFIG): ",
+        ),
         (
             f'sasl.mechanism=PLAIN\nsasl.jaas.config={PLAIN} required username="u" password="geheim";',
             "is not set: set it to SASL_SSL",
@@ -137,6 +144,15 @@ def test_what_cannot_be_used_is_told_without_its_secrets(properties: Path, text:
         load_settings()
     assert message in str(error.value)
     assert "geheim" not in str(error.value)
+
+
+def test_a_value_of_the_environment_is_not_called_one_of_the_file(
+    properties: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties.write_text("sasl.mechanism=PLAIN")
+    monkeypatch.setenv("NEXTCLICK_SASL_MECHANISM", "FOO")
+    with pytest.raises(SettingsError, match=r"^NEXTCLICK_SASL_MECHANISM='FOO': "):
+        load_settings()
 
 
 @pytest.mark.usefixtures("properties")
