@@ -1,4 +1,4 @@
-"""Certificates that a client or a broker must refuse: expired, for another host, from an unknown authority."""
+"""Certificates of brokers and clients, also those that must be refused: expired, or from an unknown authority."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

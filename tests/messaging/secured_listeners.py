@@ -5,18 +5,18 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import trustme
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
 
 from messaging.loop_thread import LoopThread
 from nextclick.broker import LocalBroker
+from nextclick.broker.certificates import Certificate
 from schemas.settings import Settings
+from tests import certificates
 from tests.free_ports import free_ports
 from tests.proxy import Proxy
 
@@ -39,41 +39,29 @@ TOKEN_SECONDS = 5
 SECRET = "ge:heim; \"'x%"
 
 
-@dataclass
 class Certificates:
     """Authorities and certificates, as files."""
 
-    folder: Path
-    authority: trustme.CA = field(default_factory=trustme.CA)
-
-    def __post_init__(self) -> None:
-        self.ca = self.folder / "ca.pem"
-        self.authority.cert_pem.write_to_path(str(self.ca))
-        self.other_ca = self.folder / "other-ca.pem"
-        trustme.CA().cert_pem.write_to_path(str(self.other_ca))
-        self.client = self.authority.issue_cert("shop@example.org")
-        self.client_pem = self.folder / "client.pem"
-        self.client.private_key_and_cert_chain_pem.write_to_path(str(self.client_pem))
+    def __init__(self, folder: Path) -> None:
+        self.authority = certificates.authority(folder / "authority")
+        self.ca = self.authority.file
+        self.other_ca = certificates.authority(folder / "other").file
+        self.client_pem = certificates.keystore_file(self.authority.issue("shop"), folder / "client.pem")
 
     def write_client(self, path: Path, seconds: float) -> None:
         """Put a client's certificate, valid for so long from now on, and its key in place of a file."""
-        made = self.authority.issue_cert("shop@example.org", not_after=datetime.now(UTC) + timedelta(seconds=seconds))
-        made.private_key_and_cert_chain_pem.write_to_path(str(path.with_suffix(".new")))
-        path.with_suffix(".new").replace(path)
+        begin = datetime.now(UTC) - timedelta(minutes=1)
+        made = self.authority.issue("shop", begin=begin, life=timedelta(minutes=1, seconds=seconds))
+        certificates.keystore_file(made, path.with_suffix(".new")).replace(path)
 
-    def keystore(self, **options: Any) -> dict[str, str]:
-        """A broker's certificate, as Kafka's properties."""
-        made = self.authority.issue_cert(options.pop("host", HOST), **options)
-        key = serialization.load_pem_private_key(made.private_key_pem.bytes(), None)
-        text = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        chain = b"".join(each.bytes() for each in made.cert_chain_pems)
-        return {
-            "ssl.keystore.type": "PEM",
-            "ssl.keystore.certificate.chain": _line(chain),
-            "ssl.keystore.key": _line(text),
-        }
+
+def keystore(made: Certificate) -> dict[str, str]:
+    """A broker's certificate, as Kafka's properties."""
+    return {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.certificate.chain": joined_lines(made.certificate),
+        "ssl.keystore.key": joined_lines(made.key),
+    }
 
 
 @dataclass
@@ -139,7 +127,8 @@ def secured_listeners(folder: Path) -> Iterator[Listeners]:
     """Start the broker and the identity provider for the `with` block."""
     proxied, *others = free_ports(1 + len(PROTOCOLS))
     ports = dict(zip(PROTOCOLS, others, strict=True))
-    certificates, tokens = Certificates(folder), IdentityProvider()
+    files, tokens = Certificates(folder), IdentityProvider()
+    authority = files.authority
     addresses = {name: f"{name}://{HOST}:{port}" for name, port in ports.items()}
     advertised = addresses | {"MTLS": f"MTLS://{HOST}:{proxied}"}
     login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_shop="secret";'
@@ -147,13 +136,13 @@ def secured_listeners(folder: Path) -> Iterator[Listeners]:
         "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
         'unsecuredLoginStringClaim_sub="broker";'
     )
-    properties = certificates.keystore() | {
+    properties = keystore(authority.issue("broker", certificates.HOSTS)) | {
         "listeners": ",".join(addresses.values()),
         "advertised.listeners": ",".join(at for name, at in advertised.items() if name != "CONTROLLER"),
         "controller.quorum.bootstrap.servers": f"{HOST}:{ports['CONTROLLER']}",
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in PROTOCOLS.items()),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.certificates": _line(certificates.ca.read_bytes()),
+        "ssl.truststore.certificates": joined_lines(files.ca.read_bytes()),
         "connections.max.reauth.ms": str(SESSION_SECONDS * 1000),
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.login.plain.sasl.jaas.config": login,
@@ -162,24 +151,24 @@ def secured_listeners(folder: Path) -> Iterator[Listeners]:
         "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.oauth.oauthbearer.sasl.jaas.config": token,
     }
-    past = datetime(2020, 1, 1, tzinfo=UTC)
-    for name, stores in (
-        ("otherhost", certificates.keystore(host="kafka.example.org")),
-        ("expired", certificates.keystore(not_after=past)),
+    for name, made in (
+        ("otherhost", authority.issue("broker", ("kafka.example.org",))),
+        ("expired", certificates.expired(authority, "broker", certificates.HOSTS)),
     ):
-        properties |= {f"listener.name.{name}.{key}": value for key, value in stores.items()}
+        properties |= {f"listener.name.{name}.{key}": value for key, value in keystore(made).items()}
     with LoopThread("identity provider") as loop:
         runner = loop.run(tokens.start())
         proxy = Proxy(proxied, ports["MTLS"])
         try:
             with LocalBroker(ports["PLAINTEXT"], folder / "data", properties):
-                yield Listeners(ports | {"MTLS": proxied}, certificates, tokens, proxy)
+                yield Listeners(ports | {"MTLS": proxied}, files, tokens, proxy)
         finally:
             proxy.close()
             loop.run(runner.cleanup())
 
 
-def _line(pem: bytes) -> str:
+def joined_lines(pem: bytes) -> str:
+    """PEM text as the value of a property."""
     return pem.decode().replace("\n", "\\n")
 
 

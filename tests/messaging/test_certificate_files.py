@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -15,12 +14,15 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from messaging.security import Security
 from schemas.errors import SettingsError
 from schemas.settings import Settings
+from tests import certificates
 
-AUTHORITY, OTHER = trustme.CA(), trustme.CA()
-CLIENT = AUTHORITY.issue_cert("shop@example.org")
-CERTIFICATE = x509.load_pem_x509_certificate(CLIENT.cert_chain_pems[0].bytes())
-KEY: Any = serialization.load_pem_private_key(CLIENT.private_key_pem.bytes(), None)
-CA = x509.load_pem_x509_certificate(AUTHORITY.cert_pem.bytes())
+with tempfile.TemporaryDirectory() as made:
+    AUTHORITY, ANOTHER = certificates.authority(Path(made) / "one"), certificates.authority(Path(made) / "another")
+    CA_PEM, OTHER_CA_PEM = AUTHORITY.file.read_bytes(), ANOTHER.file.read_bytes()
+CLIENT, OTHER = AUTHORITY.issue("shop"), ANOTHER.issue("x")
+CERTIFICATE = x509.load_pem_x509_certificate(CLIENT.certificate)
+KEY: Any = serialization.load_pem_private_key(CLIENT.key, None)
+CA = x509.load_pem_x509_certificate(CA_PEM)
 
 
 def context(**settings: Any) -> Any:
@@ -36,13 +38,13 @@ def encrypted(password: bytes) -> bytes:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     how = serialization.BestAvailableEncryption(b"store")
-    (tmp_path / "ca.pem").write_bytes("# größer\n".encode() + AUTHORITY.cert_pem.bytes())
+    (tmp_path / "ca.pem").write_bytes("# größer\n".encode() + CA_PEM)
     (tmp_path / "ca.p12").write_bytes(pkcs12.serialize_key_and_certificates(None, None, None, [CA], how))
     (tmp_path / "java.p12").write_bytes(pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(CA, b"ca")], how))
-    (tmp_path / "client.pem").write_bytes(CLIENT.cert_chain_pems[0].bytes())
-    (tmp_path / "key.pem").write_bytes(CLIENT.private_key_pem.bytes())
+    (tmp_path / "client.pem").write_bytes(CLIENT.certificate)
+    (tmp_path / "key.pem").write_bytes(CLIENT.key)
     (tmp_path / "locked.pem").write_bytes(encrypted(b"key"))
-    (tmp_path / "other.pem").write_bytes(OTHER.issue_cert("x").private_key_pem.bytes())
+    (tmp_path / "other.pem").write_bytes(OTHER.key)
     (tmp_path / "client.p12").write_bytes(pkcs12.serialize_key_and_certificates(b"shop", KEY, CERTIFICATE, [CA], how))
     (tmp_path / "store.jks").write_bytes(b"\xfe\xed\xfe\xed\0\0\0\2")
     (tmp_path / "text").write_text("no certificate")
@@ -51,8 +53,8 @@ def files(tmp_path: Path) -> Path:
         pkcs12.serialize_key_and_certificates(b"shop", KEY, None, None, serialization.NoEncryption())
     )
     bag = b"Bag Attributes\n    friendlyName: shop\n"
-    (tmp_path / "both.pem").write_bytes(bag + CLIENT.private_key_pem.bytes() + CLIENT.cert_chain_pems[0].bytes())
-    (tmp_path / "joined.pem").write_bytes(AUTHORITY.cert_pem.bytes().replace(b"\n", b" "))
+    (tmp_path / "both.pem").write_bytes(bag + CLIENT.key + CLIENT.certificate)
+    (tmp_path / "joined.pem").write_bytes(CA_PEM.replace(b"\n", b" "))
     return tmp_path
 
 
@@ -67,8 +69,8 @@ def test_whom_to_trust(files: Path, name: str, password: str | None) -> None:
 
 def test_the_text_of_certificate_and_key() -> None:
     made = context(
-        ssl_cafile=AUTHORITY.cert_pem.bytes().decode(),
-        ssl_certfile=CLIENT.cert_chain_pems[0].bytes().decode(),
+        ssl_cafile=CA_PEM.decode(),
+        ssl_certfile=CLIENT.certificate.decode(),
         ssl_key=encrypted(b"key").decode(),
         ssl_key_password="key",
     )
@@ -134,10 +136,10 @@ def test_new_certificates_are_taken_and_broken_ones_are_not(files: Path, caplog:
         assert security.options()["ssl_context"] is first
         security.options()
     assert len(caplog.records) == 1
-    path.write_bytes(OTHER.cert_pem.bytes())
+    path.write_bytes(OTHER_CA_PEM)
     second = security.options()["ssl_context"]
     assert caplog.records[1].getMessage().startswith("the login works again: ")
-    other = x509.load_pem_x509_certificate(OTHER.cert_pem.bytes())
+    other = x509.load_pem_x509_certificate(OTHER_CA_PEM)
     assert [int(each["serialNumber"], 16) for each in second.get_ca_certs()] == [other.serial_number]
 
 

@@ -3,13 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from messaging.clients import admin
 from messaging.diagnosis import why_no_broker
@@ -18,31 +13,12 @@ from modelregistry.models_topic import ModelsTopic
 from nextclick.broker import LocalBroker
 from schemas.errors import BrokerError
 from schemas.settings import Settings
+from tests import certificates
 from tests.free_ports import free_ports
+from tests.messaging.secured_listeners import keystore
 
 NOWHERE = "broker-3.internal.invalid:9092"
 LISTENERS = ("AWAY", "LOGIN", "TLS", "LOGINTLS")
-
-
-def certificate() -> tuple[str, str]:
-    """A self-signed certificate and its key, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +27,22 @@ def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     plain, control, *others = free_ports(2 + len(LISTENERS))
     address = {name: f"127.0.0.1:{port}" for name, port in zip(LISTENERS, others, strict=True)}
     named = {"PLAINTEXT": f"127.0.0.1:{plain}", "CONTROLLER": f"127.0.0.1:{control}"} | address
-    chain, key = (text.replace("\n", "\\n") for text in certificate())
+    folder = tmp_path_factory.mktemp("kafka")
+    own = certificates.authority(folder / "authority").issue("broker", certificates.HOSTS)
     login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_shop="secret";'
-    properties = {
-        "listeners": ",".join(f"{name}://{at}" for name, at in named.items()),
-        "advertised.listeners": ",".join(f"{name}://{at}" for name, at in (named | {"AWAY": NOWHERE}).items()),
-        "controller.quorum.bootstrap.servers": named["CONTROLLER"],
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,AWAY:PLAINTEXT,"
-        "LOGIN:SASL_PLAINTEXT,TLS:SSL,LOGINTLS:SASL_SSL",
-        "sasl.enabled.mechanisms": "PLAIN",
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.certificate.chain": chain,
-        "ssl.keystore.key": key,
-    } | {f"listener.name.{name}.plain.sasl.jaas.config": login for name in ("login", "logintls")}
-    with LocalBroker(plain, tmp_path_factory.mktemp("kafka") / "data", properties):
+    properties = (
+        {
+            "listeners": ",".join(f"{name}://{at}" for name, at in named.items()),
+            "advertised.listeners": ",".join(f"{name}://{at}" for name, at in (named | {"AWAY": NOWHERE}).items()),
+            "controller.quorum.bootstrap.servers": named["CONTROLLER"],
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,AWAY:PLAINTEXT,"
+            "LOGIN:SASL_PLAINTEXT,TLS:SSL,LOGINTLS:SASL_SSL",
+            "sasl.enabled.mechanisms": "PLAIN",
+        }
+        | keystore(own)
+        | {f"listener.name.{name}.plain.sasl.jaas.config": login for name in ("login", "logintls")}
+    )
+    with LocalBroker(plain, folder / "data", properties):
         yield named
 
 
