@@ -1,0 +1,1 @@
+"""NARM as a family of models: the network and its bundle."""

@@ -1,0 +1,1 @@
+"""SASRec as a family of models: the network and its bundle."""

@@ -1,0 +1,1 @@
+"""STAMP as a family of models: the network and its bundle."""
