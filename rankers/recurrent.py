@@ -40,10 +40,6 @@ class NetworkConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
 
 
-ITEM_TABLES = ("output_weight", "output_bias", "embedding")
-"""Parameters with one row per item."""
-
-
 class RecurrentNetwork(nn.Module):
     """Item tables around recurrent layers. Rows of a batch are sessions and do not influence each other.
 
@@ -51,6 +47,7 @@ class RecurrentNetwork(nn.Module):
     item table is the number of items); biases are 0. Use `torch.manual_seed` for reproducible weights.
 
     Attributes:
+        item_tables: names of the parameters with one row per item.
         cell: kind of the layers, such as `gru`; a backend that knows its equations asks for it.
         config: the network's shape.
         output_weight: Wy, (I, h) float32.
@@ -59,6 +56,7 @@ class RecurrentNetwork(nn.Module):
         layers: the recurrent layers.
     """
 
+    item_tables: ClassVar[tuple[str, ...]] = ("output_weight", "output_bias", "embedding")
     cell: ClassVar[str]
     embedding: nn.Parameter | None
     layers: nn.ModuleList

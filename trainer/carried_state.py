@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankers.recurrent import ITEM_TABLES, RecurrentNetwork
+from trainer.backends.backend import Network
 from trainer.backends.choice import choose_backend
 from trainer.config import FitConfig
 
@@ -19,7 +19,7 @@ ACCUMULATOR = "optimiser.accumulator."
 
 
 def carry_over(
-    network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig, kept: Mapping[str, Tensor], before: Tensor
+    network: Network, support: NDArray[np.int64], config: FitConfig, kept: Mapping[str, Tensor], before: Tensor
 ) -> dict[str, Tensor] | None:
     """The initial state of a warm start: the network's weights, with the accumulators of the previous training.
 
@@ -36,7 +36,9 @@ def carry_over(
     state = {name: tensor.clone() for name, tensor in choose_backend(network, support, config).state.items()}
     if ("rows" in state) != ("rows" in kept):  # only the compiled kernel has this layout
         return None
-    return _carry_rows(state, kept, before) if "rows" in state else _carry_tables(state, kept, before)
+    return (
+        _carry_rows(state, kept, before) if "rows" in state else _carry_tables(network.item_tables, state, kept, before)
+    )
 
 
 def _carry_rows(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor) -> dict[str, Tensor] | None:
@@ -49,13 +51,15 @@ def _carry_rows(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Te
     return state
 
 
-def _carry_tables(state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor) -> dict[str, Tensor]:
+def _carry_tables(
+    item_tables: tuple[str, ...], state: dict[str, Tensor], kept: Mapping[str, Tensor], before: Tensor
+) -> dict[str, Tensor]:
     """The layout of the other backends: one accumulator per parameter, by the parameter's name."""
     known = before >= 0  # (I,)
     for name, tensor in kept.items():
         if not name.startswith(ACCUMULATOR):
             continue
-        if name.removeprefix(ACCUMULATOR) in ITEM_TABLES:
+        if name.removeprefix(ACCUMULATOR) in item_tables:
             rows = tensor.new_zeros(len(before), *tensor.shape[1:])
             rows[known] = tensor[before[known]]
             state[name] = rows

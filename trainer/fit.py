@@ -1,4 +1,4 @@
-"""Fitting a network to sessions: session-parallel mini-batches, one step of back-propagation, sampled negatives."""
+"""Fitting a network to sessions, epoch by epoch: mini-batches, back-propagation, sampled negatives."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clicklog.sessions import Sessions
-from rankers.recurrent import RecurrentNetwork
 from schemas.errors import TrainingError
-from trainer.backends.backend import TrainingBackend
+from trainer.backends.backend import Network, Steps, TrainingBackend
 from trainer.backends.choice import choose_backend
-from trainer.batches.session_parallel import Schedule, session_order, session_parallel
+from trainer.batches.session_parallel import session_order
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
 from trainer.distributed import SINGLE_PROCESS, Process
@@ -68,7 +67,7 @@ class FitResult:
 
 
 def fit(
-    network: RecurrentNetwork,
+    network: Network,
     sessions: Sessions,
     support: NDArray[np.int64],
     config: FitConfig,
@@ -82,9 +81,9 @@ def fit(
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
-    Every (click, next click) pair is trained once per epoch. Hidden states are zero at the start of an epoch and of a
-    session, and detached at every step. The loss is summed over the live lanes and divided by the nominal batch
-    size, even if fewer lanes are live.
+    Every (click, next click) pair is trained once per epoch. The loss is summed over the events of a step and divided
+    by the nominal batch size, even if a step has fewer events. Hidden states of recurrent networks are zero at the
+    start of an epoch and of a session, and detached at every step.
 
     `config.seed` determines the negatives and, in the compiled kernel, the dropped units. The other backends draw
     dropped units from torch's generator (`torch.manual_seed`), which the network's initial weights come from as well.
@@ -116,7 +115,7 @@ def fit(
     for epoch in range(len(losses) + 1, config.epochs + 1):
         if schedule is None or config.order == "random":
             order = session_order(sessions, config.order, config.seed, epoch)
-            schedule = session_parallel(sessions, config.batch_size, order)
+            schedule = backend.schedule(sessions, order)
         for events, loss in _epoch(backend, schedule, config, epoch):
             if progress is not None:
                 trained = (epoch - 1) * sessions.pairs + events
@@ -134,7 +133,7 @@ def fit(
     return FitResult(losses, total - resumed, seconds, last)
 
 
-def _check_trainable(network: RecurrentNetwork, sessions: Sessions, config: FitConfig, process: Process) -> None:
+def _check_trainable(network: Network, sessions: Sessions, config: FitConfig, process: Process) -> None:
     if sessions.pairs == 0:
         raise TrainingError("there is no session of two clicks or more: train on more clicks, or lower --min-support")
     if network.config.items < 2:
@@ -159,7 +158,7 @@ def _resume(
     return []
 
 
-def _epoch(backend: TrainingBackend, schedule: Schedule, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
+def _epoch(backend: TrainingBackend, schedule: Steps, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
     """Train one epoch; yields every few steps the number of events whose loss is known, and their mean loss.
 
     Raises:
@@ -180,7 +179,7 @@ def _epoch(backend: TrainingBackend, schedule: Schedule, config: FitConfig, epoc
         yield events, mean
 
 
-def _check_weights(network: RecurrentNetwork, config: FitConfig) -> None:
+def _check_weights(network: Network, config: FitConfig) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         rate = config.learning_rate
         raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")

@@ -14,7 +14,7 @@ from clicklog.items import ItemIndex
 from rankers.contract import Needs
 from rankers.gru4rec.network import GRU4Rec
 from rankers.gru4rec.ranker import GRU4RecRanker, needs_of
-from rankers.recurrent import ITEM_TABLES, NetworkConfig
+from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 
 WEIGHTS = "weights.safetensors"
@@ -64,7 +64,7 @@ class GRU4RecFamily:
         fresh = network.state_dict()
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
-                if name in ITEM_TABLES:
+                if name in model.item_tables:
                     fresh[name][now] = tensor[torch.from_numpy(before)[now]]
                 else:
                     fresh[name].copy_(tensor)

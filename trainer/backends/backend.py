@@ -1,24 +1,58 @@
-"""The interface of a training backend. There are three backends: `reference`, `compiled_cpu` and `cuda_graphs`.
+"""The interface of a training backend. There are four backends.
 
-All follow the same schedule, draw the same negatives and give the same result. They differ only in the dropped units:
-the compiled kernel draws them with its own random generator, the others with torch's.
+`reference`, `compiled_cpu` and `cuda_graphs` train recurrent networks. They follow the same schedule, draw the same
+negatives and give the same result. They differ only in the dropped units: the compiled kernel draws them with its own
+random generator, the others with torch's. `whole_sessions` trains networks that read the history.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.batches.session_parallel import Schedule
+from clicklog.sessions import Sessions
+from rankers.history.network import HistoryNetwork
+from rankers.recurrent import RecurrentNetwork
+from trainer.batches.session_parallel import session_parallel
+from trainer.config import FitConfig
+
+Network = RecurrentNetwork | HistoryNetwork
+"""What can be trained."""
+
+
+class Steps(Protocol):
+    """An epoch, laid out in steps.
+
+    Attributes:
+        steps: (T+1,) int64; step t trains the events `steps[t]` to `steps[t+1]` (exclusive).
+    """
+
+    @property
+    def steps(self) -> NDArray[np.int64]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
 
 
 class TrainingBackend(Protocol):
     """Trains a network on the steps of a schedule."""
 
+    config: FitConfig
+
+    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> Steps:
+        """Lay out an epoch.
+
+        Args:
+            sessions: at least two clicks each.
+            order: (S,), the session numbers in the order in which the epoch takes them.
+        """
+        return session_parallel(sessions, self.config.batch_size, order)
+
     def begin_epoch(self) -> None:
         """Set the hidden states of all lanes and the summed loss to zero."""
 
-    def run(self, schedule: Schedule, first: int, last: int) -> None:
-        """Train steps `first` to `last` (exclusive) of the schedule."""
+    def run(self, schedule: Any, first: int, last: int) -> None:
+        """Train steps `first` to `last` (exclusive) of a schedule that `schedule` made."""
 
     @property
     def known(self) -> tuple[int, float]:

@@ -14,13 +14,10 @@ from torch.nn import functional
 from typing_extensions import override
 
 from rankers.recurrent import RecurrentNetwork
-from trainer.backends.backend import TrainingBackend
+from trainer.backends.autograd import AutogradBackend, leaf
 from trainer.batches.session_parallel import Schedule
 from trainer.config import FitConfig
 from trainer.distributed import Process
-from trainer.objective.losses import loss_of
-from trainer.objective.negatives import NegativeSampler
-from trainer.objective.optimisers import optimiser_of
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class _StepItems:
         return [self.weight, self.bias] + ([] if self.embedding is None else [self.embedding])
 
 
-class ReferenceBackend(TrainingBackend):
-    """Trains a network in place, step by step, by autograd.
+class ReferenceBackend(AutogradBackend):
+    """Trains a recurrent network in place, step by step, by autograd.
 
     A step gathers the rows of its items, computes the scores and the loss, back-propagates, and updates these rows and
     the layers.
@@ -65,62 +62,20 @@ class ReferenceBackend(TrainingBackend):
     def __init__(
         self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig, process: Process
     ) -> None:
-        self.network = network
-        self.config = config
+        super().__init__(network, support, config)
+        self.network: RecurrentNetwork = network
         self.process = process
-        self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
-        self.optimiser = optimiser_of(config)
-        self.device = network.output_weight.device
-        of_items = torch.from_numpy(support).to(self.device, network.output_weight.dtype)  # (I,)
-        self.loss_of = loss_of(config, of_items)
         self.dense = dict(network.layers.named_parameters())
         self.hidden = network.initial_state(config.batch_size)  # (B, L, h)
-        self.summed = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.events = 0  # of this epoch
 
     @override
     def begin_epoch(self) -> None:
+        super().begin_epoch()
         self.hidden.zero_()
-        self.summed.zero_()
-        self.events = 0
 
     @override
-    def run(self, schedule: Schedule, first: int, last: int) -> None:
-        self.events = int(schedule.steps[last])
-        for number in range(first, last):
-            self.summed += self._step(schedule, slice(schedule.steps[number], schedule.steps[number + 1]))
-
-    @property
-    @override
-    def known(self) -> tuple[int, float]:
-        return self.events, self.loss
-
-    @property
-    @override
-    def loss(self) -> float:
-        return self.summed.item()
-
-    @override
-    def write(self) -> None:
-        """Do nothing: the network is trained in place."""
-
-    @property
-    @override
-    def state(self) -> dict[str, Tensor]:
-        kept = {f"optimiser.{name}": tensor for name, tensor in self.optimiser.state.items()}
-        kept |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        return kept | {"drawn": torch.tensor(self.sampler.drawn)} | random_state(self.device)
-
-    @state.setter
-    def state(self, state: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(part_of(state, "network."))
-        optimiser = part_of(state, "optimiser.")
-        self.optimiser.state = {name: tensor.to(self.device) for name, tensor in optimiser.items()}
-        self.sampler.drawn = int(state["drawn"])
-        set_random_state(state, self.device)
-
-    def _step(self, schedule: Schedule, now: slice) -> Tensor:
-        """Train on the events `now`; returns their summed loss, a scalar tensor."""
+    def _step(self, schedule: Schedule, number: int) -> Tensor:
+        now = slice(schedule.steps[number], schedule.steps[number + 1])
         live = now.stop - now.start  # b
         own = self.process.own(schedule.lane[now], self.config.batch_size)  # o rows of b
         lanes = self._tensor(schedule.lane[now][own])  # (o,)
@@ -154,13 +109,13 @@ class ReferenceBackend(TrainingBackend):
         unique, place = np.unique(np.concatenate([columns, inputs]) if shared else columns, return_inverse=True)
         rows, column = self._tensor(unique), self._tensor(place)  # (U,), (C,) or (C+b,)
         scored = torch.from_numpy(np.unique(place[: len(columns)])).to(self.device)  # (≤U,)
-        weight, bias = _leaf(network.output_weight, rows), _leaf(network.output_bias, rows)  # (U, h), (U,)
+        weight, bias = leaf(network.output_weight, rows), leaf(network.output_bias, rows)  # (U, h), (U,)
         if shared:
             x = weight.index_select(0, column[len(columns) :][own])  # (o, h)
             return _StepItems(rows, column[: len(columns)], scored, weight, bias, x)
         clicked, input_places = np.unique(inputs, return_inverse=True)
         input_rows, input_place = self._tensor(clicked), self._tensor(input_places)  # (V,), (b,)
-        embedding = _leaf(network.input_table, input_rows)  # (V, d)
+        embedding = leaf(network.input_table, input_rows)  # (V, d)
         x = embedding.index_select(0, input_place[own])  # (o, d)
         return _StepItems(rows, column, scored, weight, bias, x, input_rows, embedding)
 
@@ -177,30 +132,6 @@ class ReferenceBackend(TrainingBackend):
         for (name, parameter), gradient in zip(self.dense.items(), gradients[len(items.leaves) :], strict=True):
             self.optimiser.update(name, parameter, gradient)
 
-    def _tensor(self, values: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Tensor:
-        wide = values if values.dtype == np.bool_ else values.astype(np.int64)
-        return torch.from_numpy(wide).to(self.device)
-
-
-def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries of a state whose names begin with `prefix`, by the rest of their names."""
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's random generators, for a checkpoint."""
-    state = {"torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Restore `random_state`. A GPU that resumes from a CPU's checkpoint keeps its generator's current state."""
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
-
 
 def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:
     """Dropout of the `own` rows of a step.
@@ -212,7 +143,3 @@ def _dropout_of(live: int, own: slice) -> Callable[[Tensor, float], Tensor]:
         return x * functional.dropout(x.new_ones(live, *x.shape[1:]), rate)[own]
 
     return dropout
-
-
-def _leaf(table: Tensor, rows: Tensor) -> Tensor:
-    return table.detach().index_select(0, rows).requires_grad_()

@@ -2,8 +2,10 @@
 
 Columns: the first b are the targets of the b live lanes, so row i's own target is column i, and the other targets are
 its in-batch negatives. The rest are the negative samples, which all lanes share. C = b + n_sample. Duplicates are kept,
-and so are samples of the target's own item. If all steps have one shape, `live` (C,) marks the columns that count; rows
-of lanes without a session then have a meaningless finite loss, which the caller leaves out.
+and so are samples of the target's own item.
+
+`live` marks the columns that count: (C,) if all steps have one shape, (b, C) if the rows have different negatives. With
+(C,), rows of lanes without a session have a meaningless finite loss, which the caller leaves out.
 
     cross-entropy   −log softmax(r)_ii
     BPR             mean_j −log σ(r_ii − r_ij)
@@ -25,7 +27,7 @@ from torch.nn import functional
 from trainer.config import FitConfig
 
 Loss = Callable[[Tensor, Tensor | None], Tensor]
-"""From scores (b, C) and live columns (C,) to one loss per row (b,)."""
+"""From scores (b, C) and live columns, (C,) or (b, C), to one loss per row (b,)."""
 
 
 def loss_of(config: FitConfig, support: Tensor) -> Callable[[Tensor, Tensor, int, Tensor | None], Tensor]:
@@ -72,7 +74,7 @@ def cross_entropy(scores: Tensor, correction: Tensor | None = None, live: Tensor
     Args:
         scores: (b, C).
         correction: (C,), see `logq_correction`; subtracted from the scores.
-        live: (C,), see the module.
+        live: (C,) or (b, C), see the module.
 
     Returns:
         (b,), one loss per row.
@@ -103,13 +105,13 @@ def logq_correction(support: Tensor, targets: int, logq: float, alpha: float) ->
 
 
 def bpr(scores: Tensor, live: Tensor | None = None) -> Tensor:
-    """Bayesian personalised ranking: scores (b, C) and live columns (C,) to (b,)."""
+    """Bayesian personalised ranking: scores (b, C) and live columns to (b,)."""
     own = scores.diagonal()[:, None]  # (b, 1)
     return _mean(functional.softplus(scores - own), live)  # (b,), −log σ(x) = softplus(−x)
 
 
 def top1(scores: Tensor, live: Tensor | None = None) -> Tensor:
-    """TOP1, an approximate rank plus a pull of the negatives' scores towards 0: (b, C) and live (C,) to (b,)."""
+    """TOP1, an approximate rank plus a pull of the negatives' scores towards 0: (b, C) and live columns to (b,)."""
     own = scores.diagonal()  # (b,)
     terms = torch.sigmoid(scores - own[:, None]) + torch.sigmoid(scores.square())  # (b, C)
     return _mean(terms, live) - torch.sigmoid(own.square()) / _count(scores, live)  # (b,)
@@ -120,7 +122,7 @@ def bpr_max(scores: Tensor, live: Tensor | None = None, *, bpreg: float, elu: fl
 
     Args:
         scores: (b, C).
-        live: (C,), see the module.
+        live: (C,) or (b, C), see the module.
         bpreg: strength of the regularisation of the negatives' scores.
         elu: scores below 0 first become elu·(eˢ − 1); 0 leaves them unchanged.
 
@@ -136,7 +138,7 @@ def bpr_max(scores: Tensor, live: Tensor | None = None, *, bpreg: float, elu: fl
 
 
 def top1_max(scores: Tensor, live: Tensor | None = None) -> Tensor:
-    """TOP1 with each negative weighted by the softmax of its score: scores (b, C) and live columns (C,) to (b,).
+    """TOP1 with each negative weighted by the softmax of its score: scores (b, C) and live columns to (b,).
 
     0 if there is no negative.
     """
@@ -147,16 +149,18 @@ def top1_max(scores: Tensor, live: Tensor | None = None) -> Tensor:
 
 
 def _negatives(scores: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor | bool]:
-    """Scores (b, C) with −∞ outside the negatives, and whether there are any; without any, the scores unchanged."""
+    """Scores (b, C) with −∞ outside the negatives, and whether a row has any; a row without any is unchanged."""
     own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)  # (b, C)
-    any_ = _count(scores, live) > 1
-    return scores.masked_fill((own if live is None else own | ~live) & any_, -torch.inf), any_
+    if live is None:
+        return scores.masked_fill(own & (scores.shape[1] > 1), -torch.inf), scores.shape[1] > 1
+    any_ = live.sum(dim=-1) > 1  # () or (b,)
+    return scores.masked_fill((own | ~live) & any_[..., None], -torch.inf), any_
 
 
 def _count(scores: Tensor, live: Tensor | None) -> Tensor | int:
-    return scores.shape[1] if live is None else live.sum()
+    return scores.shape[1] if live is None else live.sum(dim=-1)
 
 
 def _mean(terms: Tensor, live: Tensor | None) -> Tensor:
     """Mean over the live columns: (b, C) to (b,)."""
-    return terms.mean(dim=1) if live is None else (terms * live).sum(dim=1) / live.sum()
+    return terms.mean(dim=1) if live is None else (terms * live).sum(dim=1) / live.sum(dim=-1)

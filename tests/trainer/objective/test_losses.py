@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainer.config import FitConfig
-from trainer.objective.losses import bpr_max, cross_entropy, logq_correction, pairwise_loss
+from trainer.objective.losses import bpr_max, cross_entropy, logq_correction, loss_of, pairwise_loss
 
 Naive = Callable[[list[float], int], float]
 
@@ -88,6 +88,22 @@ def test_cross_entropy_and_its_gradient() -> None:
 
     check(lambda scores: cross_entropy(scores, torch.tensor(correction)), corrected, scores)
     check(cross_entropy, naive_cross_entropy, scores)
+
+
+@pytest.mark.parametrize("options", [{}, *(options for options, _ in LOSSES)])
+def test_a_column_that_does_not_count_for_a_row_is_as_if_it_was_not_there(options: dict[str, object]) -> None:
+    config = replace(FitConfig(logq=0.0), **options)
+    random = np.random.default_rng(0)
+    scores = torch.tensor(random.normal(size=(3, 7)))
+    live = torch.tensor(random.random((3, 7)) < 0.5) | torch.eye(3, 7, dtype=torch.bool)
+    live[2] = torch.eye(3, 7, dtype=torch.bool)[2]  # no negative at all
+    loss = loss_of(config, torch.ones(9))
+    items = torch.arange(7)
+    values = loss(scores, items, 3, live)
+    for row in range(3):
+        own_first = torch.cat([scores[row, row : row + 1], scores[row][live[row] & (items != row)]])[None]
+        (expected,) = loss(own_first, torch.arange(own_first.shape[1]), 1, None)
+        torch.testing.assert_close(values[row], expected)
 
 
 @pytest.mark.parametrize("options", [options for options, _ in LOSSES])

@@ -11,10 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from rankers.recurrent import RecurrentNetwork
+from trainer.backends.autograd import part_of, random_state, set_random_state
 from trainer.backends.backend import TrainingBackend
 from trainer.backends.cuda_graphs.replay import Replay
 from trainer.backends.cuda_graphs.sampler import DeviceSampler
-from trainer.backends.reference import part_of, random_state, set_random_state
 from trainer.batches.session_parallel import Schedule
 from trainer.config import FitConfig
 from trainer.objective.losses import loss_of
@@ -44,7 +44,7 @@ class CudaGraphsBackend(TrainingBackend):
         self.tables = {
             name: _with_spare(parameter.detach())
             for name, parameter in network.named_parameters()
-            if name in ("output_weight", "output_bias", "embedding")
+            if name in network.item_tables
         }
         weight = network.output_weight
         self.device = weight.device
