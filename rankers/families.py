@@ -2,9 +2,20 @@
 
 from rankers.contract import Family
 from rankers.gru4rec.family import GRU4RecFamily
+from rankers.history.family import HistoryFamily
+from rankers.history.network import HistoryConfig
+from rankers.narm.network import NARM
+from rankers.sasrec.network import SASRec, SASRecConfig
+from rankers.stamp.network import STAMP
 from schemas.errors import BundleError
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (GRU4RecFamily(),)}
+_ALL: tuple[Family, ...] = (
+    GRU4RecFamily(),
+    HistoryFamily("narm", NARM, HistoryConfig),
+    HistoryFamily("stamp", STAMP, HistoryConfig),
+    HistoryFamily("sasrec", SASRec, SASRecConfig),
+)
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 DEFAULT_FAMILY = "gru4rec"
 """The default of `train`. Bundles of format 1 are of this family."""

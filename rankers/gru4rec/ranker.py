@@ -5,7 +5,6 @@ The memory of a session is its hidden state (L, h), flattened. Sizes: B sessions
 
 import copy
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,12 @@ from clicklog.prefixes import Prefixes
 from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Top
 from rankers.graphs import CudaGraphs
 from rankers.gru4rec.network import GRU4Rec
-from rankers.scoring.masked import best_allowed
-from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, Scorer, exact_scorer
+from rankers.scoring.output_layer import ROWS, OutputLayer
+from rankers.scoring.scorers import DeviceScorer
 from schemas.recommendation import TOP
 
 TABLE_BYTES = 256 << 20
 """Limit for the table of input products of all items; reached at 220,000 items with 100 hidden units."""
-
-ROWS = 32
-"""On a CPU the rows of a step are padded to a multiple of this, so a session's result does not depend on its batch.
-Without padding, elements that do not fill a vector register use another sigmoid implementation, and MKL uses another
-product kernel below 4 rows."""
 
 
 class GRU4RecRanker:
@@ -51,17 +45,11 @@ class GRU4RecRanker:
         if prepared is network and device.type != "cpu":
             prepared = copy.deepcopy(network)  # `to` would move the caller's
         self._network = prepared.to(device)
-        self._weight = network.output_weight.detach().to(device)  # (I, h)
-        self._bias = network.output_bias.detach().to(device)  # (I,)
-        self._scoring = scoring
+        weight = network.output_weight.detach().to(device)  # (I, h)
+        self._dtype = weight.dtype  # not float32 only in tests
+        self._output = OutputLayer(weight, network.output_bias.detach().to(device), scoring)
         self._steps: CudaGraphs | None = None
         self._searches: CudaGraphs | None = None
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        if self._scoring == "int8" and self._device.type == "cpu":
-            return QuantisedScorer(self._weight, self._bias, exact=False)
-        return exact_scorer(self._weight, self._bias)
 
     def rebuild(self, histories: Prefixes) -> Memory:
         """One step per position: the k-th items of all sessions that are long enough."""
@@ -93,25 +81,15 @@ class GRU4RecRanker:
 
     @torch.inference_mode()  # the inputs of recorded graphs are inference tensors
     def best(self, queries: Tensor, k: int, allowed: Mask | None = None) -> Top:
-        """Without a mask by the device's scorer; with a mask from the scores of all items."""
-        if allowed is not None:
-            return best_allowed(self.scores(queries), k, allowed)
-        if self._searches is not None and k == min(TOP, len(self.items)):
+        """By a recorded search where there is one, else by the output layer."""
+        if self._searches is not None and allowed is None and k == min(TOP, len(self.items)):
             rows, scores = (found.cpu().numpy() for found in self._searches(queries))
-        else:
-            rows, scores = self._scorer.best(queries, k)  # (Q, k) each
-        return Top(rows, scores)
+            return Top(rows, scores)
+        return self._output.best(queries, k, allowed)
 
-    @torch.inference_mode()
     def scores(self, queries: Tensor, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """One matrix product."""
-        weight, bias = self._weight, self._bias
-        if rows is not None:
-            chosen = self._to_device(rows)
-            weight, bias = weight[chosen], bias[chosen]
-        padded = functional.pad(queries, (0, 0, 0, -len(queries) % ROWS))
-        found: NDArray[np.float32] = functional.linear(padded, weight, bias)[: len(queries)].cpu().numpy()
-        return found
+        return self._output.scores(queries, rows)
 
     @torch.inference_mode()
     def step(self, items: Tensor, state: Tensor) -> Tensor:
@@ -129,8 +107,8 @@ class GRU4RecRanker:
 
     def warm_up(self, largest_batch: int) -> None:
         """On a GPU this records CUDA graphs first."""
-        if isinstance(self._scorer, DeviceScorer) and self._device.type == "cuda":
-            self._record(self._scorer, largest_batch)
+        if isinstance(self._output.scorer, DeviceScorer) and self._device.type == "cuda":
+            self._record(self._output.scorer, largest_batch)
         for size in (1, largest_batch):
             session = np.arange(size)
             zeros = np.zeros(size, dtype=np.int64)
@@ -150,7 +128,7 @@ class GRU4RecRanker:
 
     def _hidden_states(self, memory: Memory) -> Tensor:
         values = memory.values.reshape(-1, self._layers, self._hidden)
-        return self._to_device(values).to(self._weight.dtype)  # not float32 only in tests
+        return self._to_device(values).to(self._dtype)
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         """An array as a tensor on the device. Pinned memory makes the copy to a GPU asynchronous."""

@@ -76,11 +76,18 @@ class HistoryNetwork(nn.Module):
         """
 
 
+def distances(clicks: int, last: Tensor | None, device: torch.device) -> Tensor:
+    """How many clicks each click is before each query, 0 if it is not: (1, n, n) for all clicks, or (B, 1, n)."""
+    places = torch.arange(clicks, device=device)
+    queries = places[None, :, None] if last is None else last[:, None, None]  # (1, n, 1) or (B, 1, 1)
+    return (queries - places).clamp(min=0)
+
+
 def visible(clicks: int, last: Tensor | None, device: torch.device) -> Tensor:
-    """Which clicks each query may read: (1, n, n) for the queries after every click, or (B, 1, n)."""
-    if last is None:
-        return torch.ones(clicks, clicks, dtype=torch.bool, device=device).tril()[None]
-    return (torch.arange(clicks, device=device) <= last[:, None])[:, None]
+    """Which clicks each query may read, its own and those before: (1, n, n) for all clicks, or (B, 1, n)."""
+    places = torch.arange(clicks, device=device)
+    queries = places[None, :, None] if last is None else last[:, None, None]  # (1, n, 1) or (B, 1, 1)
+    return places <= queries
 
 
 def at_queries(x: Tensor, last: Tensor | None) -> Tensor:

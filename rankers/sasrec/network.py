@@ -1,16 +1,19 @@
 """The equations of SASRec: blocks of causal self-attention over the session's items.
 
-Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), with pre-normalisation as in the paper.
+Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), with the normalisation before each part as in
+the paper.
 
-    f_j = x_j + p_{t−j}                             x_j the vector of the j-th clicked item, p learned for each distance
-                                                    from the end
-    f ← f + Attention(LayerNorm(f))                 each block; click j attends to clicks up to j
-    f ← f + W₂ relu(W₁ LayerNorm(f) + b₁) + b₂
+    f_j = x_j                                       x_j the vector of the j-th clicked item
+    g_j = LayerNorm(f_j)                            each block; click t attends to the clicks j ≤ t:
+    f_t ← f_t + W_O Σ_j a_tj V (g_j + p_{t−j})      for each head: a_t = softmax_j(Q g_t · K (g_j + p_{t−j}) / sqrt(d))
+    f_t ← f_t + W₂ relu(W₁ LayerNorm(f_t) + b₁) + b₂
     s_i = LayerNorm(f_t)·x_i                        score of item i; the query is LayerNorm(f_t)
 
-    Attention: softmax(Q Kᵀ / sqrt(h / heads)) V for each head, with Q, K and V linear; then a linear layer
+The learned positions p count back from the click that attends. In the paper they count from the end of the whole
+sequence and are added to f_j: then one pass over a session would train its earlier clicks with positions that they
+never have in serving, where each click is the last one when it is answered.
 
-Sizes in the shape comments: B sessions, n clicks of each, m queries of each, h hidden units.
+Sizes in the shape comments: B sessions, n clicks of each, m queries of each, h hidden units, d = h / heads.
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from rankers.history.network import HistoryConfig, HistoryNetwork, at_queries, visible
+from rankers.history.network import HistoryConfig, HistoryNetwork, at_queries, distances, visible
 
 
 @dataclass(frozen=True)
@@ -52,28 +55,32 @@ class Block(nn.Module):
         self.attended = nn.Linear(hidden, hidden)
         self.inner, self.outer = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
 
-    def forward(self, x: Tensor, last: Tensor | None, dropout: float) -> Tensor:
-        """x (B, n, h) to (B, m, h): after every click, or after the last one only."""
+    def forward(self, x: Tensor, positions: Tensor, last: Tensor | None, dropout: float) -> Tensor:
+        """x (B, n, h) to (B, m, h): after every click, or after the last one only; positions (n, h)."""
         normal = self.attention_norm(x)  # (B, n, h)
-        query, key, value = (
-            layer(part).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, m or n, h / heads)
-            for layer, part in (
-                (self.query, at_queries(normal, last)),
-                (self.key, normal),
-                (self.value, normal),
-            )
-        )
-        likeness = query @ key.transpose(2, 3) / query.shape[3] ** 0.5  # (B, heads, m, n)
-        hidden = ~visible(x.shape[1], last, x.device)[:, None]  # (B or 1, 1, m, n)
-        weights = likeness.masked_fill(hidden, -torch.inf).softmax(dim=3)
-        attended = self.attended((weights @ value).transpose(1, 2).flatten(2))  # (B, m, h)
-        after = at_queries(x, last) + functional.dropout(attended, dropout)  # (B, m, h)
+        query = self._heads(self.query(at_queries(normal, last)))  # (B, heads, m, d)
+        key, value = self._heads(self.key(normal)), self._heads(self.value(normal))  # (B, heads, n, d)
+        place = functional.linear(positions, self.key.weight), functional.linear(positions, self.value.weight)
+        key_place, value_place = (self._heads(part[None]) for part in place)  # (1, heads, n, d)
+
+        seen = visible(x.shape[1], last, x.device)[:, None]  # (B or 1, 1, m, n)
+        back = distances(x.shape[1], last, x.device)[:, None].expand(*query.shape[:3], -1)  # (B, heads, m, n)
+        likeness = query @ key.mT + (query @ key_place.mT).gather(3, back)  # (B, heads, m, n)
+        weights = (likeness / query.shape[3] ** 0.5).masked_fill(~seen, -torch.inf).softmax(dim=3)
+        by_distance = weights.gather(3, back) * seen  # click t − k is k clicks back, and the other way round
+        attended = weights @ value + by_distance @ value_place  # (B, heads, m, d)
+        joined = self.attended(attended.transpose(1, 2).flatten(2))  # (B, m, h)
+        after = at_queries(x, last) + functional.dropout(joined, dropout)  # (B, m, h)
         forward = self.outer(functional.relu(self.inner(self.forward_norm(after))))  # (B, m, h)
         return after + functional.dropout(forward, dropout)
 
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, n, h) to (B, heads, n, d)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
 
 class SASRec(HistoryNetwork):
-    """The network. `dropout_hidden` drops units of what a block adds; `dropout_embedding` also of the positions."""
+    """The network. `dropout_hidden` drops units of what a block adds."""
 
     config: SASRecConfig
 
@@ -92,11 +99,9 @@ class SASRec(HistoryNetwork):
         dropout_embedding: float = 0.0,
         dropout_hidden: float = 0.0,
     ) -> Tensor:
-        clicks = torch.arange(inputs.shape[1], device=inputs.device)  # (n,)
-        end = len(clicks) - 1 if last is None else last[:, None]
-        positions = self.positions[(end - clicks).clamp(min=0)]  # (n, h) or (B, n, h)
-        x = functional.dropout(inputs + positions, dropout_embedding)  # (B, n, h)
+        x = functional.dropout(inputs, dropout_embedding)  # (B, n, h)
+        positions = self.positions[: inputs.shape[1]]  # (n, h)
         *lower, highest = self.blocks
         for block in lower:
-            x = block(x, None, dropout_hidden)
-        return self.norm(highest(x, last, dropout_hidden))  # type: ignore[no-any-return]
+            x = block(x, positions, None, dropout_hidden)
+        return self.norm(highest(x, positions, last, dropout_hidden))  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.contract import Clicks, Memory, Ranker
 from rankers.families import FAMILIES, family_of
 from rankers.gru4rec.network import GRU4Rec
+from rankers.history.network import HistoryNetwork
 from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
@@ -32,11 +33,23 @@ def gru4rec(**shape: Any) -> GRU4Rec:
     return network
 
 
+def reads_history(family: str, **shape: int) -> HistoryNetwork:
+    torch.manual_seed(1)
+    network = FAMILIES[family].untrained({"items": ITEMS, "hidden": 12, "window": 5, **shape})
+    for weight in network.parameters():
+        weight.data.mul_(3)
+    return network.requires_grad_(False).eval()  # type: ignore[no-any-return]
+
+
 MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("gru4rec", "shared"): gru4rec,
     ("gru4rec", "two layers"): lambda: gru4rec(layers=2),
     ("gru4rec", "one-hot"): lambda: gru4rec(input="one-hot"),
     ("gru4rec", "reset before"): lambda: gru4rec(reset="before", input="embedding"),
+    ("narm", "window of 5"): lambda: reads_history("narm"),
+    ("stamp", "window of 5"): lambda: reads_history("stamp"),
+    ("sasrec", "window of 5"): lambda: reads_history("sasrec"),
+    ("sasrec", "two blocks, three heads"): lambda: reads_history("sasrec", layers=2, heads=3, window=9),
     ("recent-items", "that reads the history"): lambda: RecentItems.random(ITEMS),
 }
 """(Family, variant) → a small model of ITEMS items; every family, and one for tests."""

@@ -10,6 +10,7 @@ from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
 from schemas.errors import TrainingError
 from tests.rankers.gru4rec.ready import ranker_of
+from tests.trainer.made_sessions import markov_sessions, sessions_of, sessions_whose_first_click_counts, support_of
 from trainer.batches.session_parallel import session_parallel
 from trainer.config import FitConfig
 from trainer.evaluation.full_ranking import evaluate
@@ -22,18 +23,9 @@ ITEMS = 12
 PLAIN = FitConfig(batch_size=4, samples=6, learning_rate=0.1, momentum=0.3, dropout_hidden=0.0, epochs=2, seed=5)
 
 
-def sessions_of(*items: list[int]) -> Sessions:
-    offsets = np.concatenate([[0], np.cumsum([len(session) for session in items])]).astype(np.int64)
-    return Sessions(np.concatenate([np.asarray(session) for session in items]).astype(np.int64), offsets)
-
-
 def random_sessions(count: int, items: int = ITEMS, seed: int = 0) -> Sessions:
     random = np.random.default_rng(seed)
     return sessions_of(*(random.integers(0, items, random.integers(2, 6)).tolist() for _ in range(count)))
-
-
-def support_of(sessions: Sessions, items: int = ITEMS) -> np.ndarray:
-    return np.maximum(np.bincount(sessions.items, minlength=items), 1)
 
 
 def naive_fit(network: GRU4Rec, sessions: Sessions, support: np.ndarray, config: FitConfig) -> list[float]:
@@ -99,8 +91,8 @@ def test_fit_equals_the_formulas_taken_row_by_row(shape: dict[str, object], chan
     expected = copy.deepcopy(network)
     sessions = random_sessions(9)
     config = replace(PLAIN, **change)
-    result = fit(network, sessions, support_of(sessions), config)
-    losses = naive_fit(expected, sessions, support_of(sessions), config)
+    result = fit(network, sessions, support_of(sessions, ITEMS), config)
+    losses = naive_fit(expected, sessions, support_of(sessions, ITEMS), config)
     assert result.losses == pytest.approx(losses, rel=1e-9)
     assert result.events == 2 * sessions.pairs
     for name, tensor in expected.state_dict().items():
@@ -111,7 +103,7 @@ def test_a_row_that_no_step_touches_stays_as_it_was() -> None:
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=5))
     before = network.output_weight[ITEMS - 1].clone()
     sessions = random_sessions(9, items=ITEMS - 1)
-    fit(network, sessions, support_of(sessions), replace(PLAIN, samples=0))
+    fit(network, sessions, support_of(sessions, ITEMS), replace(PLAIN, samples=0))
     assert torch.equal(network.output_weight[ITEMS - 1], before)
     assert network.output_bias[ITEMS - 1] == 0
 
@@ -122,7 +114,7 @@ def test_fit_is_reproducible_with_dropout() -> None:
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=5))
-        fit(network, sessions, support_of(sessions), replace(PLAIN, dropout_hidden=0.4, dropout_embedding=0.2))
+        fit(network, sessions, support_of(sessions, ITEMS), replace(PLAIN, dropout_hidden=0.4, dropout_embedding=0.2))
         weights.append(network.output_weight.detach())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -135,22 +127,9 @@ def test_each_dropout_rate_has_an_effect(option: str) -> None:
     for rate in (0.0, 0.5):
         torch.manual_seed(1)
         network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=5))
-        fit(network, sessions, support_of(sessions), replace(PLAIN, **{option: rate}))
+        fit(network, sessions, support_of(sessions, ITEMS), replace(PLAIN, **{option: rate}))
         weights.append(network.output_weight.detach())
     assert not torch.allclose(weights[0], weights[1])
-
-
-def markov_sessions(noise: float, count: int, seed: int, items: int = 60) -> Sessions:
-    """After item i comes item 7i+3, or with probability `noise` a random item."""
-    random = np.random.default_rng(seed)
-    sessions = []
-    for _ in range(count):
-        session = [int(random.integers(items))]
-        while len(session) < 6:
-            goes_anywhere = random.random() < noise
-            session.append(int(random.integers(items)) if goes_anywhere else (7 * session[-1] + 3) % items)
-        sessions.append(session)
-    return sessions_of(*sessions)
 
 
 AUTOGRAD: list[dict[str, object]] = [{"input": "embedding"}, {"input": "one-hot"}, {"layers": 2}]
@@ -172,14 +151,13 @@ def test_it_learns_what_there_is_to_learn(shape: dict[str, object]) -> None:
 
 
 def test_the_session_s_past_counts_and_not_only_its_last_click() -> None:
-    # The first click (0 to 4) determines the third one; the second click is the same in all sessions.
-    sessions = sessions_of(*([first, 10, 5 + first] for first in np.random.default_rng(0).integers(0, 5, 800).tolist()))
+    sessions = sessions_whose_first_click_counts()
     torch.manual_seed(0)
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=32))
     fit(
         network,
         sessions,
-        support_of(sessions),
+        support_of(sessions, ITEMS),
         FitConfig(batch_size=32, samples=16, learning_rate=0.05, dropout_hidden=0.0, epochs=15),
     )
     assert evaluate(ranker_of(network), sessions).recall[1] > 0.95
@@ -189,7 +167,7 @@ def test_progress_reaches_the_end() -> None:
     seen: list[Progress] = []
     sessions = random_sessions(30)
     network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=5))
-    result = fit(network, sessions, support_of(sessions), PLAIN, seen.append)
+    result = fit(network, sessions, support_of(sessions, ITEMS), PLAIN, seen.append)
     assert [now.epoch for now in seen if now.epoch_done] == [1, 2]
     assert seen[-1].events == seen[-1].total == result.events == 2 * sessions.pairs
     assert [now.loss for now in seen if now.epoch_done] == pytest.approx(result.losses)
@@ -201,7 +179,7 @@ def test_a_loss_that_is_no_number_ends_the_fit() -> None:
     with torch.no_grad():
         network.output_bias[3] = torch.inf
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1 .* lower --learning-rate"):
-        fit(network, sessions, support_of(sessions), PLAIN)
+        fit(network, sessions, support_of(sessions, ITEMS), PLAIN)
 
 
 def test_nothing_to_train_on() -> None:

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
+from rankers.families import FAMILIES
 from rankers.history.network import HistoryConfig, HistoryNetwork
 from rankers.narm.network import NARM
 from rankers.sasrec.network import SASRec, SASRecConfig
 from rankers.stamp.network import STAMP
 from schemas.errors import TrainingError
+from tests.trainer.made_sessions import markov_sessions, sessions_whose_first_click_counts, support_of
 from trainer.batches.equal_length import equal_length
 from trainer.config import FitConfig
 from trainer.distributed import Member
+from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
 from trainer.objective.negatives import NegativeSampler
 
@@ -38,10 +42,6 @@ def random_sessions(count: int = 15) -> Sessions:
     random = np.random.default_rng(0)
     lengths = random.integers(2, 7, count)
     return Sessions(random.integers(0, ITEMS, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
-
-
-def support_of(sessions: Sessions) -> np.ndarray:
-    return np.maximum(np.bincount(sessions.items, minlength=ITEMS), 1)
 
 
 def naive_fit(network: HistoryNetwork, sessions: Sessions, support: np.ndarray, config: FitConfig) -> list[float]:
@@ -94,8 +94,8 @@ def test_fit_equals_the_formulas_taken_query_by_query(build: Any, change: dict[s
     expected = copy.deepcopy(network)
     sessions = random_sessions()
     config = replace(CONFIG, **change)
-    result = fit(network, sessions, support_of(sessions), config)
-    losses = naive_fit(expected, sessions, support_of(sessions), config)
+    result = fit(network, sessions, support_of(sessions, ITEMS), config)
+    losses = naive_fit(expected, sessions, support_of(sessions, ITEMS), config)
     assert result.losses == pytest.approx(losses, rel=1e-9)
     assert result.events == 2 * sessions.pairs
     for name, tensor in expected.state_dict().items():
@@ -110,10 +110,37 @@ def test_each_dropout_rate_has_an_effect_and_the_seed_decides_it(build: Any, opt
     for rate in (0.0, 0.5, 0.5):
         torch.manual_seed(1)
         network = build()
-        fit(network, sessions, support_of(sessions), replace(CONFIG, **{option: rate}))
+        fit(network, sessions, support_of(sessions, ITEMS), replace(CONFIG, **{option: rate}))
         trained.append(network.item_vectors.detach())
     assert not torch.allclose(trained[0], trained[1])
     assert torch.equal(trained[1], trained[2])
+
+
+def learnt(family: str, sessions: Sessions, judged: Sessions, items: int, config: FitConfig) -> float:
+    """Recall@1 after a training."""
+    torch.manual_seed(0)
+    network = FAMILIES[family].untrained({"items": items, "hidden": 32, "window": 10})
+    fit(network, sessions, support_of(sessions, items), config)
+    index = ItemIndex(list(range(items)), np.ones(items, dtype=np.int64))
+    return evaluate(FAMILIES[family].ranker(network, index, torch.device("cpu"), "exact"), judged).recall[1]
+
+
+@pytest.mark.parametrize("family", ["narm", "stamp", "sasrec"])
+def test_it_learns_what_there_is_to_learn(family: str) -> None:
+    config = FitConfig(batch_size=32, samples=32, learning_rate=0.1, epochs=5, dropout_hidden=0.1)
+    recall = {
+        noise: learnt(family, markov_sessions(noise, 800, seed=1), markov_sessions(noise, 400, seed=2), 60, config)
+        for noise in (0.1, 1.0)
+    }
+    assert recall[0.1] > 0.9 - 0.05, "nine of ten next items can be known"
+    assert recall[1.0] < 3 / 60, "nothing can be learnt from noise"
+
+
+@pytest.mark.parametrize("family", ["narm", "stamp", "sasrec"])
+def test_the_session_s_past_counts_and_not_only_its_last_click(family: str) -> None:
+    sessions = sessions_whose_first_click_counts()
+    config = FitConfig(batch_size=32, samples=16, learning_rate=0.05, dropout_hidden=0.0, epochs=15)
+    assert learnt(family, sessions, sessions, ITEMS, config) > 0.95
 
 
 @pytest.mark.parametrize("loss", ["bpr", "top1", "bpr-max", "top1-max"])
@@ -122,11 +149,11 @@ def test_every_loss_and_optimiser_trains_it(loss: Any, optimizer: Any) -> None:
     torch.manual_seed(1)
     sessions = random_sessions(40)
     config = replace(CONFIG, loss=loss, optimizer=optimizer, learning_rate=0.01, epochs=6)
-    losses = fit(sasrec(), sessions, support_of(sessions), config).losses
+    losses = fit(sasrec(), sessions, support_of(sessions, ITEMS), config).losses
     assert losses[-1] < losses[0]
 
 
 def test_several_processes_are_refused() -> None:
     sessions = random_sessions()
     with pytest.raises(TrainingError, match="2 processes cannot train a network that reads the history"):
-        fit(stamp(), sessions, support_of(sessions), CONFIG, process=Member(0, 2))
+        fit(stamp(), sessions, support_of(sessions, ITEMS), CONFIG, process=Member(0, 2))
