@@ -19,8 +19,7 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import sessions_of
 from clicklog.splits import newest_share
-from rankers.gru4rec.network import GRU4Rec
-from rankers.gru4rec.ranker import GRU4RecRanker
+from rankers.families import family_of
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
@@ -72,11 +71,12 @@ def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[fl
     index = ItemIndex.of(older)
     train, valid = sessions_of(older, index), sessions_of(newer, index)
     torch.manual_seed(config.fit.seed)
-    network = GRU4Rec(config.shape(len(index)))
+    family = family_of(config.family)
+    network = family.untrained(config.shape(len(index)))
     figures = []
 
     def after_epoch(_: int) -> None:
-        evaluation = evaluate(GRU4RecRanker(network, index, torch.device("cpu")), valid)
+        evaluation = evaluate(family.ranker(network, index, torch.device("cpu"), "exact"), valid)
         figures.append((evaluation.recall[20], evaluation.mrr[20]))
 
     fit(network, train, index.support, config.fit, after_epoch=after_epoch)

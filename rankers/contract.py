@@ -229,6 +229,10 @@ class Family(Protocol):
     def name(self) -> str:
         """The name in `bundle.json` and for `--family`."""
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `untrained` takes beside the number of items: names of options of a training."""
+
     def needs(self, model: Any) -> Needs:
         """What a session must keep for the model."""
 

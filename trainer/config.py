@@ -5,12 +5,9 @@ the same names, see `trainer.settings_file`. Light to import: the command line s
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
-
-if TYPE_CHECKING:
-    from rankers.recurrent import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 
+FamilyName = Literal["gru4rec", "narm", "stamp", "sasrec"]
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
 Optimizer = Literal["adagrad", "rmsprop", "adam"]
 Order = Literal["time", "length", "random"]
@@ -45,6 +43,10 @@ Reset = Literal["after", "before"]
 
 _BPR_MAX = ("loss", ("bpr-max",))
 _WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
+_GRU4REC = ("family", ("gru4rec",))
+_SASREC = ("family", ("sasrec",))
+_WITH_LAYERS = ("family", ("gru4rec", "sasrec"))
+_READ_HISTORY = ("family", ("narm", "stamp", "sasrec"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class FitConfig:
 
     loss: Annotated[Loss, Help("Training loss.")] = "cross-entropy"
     # Twice as fast as 32 and, at the same learning rate, as good.
-    batch_size: Annotated[Count, Help("Sessions trained side by side.")] = 128
+    batch_size: Annotated[Count, Help("Clicks trained in a step, each of another session with gru4rec.")] = 128
     # Without any, Recall@20 falls by a third.
     samples: Annotated[CountFrom0, Help("Negative samples a step.")] = 2048
     sample_alpha: Annotated[Share, Help("Negatives are drawn by support^alpha.")] = 0.5
@@ -83,18 +85,26 @@ class TrainConfig:
     """Options of a training: the fit, the network's shape, the filters of the clicks, and the device."""
 
     fit: FitConfig = field(default_factory=FitConfig)
-    input: Annotated[Input, Help("A clicked item enters by its output row, its own embedding, or one-hot.")] = "shared"
-    hidden: Annotated[Count, Help("Hidden units of a layer.")] = 100
-    layers: Annotated[Count, Help("GRU layers.")] = 1
+    family: Annotated[FamilyName, Help("Family of the model; the other defaults are those of gru4rec.")] = "gru4rec"
+    input: Annotated[
+        Input, Help("A clicked item enters by its output row, its own embedding, or one-hot", used_with=_GRU4REC)
+    ] = "shared"
+    hidden: Annotated[Count, Help("Hidden units of a layer, and numbers of an item's vector.")] = 100
+    layers: Annotated[Count, Help("GRU layers, or attention blocks", used_with=_WITH_LAYERS)] = 1
     reset: Annotated[
-        Reset, Help("The reset gate acts after the recurrent product, or before it as in the 2016 paper.")
+        Reset,
+        Help("The reset gate acts after the recurrent product, or before it as in the 2016 paper", used_with=_GRU4REC),
     ] = "after"
+    heads: Annotated[Count, Help("sasrec: attention heads of a block", used_with=_SASREC)] = 1
+    window: Annotated[
+        Count, Help("narm, stamp, sasrec: last clicks of a session that are read", used_with=_READ_HISTORY)
+    ] = 20
     min_support: Annotated[Count, Help("Fewest clicks of an item.")] = 5
     min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.")] = 2
     device: str = "auto"  # of `train`: NEXTCLICK_DEVICE
 
-    def shape(self, items: int) -> "NetworkConfig":
-        """The shape of the network for this number of items."""
-        from rankers.recurrent import NetworkConfig
+    def shape(self, items: int) -> dict[str, Any]:
+        """The shape of the family's network for this number of items, for `Family.untrained`."""
+        from rankers.families import family_of
 
-        return NetworkConfig(items, self.hidden, self.layers, self.input, self.reset)
+        return {"items": items} | {name: getattr(self, name) for name in family_of(self.family).options}

@@ -40,6 +40,19 @@ class Option:
         """Whether a training with these values, by field, looks at this option."""
         return self.used_with is None or values[self.used_with[0]] in self.used_with[1]
 
+    def is_of_another_family(self, values: Mapping[str, Any]) -> bool:
+        """Whether no training of the family in these values, by field, looks at this option."""
+        return self.used_with is not None and self.used_with[0] == "family" and not self.is_used(values)
+
+    def refusal(self, values: Mapping[str, Any]) -> str:
+        """What to tell a user who gave the option to a training, with these values by field, that does not use it."""
+        assert self.used_with is not None
+        other, theirs = self.used_with
+        return (
+            f"{self.name} {values[self.field]} belongs to {' and '.join(theirs)}, and the {other} is {values[other]}: "
+            "leave it out"
+        )
+
 
 def option_values(config: TrainConfig) -> dict[str, Any]:
     """Values by field, those of `config.fit` among the others."""

@@ -1,6 +1,7 @@
 """Known-good settings of a training by name. Imports little.
 
 DEFAULT      the defaults of `nextclick train`
+FAMILY_DEFAULTS   the same for each family
 RETRAINING   the defaults of `nextclick retrain`; the file NEXTCLICK_RETRAIN_CONFIG overrides them
 PUBLISHED    the settings that the authors of GRU4Rec publish for RSC15
 PAPER        the settings of the 2016 paper, by loss
@@ -12,6 +13,14 @@ from trainer.config import FitConfig, TrainConfig
 
 DEFAULT = TrainConfig()
 """The best on validation parts of three public data sets; `trainer.config` gives the reason for each value."""
+
+FAMILY_DEFAULTS: dict[str, TrainConfig] = {
+    "gru4rec": DEFAULT,
+    "narm": TrainConfig(family="narm"),
+    "stamp": TrainConfig(family="stamp"),
+    "sasrec": TrainConfig(family="sasrec"),
+}
+"""By name of the family; chosen like DEFAULT."""
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
 """A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as

@@ -8,7 +8,7 @@ samples = 512
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.errors import SettingsError
 from trainer.config import FitConfig, TrainConfig
 from trainer.options import OPTIONS, option_values
+from trainer.presets import FAMILY_DEFAULTS
 
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
@@ -59,10 +60,15 @@ def read_options(path: Path) -> dict[str, Any]:
 def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
     """A copy with some options changed, named as on the command line of `train` (learning-rate or learning_rate).
 
+    If the family changes, the options that are not given are the defaults of the new family.
+
     Raises:
-        SettingsError: a name is not an option of `train`, or a value has the wrong type or range.
+        SettingsError: a name is not an option of `train`, or only of another family, or a value has the wrong type or
+            range.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
+    if values.get("family", config.family) != config.family:
+        config = replace(FAMILY_DEFAULTS.get(values["family"], config), device=config.device)
     unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
     if unknown:
         known = ", ".join(sorted(name.replace("_", "-") for name in (*FIT, *WHOLE)))
@@ -71,11 +77,16 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     given["fit"] |= {name: value for name, value in values.items() if name in FIT}
     given |= {name: value for name, value in values.items() if name in WHOLE}
     try:
-        return _WHOLE.validate_python(given)
+        changed = _WHOLE.validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][-1]).replace("_", "-")
         raise SettingsError(f"{name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    resolved = option_values(changed)
+    for option in OPTIONS:
+        if option.field in values and option.is_of_another_family(resolved):
+            raise SettingsError(option.refusal(resolved))
+    return changed
 
 
 def train_options(config: TrainConfig) -> dict[str, Any]:

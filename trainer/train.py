@@ -14,10 +14,11 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.bundle import Bundle, new_version
 from rankers.device import choose_device
-from rankers.families import DEFAULT_FAMILY, family_of
+from rankers.families import family_of
 from rankers.metrics import Ties
-from rankers.recurrent import RecurrentNetwork
 from schemas.announcement import ClickSpan
+from schemas.errors import TrainingError
+from trainer.backends.backend import Network
 from trainer.backends.choice import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import FitConfig, TrainConfig
@@ -80,13 +81,9 @@ def train(
     sessions = sessions_of(kept, index)
     span = _span(kept, clicks)
     torch.manual_seed(config.fit.seed)
+    family = config.family if warm is None else warm.parent.family
     if warm is None:
-        shape = config.shape(len(index))
-        with allocating(
-            f"a network of --hidden {shape.hidden} and --layers {shape.layers} for {len(index)} items does not fit "
-            "into memory: lower them, or raise --min-support"
-        ):
-            network = family_of(DEFAULT_FAMILY).untrained(asdict(shape)).to(device)
+        network = _untrained(config, len(index)).to(device)
         fit_config, chosen, state = config.fit, sessions, None
     else:
         fit_config = warm.fit_config(config.fit)
@@ -96,7 +93,7 @@ def train(
     del kept  # free the memory before hours of training
     resume = None
     if checkpoint is not None:
-        training = _training(network, fit_config, chosen, process, warm)
+        training = _training(family, network, fit_config, chosen, process, warm)
         resume = Checkpoint(checkpoint, training, replace_others=unattended)
     with memory_errors(fit_config, chosen, device):
         result = fit(
@@ -106,7 +103,7 @@ def train(
         version=new_version(),
         model=network.cpu().requires_grad_(False).eval(),
         items=index,
-        family=DEFAULT_FAMILY if warm is None else warm.parent.family,
+        family=family,
         settings=dict(settings or {}),
         trained_on=span,
     )
@@ -143,12 +140,23 @@ def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
     )
 
 
+def _untrained(config: TrainConfig, items: int) -> Any:
+    with allocating(
+        f"a network of --hidden {config.hidden} and --layers {config.layers} for {items} items does not fit into "
+        "memory: lower them, or raise --min-support"
+    ):
+        try:
+            return family_of(config.family).untrained(config.shape(items))
+        except ValueError as error:
+            raise TrainingError(f"there is no {config.family} of this shape: {error}") from error
+
+
 def _training(
-    network: RecurrentNetwork, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
+    family: str, network: Network, config: FitConfig, sessions: Sessions, process: Process, warm: WarmStart | None
 ) -> dict[str, Any]:
     """What must be equal in a checkpoint for this training to resume from it."""
     shape = asdict(network.config)
     items = shape.pop("items")  # part of the clicks' fingerprint
     backend = "kernel" if compiled_cpu_supports(network, config, process) else "autograd"
-    training = asdict(config) | shape | {"clicks": fingerprint(sessions, items), "path": backend}
+    training = asdict(config) | shape | {"family": family, "clicks": fingerprint(sessions, items), "path": backend}
     return training if warm is None else training | {"parent": warm.parent.version}

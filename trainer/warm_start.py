@@ -14,7 +14,7 @@ from torch import Tensor
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
 from rankers.families import family_of
-from rankers.recurrent import RecurrentNetwork
+from trainer.backends.backend import Network
 from trainer.carried_state import carry_over
 from trainer.config import FitConfig
 
@@ -53,7 +53,7 @@ class WarmStart:
         left_out = old.filter(pl.Series(~chosen))
         return clicks.filter(~pl.col("session_id").is_in(left_out.implode()))
 
-    def first_state(self, network: RecurrentNetwork, index: ItemIndex, config: FitConfig) -> dict[str, Tensor] | None:
+    def first_state(self, network: Network, index: ItemIndex, config: FitConfig) -> dict[str, Tensor] | None:
         """The initial state of the fit, with the parent's accumulators; None to begin with empty ones."""
         if self.memory is None:
             return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 132
 """Width of the printed table in characters; narrower terminals wrap its lines instead of cutting figures off."""
 
-ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec"
+ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec,narm,stamp,sasrec"
 
 
 @takes_file_form

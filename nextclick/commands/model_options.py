@@ -3,20 +3,23 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from schemas.errors import SettingsError, TrainingError
-from trainer.options import OPTIONS, Option
+from trainer.options import OPTIONS, Option, option_values
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 
 def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the last parameter of a command, `**options`, by one parameter for each of `OPTIONS`.
 
     Typer builds the command line from the function's signature, so this generates the signature instead of writing it
-    by hand. The command gets the values under the names of the fields. If `Option.used_with` restricts an option to
-    some values of another one, the parameter's default is None: this shows whether the option was given.
+    by hand. The command gets the values under the names of the fields, None for an option that was not given: its
+    default depends on the family, and some options belong to some values of another one.
     """
     *own, others = inspect.signature(command).parameters.values()
     assert others.kind is inspect.Parameter.VAR_KEYWORD
@@ -25,31 +28,35 @@ def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    kind, default, text = option.type, option.default, option.help
-    if option.used_with is not None:
-        kind, default, text = kind | None, None, f"{text}, {default} by default."
-    declared = typer.Option(min=option.low, max=option.high, help=text, show_default=default is not None)
+    if option.used_with is None:
+        text = f"{option.help} \\[default: {option.default}]"  # the backslash: it is no markup
+    else:
+        text = f"{option.help}, {option.default} by default."
+    declared = typer.Option(min=option.low, max=option.high, help=text)
     return inspect.Parameter(
-        option.field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared]
+        option.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[option.type | None, declared]
     )
 
 
-def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given; refuses an option that the others would make ineffective.
+def config_of(options: Mapping[str, Any], device: str) -> "TrainConfig":
+    """The configuration of a training with these options by field; the defaults of the family for those that are None.
 
     Raises:
-        TrainingError: names an option that was given and what it belongs to.
+        TrainingError: names an option that was given and that the others make ineffective.
+        SettingsError: an option belongs to another family.
     """
+    from trainer.config import TrainConfig
+    from trainer.settings_file import with_options
+
+    given = {name: value for name, value in options.items() if value is not None}
+    config = with_options(TrainConfig(device=device), given)
+    values = option_values(config)
     for option in OPTIONS:
-        if option.used_with is not None and values[option.field] is not None and not option.is_used(values):
-            other, theirs = option.used_with
-            raise TrainingError(
-                f"--{option.name} {values[option.field]} belongs to {' and '.join(theirs)}, and the {other} is "
-                f"{values[other]}: leave it out"
-            )
-    if values["input"] == "one-hot" and values["dropout_embedding"]:
+        if option.field in given and not option.is_used(values):
+            raise TrainingError(f"--{option.refusal(values)}")
+    if config.input == "one-hot" and config.fit.dropout_embedding:
         raise TrainingError("--dropout-embedding drops units of an item's embedding, and one-hot input has none")
-    return {name: value for name, value in values.items() if value is not None}
+    return config
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:

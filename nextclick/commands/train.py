@@ -9,7 +9,7 @@ from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands.bundle_delivery import BundleDelivery
 from nextclick.commands.click_source import ClickSource
 from nextclick.commands.file_form import takes_file_form
-from nextclick.commands.model_options import given_options, read_config, takes_model_options
+from nextclick.commands.model_options import config_of, read_config, takes_model_options
 from nextclick.commands.options import Device, Split
 from nextclick.commands.progress import training_bar
 
@@ -69,12 +69,9 @@ def train(
     --reset before.
     """
     from schemas.settings import load_settings
-    from trainer.config import TrainConfig
-    from trainer.settings_file import with_options
 
-    given = given_options(options)
     settings = load_settings()
-    chosen = with_options(TrainConfig(device=device or settings.device), given)
+    chosen = config_of(options, device or settings.device)
     source = ClickSource.of(clicks, split, since, until, session_gap, form)
     run(source, chosen, BundleDelivery(out, publish, checkpoint), settings)
 

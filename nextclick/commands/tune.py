@@ -80,7 +80,7 @@ def tune(
     assert found.best.value is not None
     source = f"{clicks.name}{f' ({split})' if split else ''}"
     options = train_options(found.config)
-    if options["input"] == TrainConfig().input:
+    if options.get("input") == TrainConfig().input:
         del options["input"]  # the default input needs no line
     write_train_config(
         options,

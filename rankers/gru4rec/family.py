@@ -21,6 +21,7 @@ class GRU4RecFamily:
     """See `rankers.contract.Family`. A model is a `GRU4Rec` in float32."""
 
     name = "gru4rec"
+    options = ("hidden", "layers", "input", "reset")
 
     def needs(self, model: GRU4Rec) -> Needs:
         """The hidden state; no history."""

@@ -1,7 +1,7 @@
 """Networks that read the history as families of models: bundle files, and how a network is served and extended."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class HistoryFamily:
 
     def __init__(self, name: str, network: type[HistoryNetwork], shape: type[HistoryConfig]) -> None:
         self.name = name
-        self.shape = shape
+        self.options = tuple(field.name for field in fields(shape) if field.name != "items")
+        self._shape = shape
         self._network = network
 
     def needs(self, model: HistoryNetwork) -> Needs:
@@ -40,7 +41,7 @@ class HistoryFamily:
 
     def untrained(self, config: Mapping[str, Any]) -> HistoryNetwork:
         """A network with that shape and random weights."""
-        return self._network(self.shape(**config))
+        return self._network(self._shape(**config))
 
     def save(self, model: HistoryNetwork) -> dict[str, bytes]:
         """One file with the network's tensors."""
@@ -48,7 +49,7 @@ class HistoryFamily:
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> HistoryNetwork:
         """The network on the CPU, for inference."""
-        shape = self.shape(**config)
+        shape = self._shape(**config)
         if shape.items != items:
             raise BundleError(f"a network of {shape.items} items with {items} different ids")
         return load_weights(lambda: self._network(shape), files, getattr(shape, "layers", 1))

@@ -36,6 +36,7 @@ class RecentItems:
 
 class RecentItemsFamily:
     name = "recent-items"
+    options = ()
 
     def needs(self, model: RecentItems) -> Needs:
         return Needs(history=model.history, memory=0)

@@ -57,12 +57,15 @@ def interrupt_in(epoch: int) -> object:
     return progress
 
 
+FAMILIES = [{}, {"layers": 2}, {"family": "narm"}, {"family": "stamp"}, {"family": "sasrec"}]
+
+
 @pytest.mark.parametrize("change", PATHS)
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("shape", FAMILIES)
 def test_an_interrupted_training_ends_like_one_that_was_not(
-    tmp_path: Path, change: dict[str, object], layers: int
+    tmp_path: Path, change: dict[str, object], shape: dict[str, Any]
 ) -> None:
-    config = replace(CONFIG, fit=replace(CONFIG.fit, **change), layers=layers)
+    config = replace(CONFIG, fit=replace(CONFIG.fit, **change), **shape)
     whole, result = trained(config)
     with pytest.raises(Interruption):
         train(clicks(), config, progress=interrupt_in(3), checkpoint=tmp_path)
@@ -114,6 +117,7 @@ def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
     ("other", "message"),
     [
         ({"hidden": 7}, "hidden 6 there and 7 here"),
+        ({"family": "narm"}, "family gru4rec there and narm here"),
         ({"fit": replace(CONFIG.fit, learning_rate=0.01)}, "learning_rate 0.2 there and 0.01 here"),
         ({"fit": replace(CONFIG.fit, optimizer="adam")}, "optimizer adagrad there and adam here"),
         ({"min_support": 22}, "clicks .* there and .* here"),

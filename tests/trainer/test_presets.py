@@ -5,10 +5,10 @@ import pytest
 
 from clicklog.click_files import read_click_file
 from trainer.config import TrainConfig
-from trainer.presets import DEFAULT, PAPER, PUBLISHED, RETRAINING
+from trainer.presets import DEFAULT, FAMILY_DEFAULTS, PAPER, PUBLISHED, RETRAINING
 from trainer.train import train
 
-PRESETS = {"default": DEFAULT, "retraining": RETRAINING, "published": PUBLISHED, **PAPER}
+PRESETS = {**FAMILY_DEFAULTS, "retraining": RETRAINING, "published": PUBLISHED, **PAPER}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,13 +1,17 @@
 """The options of `train` on the command line and in files, against the ranges and texts that users rely on."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rankers.families import FAMILIES
+from schemas.errors import SettingsError
 from tests.command_line import Command
 from trainer.config import FitConfig, TrainConfig
 from trainer.options import OPTIONS
+from trainer.presets import FAMILY_DEFAULTS, RETRAINING
 from trainer.settings_file import RUN, read_train_config
 
 LOSSES = "<cross-entropy|bpr|top1|bpr-max|top1-max>"
@@ -15,15 +19,24 @@ SHOWN = {
     "loss": (LOSSES, "Training loss. [default: cross-entropy]"),
     "input": (
         "<shared|embedding|one-hot>",
-        "A clicked item enters by its output row, its own embedding, or one-hot. [default: shared]",
+        "A clicked item enters by its output row, its own embedding, or one-hot, shared by default.",
     ),
-    "hidden": ("<int range> [x>=1]", "Hidden units of a layer. [default: 100]"),
-    "layers": ("<int range> [x>=1]", "GRU layers. [default: 1]"),
+    "family": (
+        "<gru4rec|narm|stamp|sasrec>",
+        "Family of the model; the other defaults are those of gru4rec. [default: gru4rec]",
+    ),
+    "hidden": ("<int range> [x>=1]", "Hidden units of a layer, and numbers of an item's vector. [default: 100]"),
+    "layers": ("<int range> [x>=1]", "GRU layers, or attention blocks, 1 by default."),
+    "heads": ("<int range> [x>=1]", "sasrec: attention heads of a block, 1 by default."),
+    "window": ("<int range> [x>=1]", "narm, stamp, sasrec: last clicks of a session that are read, 20 by default."),
     "reset": (
         "<after|before>",
-        "The reset gate acts after the recurrent product, or before it as in the 2016 paper. [default: after]",
+        "The reset gate acts after the recurrent product, or before it as in the 2016 paper, after by default.",
     ),
-    "batch-size": ("<int range> [x>=1]", "Sessions trained side by side. [default: 128]"),
+    "batch-size": (
+        "<int range> [x>=1]",
+        "Clicks trained in a step, each of another session with gru4rec. [default: 128]",
+    ),
     "samples": ("<int range> [x>=0]", "Negative samples a step. [default: 2048]"),
     "sample-alpha": ("<float range> [0<=x<=1]", "Negatives are drawn by support^alpha. [default: 0.5]"),
     "logq": ("<float range> [0<=x<=1]", "How far cross-entropy corrects for the items' popularity. [default: 1.0]"),
@@ -93,6 +106,29 @@ def test_an_option_that_the_loss_or_the_optimiser_does_not_use_is_refused_from_a
     assert "--elu 1.0 belongs to bpr-max, and the loss is top1: leave it out" in done.stderr
     allowed = nextclick("train", "--clicks", "c.parquet", "--config", "c.toml", "--loss", "bpr-max")
     assert "c.parquet does not exist" in allowed.stderr, "the command line wins over the file"
+
+
+def test_an_option_of_another_family_is_refused_on_the_line_and_in_files(nextclick: Command, tmp_path: Path) -> None:
+    belongs = "layers 2 belongs to gru4rec and sasrec, and the family is narm: leave it out"
+    on_the_line = nextclick("train", "--clicks", "c.parquet", "--family", "narm", "--layers", 2)
+    assert (on_the_line.code, on_the_line.stderr) == (1, f"nextclick: {belongs}\n")
+    path = tmp_path / "c.toml"
+    path.write_text("family = 'narm'\nlayers = 2\n")
+    assert f"nextclick: {belongs}" in nextclick("train", "--clicks", "c.parquet", "--config", "c.toml").stderr
+    with pytest.raises(SettingsError, match=belongs):
+        read_train_config(path, RETRAINING)
+    unknown = nextclick("train", "--clicks", "c.parquet", "--family", "bert4rec")
+    assert unknown.code == 2
+    assert "'bert4rec' is not one of 'gru4rec', 'narm', 'stamp'" in re.sub(r"[│\s]+", " ", unknown.stderr)
+
+
+def test_a_family_has_defaults_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("family = 'sasrec'\nhidden = 7\n")
+    own = FAMILY_DEFAULTS["sasrec"]
+    for base in (None, RETRAINING):
+        assert read_train_config(path, base) == replace(own, hidden=7)
+    assert {name: config.family for name, config in FAMILY_DEFAULTS.items()} == {name: name for name in FAMILIES}
 
 
 def test_each_field_of_the_configuration_is_an_option() -> None:

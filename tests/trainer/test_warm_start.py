@@ -8,6 +8,7 @@ import torch
 from clicklog.clicks import Clicks
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
+from rankers.families import family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
 from trainer.carried_state import ACCUMULATOR
@@ -18,7 +19,10 @@ from trainer.warm_start import WarmStart, warm_network
 CONFIG = TrainConfig(
     FitConfig(batch_size=8, samples=20, epochs=2, dropout_hidden=0.0), hidden=6, min_support=1, device="cpu"
 )
-BACKENDS = pytest.mark.parametrize("change", [{}, {"layers": 2}, {"input": "one-hot"}])  # the kernel, and autograd
+BACKENDS = pytest.mark.parametrize(
+    "change",
+    [{}, {"layers": 2}, {"input": "one-hot"}, {"family": "narm"}, {"family": "sasrec", "layers": 2}],
+)  # the kernel, and autograd
 
 
 def bundle(items: list[int], seed: int = 0) -> Bundle:
@@ -80,11 +84,14 @@ def test_accumulators_follow_their_items_and_new_items_begin_at_zero(change: dic
         h = network.config.hidden
         assert torch.equal(state["rows"][:, 0, :h], network.output_weight), "the weights are the network's"
     else:
-        name = f"{ACCUMULATOR}output_weight"
+        table = network.item_tables[0]
+        name = f"{ACCUMULATOR}{table}"
         before, now = parent.fit.state[name], state[name]
-        name = f"{ACCUMULATOR}0.recurrent_weight"
+        name = next(
+            name for name in state if (name.startswith(ACCUMULATOR) and "recurrent" in name) or "attend" in name
+        )
         layer, layer_now = parent.fit.state[name], state[name]
-        assert torch.equal(state["network.output_weight"], network.output_weight)
+        assert torch.equal(state[f"network.{table}"], getattr(network, table))
     assert torch.equal(now[:-1], before[5:])
     assert before[5:].abs().sum() > 0
     assert not now[-1].any()
@@ -96,7 +103,7 @@ def test_accumulators_follow_their_items_and_new_items_begin_at_zero(change: dic
 def test_a_state_of_another_kind_of_training_is_left_behind(before: dict[str, int], now: dict[str, int]) -> None:
     parent = train(clicks(range(100), 30), replace(CONFIG, **before))  # type: ignore[arg-type]
     index = parent.bundle.items
-    network = GRU4Rec(replace(CONFIG, **now).shape(len(index)))  # type: ignore[arg-type]
+    network = family_of("gru4rec").untrained(replace(CONFIG, **now).shape(len(index)))  # type: ignore[arg-type]
     assert warm_start(parent).first_state(network, index, CONFIG.fit) is None
     assert warm_start(parent, memory=None).first_state(network, index, CONFIG.fit) is None
 
@@ -110,7 +117,8 @@ def test_with_the_optimiser_state_a_warm_start_moves_the_weights_less(change: di
     for memory in (parent.fit.state, None):
         warm = train(log, config, warm=warm_start(parent, memory=memory)).bundle
         rows = [warm.items.row_of[item] for item in parent.bundle.items.ids]
-        moved.append((warm.model.output_weight[rows] - parent.bundle.model.output_weight).norm())
+        table = warm.model.item_tables[0]
+        moved.append((getattr(warm.model, table)[rows] - getattr(parent.bundle.model, table)).norm())
     assert 0 < moved[0] < 0.7 * moved[1]
 
 

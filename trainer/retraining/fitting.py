@@ -7,7 +7,7 @@ from dataclasses import asdict
 from clicklog.clicks import Clicks
 from modelregistry.optimiser_state import get_optimiser_state
 from modelregistry.store import BundleStore
-from rankers.families import DEFAULT_FAMILY, family_of
+from rankers.families import family_of
 from schemas.settings import Settings
 from trainer.fit import Progress
 from trainer.retraining.candidate import Candidate, train_candidate
@@ -69,7 +69,7 @@ def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]
     if parent is None or settings.retrain_mode != "warm":
         return None
     config = family_of(parent.family).config(parent.model)
-    if parent.family != DEFAULT_FAMILY or config != asdict(reading.config.shape(len(parent.items))):
+    if (parent.family, config) != (reading.config.family, reading.config.shape(len(parent.items))):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = get_optimiser_state(BundleStore(settings.models_uri), parent.version)

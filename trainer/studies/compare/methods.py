@@ -15,17 +15,16 @@ from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
 from rankers.baselines import BASELINES, make_baseline
 from rankers.device import choose_device
-from rankers.families import DEFAULT_FAMILY
 from rankers.metrics import Ties
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
-from trainer.presets import DEFAULT
+from trainer.presets import FAMILY_DEFAULTS
 from trainer.settings_file import read_train_config, train_options
 from trainer.train import train
 
-NETWORK = DEFAULT_FAMILY
+NAMES = ", ".join((*BASELINES, *FAMILY_DEFAULTS))
 SEEDED = ("bpr-mf", "fpmc")
 """Baselines that draw at random. The others give the same figures with every seed, so they run only once."""
 
@@ -93,7 +92,7 @@ class Method(Protocol):
 
 
 def read_methods(specifications: Sequence[str]) -> list[Method]:
-    """Methods from their names: a baseline, NETWORK (defaults of `train`), or `name=path.toml` (options of a file).
+    """Methods from their names: a baseline, a family (with its defaults), or `name=path.toml` (options of a file).
 
     Raises:
         SettingsError: no name is given, a name is unknown or given twice, or a file cannot be read.
@@ -105,13 +104,13 @@ def read_methods(specifications: Sequence[str]) -> list[Method]:
             if not name or name in BASELINES:
                 raise SettingsError(f"{text!r}: a network of your own is named as you like, but not {name!r}")
             chosen.append(NetworkMethod(name, read_train_config(Path(path))))
-        elif name == NETWORK:
-            chosen.append(NetworkMethod(name, DEFAULT))
+        elif name in FAMILY_DEFAULTS:
+            chosen.append(NetworkMethod(name, FAMILY_DEFAULTS[name]))
         elif name in BASELINES:
             chosen.append(BaselineMethod(name))
         else:
             raise SettingsError(
-                f"there is no method {name!r}: choose from {', '.join(BASELINES)}, {NETWORK}, or write NAME=FILE.toml "
+                f"there is no method {name!r}: choose from {NAMES}, or write NAME=FILE.toml "
                 "for a network with the options of a file"
             )
     names = [method.name for method in chosen]
@@ -119,7 +118,7 @@ def read_methods(specifications: Sequence[str]) -> list[Method]:
     if twice:
         raise SettingsError(f"two methods are called {', '.join(sorted(twice))}: give each a name of its own")
     if not chosen:
-        raise SettingsError(f"no method is named: choose from {', '.join(BASELINES)}, {NETWORK}")
+        raise SettingsError(f"no method is named: choose from {NAMES}")
     return chosen
 
 
@@ -168,7 +167,8 @@ class NetworkMethod:
         self.name = name
         self.config = config
         options = train_options(config)
-        self.settings = {"method": NETWORK} | {key: options[key] for key in options if not key.startswith("min-")}
+        self.settings = {"method": options.pop("family")}
+        self.settings |= {key: options[key] for key in options if not key.startswith("min-")}
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
         """Train and judge the network."""

@@ -8,7 +8,7 @@ file, so that a stopped search can resume, and several processes can search toge
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,8 +19,9 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from clicklog.splits import newest_share
+from rankers.contract import Family
 from rankers.device import choose_device
-from rankers.families import DEFAULT_FAMILY, family_of
+from rankers.families import family_of
 from schemas.errors import TrainingError
 from schemas.recommendation import TOP
 from trainer.config import TrainConfig
@@ -136,6 +137,7 @@ class _Task:
     index: ItemIndex
     device: torch.device
     metric: Metric
+    family: Family
 
     @classmethod
     def of(cls, clicks: Clicks, config: TrainConfig, share: float, metric: Metric) -> "_Task":
@@ -147,10 +149,17 @@ class _Task:
             raise TrainingError(
                 f"the newest {share} of the sessions have no two clicks on items of the others: judge on a larger share"
             )
-        return cls(sessions_of(older, index), valid, index, choose_device(config.device, "--device"), metric)
+        return cls(
+            sessions_of(older, index),
+            valid,
+            index,
+            choose_device(config.device, "--device"),
+            metric,
+            family_of(config.family),
+        )
 
     def judge(self, model: Any) -> float:
-        evaluation = evaluate(family_of(DEFAULT_FAMILY).ranker(model, self.index, self.device, "exact"), self.valid)
+        evaluation = evaluate(self.family.ranker(model, self.index, self.device, "exact"), self.valid)
         return (evaluation.recall if self.metric == "recall" else evaluation.mrr)[TOP]
 
 
@@ -167,7 +176,7 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    network = family_of(DEFAULT_FAMILY).untrained(asdict(chosen.shape(len(task.index)))).to(task.device)
+    network = task.family.untrained(chosen.shape(len(task.index))).to(task.device)
     best = -1.0
 
     def judge(epoch: int) -> None:

@@ -12,17 +12,18 @@ pytestmark = pytest.mark.usefixtures("compiled_kernel")
 @pytest.fixture
 def compare(nextclick: Command, tmp_path: Path, shop_file: Path) -> Command:
     (tmp_path / "own.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 2\nhidden = 8\n")
+    (tmp_path / "narm.toml").write_text("family = 'narm'\n" + (tmp_path / "own.toml").read_text())
     return lambda *arguments: nextclick("compare", "--clicks", shop_file, *arguments)
 
 
 def test_the_table_is_printed_and_written(compare: Command, tmp_path: Path) -> None:
-    code, output, errors = compare("--methods", "pop,item-knn,markov,own=own.toml", "--seeds", 2)
+    code, output, errors = compare("--methods", "pop,item-knn,markov,own=own.toml,ours=narm.toml", "--seeds", 2)
     assert code == 0, errors
-    for name in ("pop", "item-knn", "markov", "own"):
+    for name in ("pop", "item-knn", "markov", "own", "ours"):
         assert f"\n  {name} " in output
     figures = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
     seeds = {method["name"]: method["seeds"] for method in figures["methods"]}
-    assert seeds == {"pop": 1, "item-knn": 1, "markov": 1, "own": 2}
+    assert seeds == {"pop": 1, "item-knn": 1, "markov": 1, "own": 2, "ours": 2}
     assert "own, seed 2: Recall@20" in errors
 
 

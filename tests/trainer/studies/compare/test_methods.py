@@ -54,10 +54,18 @@ def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec"])] == [False, True, True]
 
 
+def test_a_family_is_a_method_with_its_own_defaults() -> None:
+    methods = read_methods(["gru4rec", "narm", "stamp", "sasrec"])
+    assert [method.settings["method"] for method in methods] == ["gru4rec", "narm", "stamp", "sasrec"]
+    assert "window" in methods[1].settings
+    assert "window" not in methods[0].settings
+    assert all(method.seeded for method in methods)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["pop", "nope"], "there is no method 'nope': choose from pop, s-pop, .*, gru4rec, or write NAME=FILE.toml"),
+        (["pop", "nope"], "there is no method 'nope': choose from pop, s-pop, .*, sasrec, or write NAME=FILE.toml"),
         (["pop", "pop"], "two methods are called pop"),
         ([], "no method is named"),
         (["pop=a.toml"], "is named as you like, but not 'pop'"),
