@@ -15,15 +15,13 @@ import torch
 
 from benchmarks.arguments import add_data, parser_for
 from clicklog.click_files import read_click_file
-from clicklog.filters import filter_clicks
-from clicklog.items import ItemIndex
 from clicklog.sessions import sessions_of
-from clicklog.splits import newest_share
 from rankers.families import family_of
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
 from trainer.presets import DEFAULT, PUBLISHED
+from trainer.validation import hold_out_newest
 
 SHARE = 0.1
 DATA = {"rsc15_100k": ["train", "valid"], "rsc15_apr_2days": ["train"], "diginetica": ["train"]}
@@ -66,20 +64,19 @@ def main() -> None:
 
 def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[float, float]]:
     """Recall@20 and MRR@20 on the newest sessions after each epoch of training on the other sessions."""
-    older, newer = newest_share(read_click_file(clicks, splits).frame, SHARE)
-    older = filter_clicks(older, config.min_support, config.min_length)
-    index = ItemIndex.of(older)
-    train, valid = sessions_of(older, index), sessions_of(newer, index)
+    frame = read_click_file(clicks, splits).frame
+    parts = hold_out_newest(frame, SHARE, config.min_support, config.min_length)
+    index = parts.index
     torch.manual_seed(config.fit.seed)
     family = family_of(config.family)
     network = family.untrained(config.shape(len(index)))
     figures = []
 
     def after_epoch(_: int) -> None:
-        evaluation = evaluate(family.ranker(network, index, torch.device("cpu"), "exact"), valid)
+        evaluation = evaluate(family.ranker(network, index, torch.device("cpu"), "exact"), parts.valid)
         figures.append((evaluation.recall[20], evaluation.mrr[20]))
 
-    fit(network, train, index.support, config.fit, after_epoch=after_epoch)
+    fit(network, sessions_of(parts.train, index), index.support, config.fit, after_epoch=after_epoch)
     return figures
 
 

@@ -17,6 +17,7 @@ from trainer.batches.session_parallel import session_order
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
 from trainer.distributed import SINGLE_PROCESS, Process
+from trainer.validation import EpochChoice
 
 REPORT_EVERY = 50  # steps between two reports of progress
 
@@ -58,12 +59,14 @@ class FitResult:
         events: trained by this fit, over all its epochs; events before a checkpoint are not counted.
         seconds: its wall time.
         state: `trainer.backends.backend.TrainingBackend.state` at the end, on the CPU.
+        validated: the figure on the validation part after each epoch; empty without one.
     """
 
     losses: list[float]
     events: int
     seconds: float
     state: dict[str, Tensor] = field(repr=False, compare=False)
+    validated: list[float] = field(default_factory=list)
 
 
 def fit(
@@ -78,6 +81,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     process: Process = SINGLE_PROCESS,
     after_epoch: Callable[[int], object] | None = None,
+    choice: EpochChoice | None = None,
 ) -> FitResult:
     """Train `network` in place, on the device it is on.
 
@@ -100,6 +104,7 @@ def fit(
         process: this one of the processes that train together; all of them call this with the same arguments.
         after_epoch: called with the number of each trained epoch, once its weights are in the network; an exception
             that it raises ends the fit.
+        choice: judges the network after every epoch; at the end the network has the weights of the best one.
 
     Raises:
         TrainingError: there is nothing to train on, the batch has fewer lanes than there are processes, the loss or a
@@ -109,7 +114,7 @@ def fit(
     backend = choose_backend(network, support, config, plain, process)
     total = sessions.pairs * config.epochs
     began = time.perf_counter()
-    losses = _resume(backend, state, checkpoint, process)
+    losses = _resume(backend, state, checkpoint, process, choice)
     resumed = len(losses) * sessions.pairs
     schedule = None
     for epoch in range(len(losses) + 1, config.epochs + 1):
@@ -124,13 +129,19 @@ def fit(
         losses.append(backend.loss / sessions.pairs)
         backend.write()
         _check_weights(network, config)
+        if choice is not None:
+            choice.after_epoch(network)
         if checkpoint is not None:
-            process.on_rank_zero(partial(checkpoint.save, losses, backend.state))
+            kept = backend.state | (choice.state if choice else {})
+            process.on_rank_zero(partial(checkpoint.save, losses, kept))
         if after_epoch is not None:
             after_epoch(epoch)
     seconds = time.perf_counter() - began
     last = {name: tensor.detach().cpu() for name, tensor in backend.state.items()}
-    return FitResult(losses, total - resumed, seconds, last)
+    if choice is None:
+        return FitResult(losses, total - resumed, seconds, last)
+    network.load_state_dict(choice.weights)
+    return FitResult(losses, total - resumed, seconds, last, choice.values)
 
 
 def _check_trainable(network: Network, sessions: Sessions, config: FitConfig, process: Process) -> None:
@@ -146,12 +157,19 @@ def _check_trainable(network: Network, sessions: Sessions, config: FitConfig, pr
 
 
 def _resume(
-    backend: TrainingBackend, state: Mapping[str, Tensor] | None, checkpoint: Checkpoint | None, process: Process
+    backend: TrainingBackend,
+    state: Mapping[str, Tensor] | None,
+    checkpoint: Checkpoint | None,
+    process: Process,
+    choice: EpochChoice | None,
 ) -> list[float]:
     """Load a checkpoint, or else the given state, into the backend; returns the losses of the finished epochs."""
     if checkpoint is not None and (kept := process.on_rank_zero(checkpoint.load)) is not None:
-        losses, backend.state = kept
+        losses, backend_state = kept
+        backend.state = backend_state
         backend.write()
+        if choice is not None:
+            choice.state = backend_state
         return losses
     if state is not None:
         backend.state = dict(state)

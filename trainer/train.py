@@ -18,6 +18,7 @@ from rankers.families import family_of
 from rankers.metrics import Ties
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
+from schemas.recommendation import TOP
 from trainer.backends.backend import Network
 from trainer.backends.choice import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
@@ -26,6 +27,7 @@ from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
 from trainer.memory import allocating, memory_errors
+from trainer.validation import EpochChoice, hold_out_newest
 from trainer.warm_start import WarmStart, warm_network
 
 
@@ -36,8 +38,8 @@ class Trained:
     Attributes:
         bundle: the trained bundle, with its network on the CPU.
         fit: the result of the fit.
-        sessions: all sessions that the filters left, as rows of the bundle's items; a warm start trains on some of
-            them only.
+        sessions: all sessions that the filters left, without those of the validation part, as rows of the bundle's
+            items; a warm start trains on some of them only.
     """
 
     bundle: Bundle
@@ -76,8 +78,7 @@ def train(
         TrainingError: nothing is left after filtering, a step does not fit into memory, or as in `fit`.
     """
     device = choose_device(process.device(config.device), device_source)
-    kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
-    index = ItemIndex.of(kept)
+    kept, index, valid = _parts(clicks, config)
     sessions = sessions_of(kept, index)
     span = _span(kept, clicks)
     torch.manual_seed(config.fit.seed)
@@ -95,9 +96,22 @@ def train(
     if checkpoint is not None:
         training = _training(family, network, fit_config, chosen, process, warm)
         resume = Checkpoint(checkpoint, training, replace_others=unattended)
+    choice = None
+    if valid is not None:
+        choice = EpochChoice(
+            lambda: evaluate(family_of(family).ranker(network, index, device, "exact"), valid).recall[TOP]
+        )
     with memory_errors(fit_config, chosen, device):
         result = fit(
-            network, chosen, index.support, fit_config, progress, checkpoint=resume, process=process, state=state
+            network,
+            chosen,
+            index.support,
+            fit_config,
+            progress,
+            checkpoint=resume,
+            process=process,
+            state=state,
+            choice=choice,
         )
     bundle = Bundle(
         version=new_version(),
@@ -138,6 +152,15 @@ def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
         source=clicks.source,
         offsets=clicks.offsets,
     )
+
+
+def _parts(clicks: Clicks, config: TrainConfig) -> tuple[pl.DataFrame, ItemIndex, Sessions | None]:
+    """The clicks to train on, their items, and the sessions that choose the epoch, if any."""
+    if config.validate:
+        parts = hold_out_newest(clicks.frame, config.validate, config.min_support, config.min_length)
+        return parts.train, parts.index, parts.valid
+    kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
+    return kept, ItemIndex.of(kept), None
 
 
 def _untrained(config: TrainConfig, items: int) -> Any:

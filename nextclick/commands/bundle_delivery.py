@@ -60,6 +60,12 @@ class BundleDelivery:
             f"{span.sessions:,} sessions, loss {result.losses[-1]:.4f}, {result.seconds:.1f} s "
             f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
         )
+        if result.validated:
+            best = max(result.validated)
+            typer.echo(
+                f"the weights of epoch {result.validated.index(best) + 1} of {len(result.validated)}: Recall@20 "
+                f"{best:.4f} on the newest sessions, which were not trained on"
+            )
         if self.publish:
             import asyncio
 

@@ -50,6 +50,10 @@ SHOWN = {
     "order": ("<time|length|random>", "In which an epoch takes the sessions; length: longest first. [default: time]"),
     "epochs": ("<int range> [x>=1]", "Passes over the clicks. [default: 10]"),
     "seed": ("<int range> [x>=0]", "Of everything that is random. [default: 0]"),
+    "validate": (
+        "<float range> [0<=x<=0.9]",
+        "Share of the sessions, the newest, that are not trained on but choose the best epoch. [default: 0.0]",
+    ),
     "min-support": ("<int range> [x>=1]", "Fewest clicks of an item. [default: 5]"),
     "min-length": ("<int range> [x>=2]", "Fewest clicks of a session. [default: 2]"),
     "device": ("<str>", "auto, cpu, cuda or cuda:N; NEXTCLICK_DEVICE by default."),

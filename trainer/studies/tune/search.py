@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from clicklog.clicks import Clicks
-from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
-from clicklog.splits import newest_share
 from rankers.contract import Family
 from rankers.device import choose_device
 from rankers.families import family_of
@@ -29,6 +27,7 @@ from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.settings_file import train_options, with_options
 from trainer.studies.tune.space import Space
+from trainer.validation import hold_out_newest
 
 if TYPE_CHECKING:
     import optuna
@@ -141,22 +140,9 @@ class _Task:
 
     @classmethod
     def of(cls, clicks: Clicks, config: TrainConfig, share: float, metric: Metric) -> "_Task":
-        older, newer = newest_share(clicks.frame, share)
-        older = filter_clicks(older, config.min_support, config.min_length)
-        index = ItemIndex.of(older)
-        valid = sessions_of(newer, index)
-        if valid.pairs == 0:
-            raise TrainingError(
-                f"the newest {share} of the sessions have no two clicks on items of the others: judge on a larger share"
-            )
-        return cls(
-            sessions_of(older, index),
-            valid,
-            index,
-            choose_device(config.device, "--device"),
-            metric,
-            family_of(config.family),
-        )
+        parts = hold_out_newest(clicks.frame, share, config.min_support, config.min_length)
+        train, device = sessions_of(parts.train, parts.index), choose_device(config.device, "--device")
+        return cls(train, parts.valid, parts.index, device, metric, family_of(config.family))
 
     def judge(self, model: Any) -> float:
         evaluation = evaluate(self.family.ranker(model, self.index, self.device, "exact"), self.valid)

@@ -17,7 +17,7 @@ from trainer.settings_file import train_options, with_options
 if TYPE_CHECKING:
     import optuna
 
-NOT_SEARCHED = ("epochs", "min-support", "min-length")
+NOT_SEARCHED = ("family", "epochs", "validate", "min-support", "min-length")
 """The search finds the number of epochs anyway; with different filters the figures could not be compared."""
 
 LOGARITHMIC_FROM = 8.0

@@ -1,0 +1,102 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from clicklog.clicks import Clicks
+from rankers.bundle import Bundle
+from schemas.errors import ClicksError, TrainingError
+from tests.command_line import Command
+from trainer.config import FitConfig, TrainConfig
+from trainer.fit import FitResult, Progress
+from trainer.train import Trained, evaluate_bundle, train
+
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
+CONFIG = TrainConfig(
+    FitConfig(batch_size=8, samples=8, epochs=6, dropout_hidden=0.3, learning_rate=0.2, order="random"),
+    hidden=6,
+    validate=0.25,
+    min_support=1,
+    device="cpu",
+)
+FAMILIES = [{}, {"layers": 2}, {"family": "narm"}, {"family": "sasrec"}]  # the kernel, and both kinds of autograd
+
+
+def clicks() -> Clicks:
+    """The newest sessions go the other way round, so that training soon makes the network worse for them."""
+    random = np.random.default_rng(0)
+    first = random.integers(0, 30, 200)
+    way = np.where(np.arange(200) < 150, 1, -1)
+    items = (first[:, np.newaxis] + way[:, np.newaxis] * np.arange(4)) % 30
+    sessions = np.repeat(np.arange(200), 4)
+    return Clicks(pl.DataFrame({"session_id": sessions, "item_id": items.ravel(), "timestamp": sessions}), "test")
+
+
+def trained(config: TrainConfig, **options: Any) -> tuple[Bundle, FitResult]:
+    result: Trained = train(clicks(), config, **options)
+    return result.bundle, result.fit
+
+
+def weights(bundle: Bundle) -> dict[str, torch.Tensor]:
+    return dict(bundle.model.state_dict())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_weights_are_those_of_the_epoch_that_is_best_on_the_newest_sessions(family: dict[str, Any]) -> None:
+    config = replace(CONFIG, **family)
+    bundle, result = trained(config)
+    best = int(np.argmax(result.validated)) + 1
+    assert len(result.validated) == 6
+    assert best < 6, "else this test shows nothing"
+    assert bundle.trained_on is not None
+    assert (bundle.trained_on.sessions, bundle.trained_on.last) == (150, 149), "the newest quarter is left out"
+    shorter, _ = trained(replace(config, fit=replace(config.fit, epochs=best)))
+    for name, tensor in weights(bundle).items():
+        assert torch.equal(tensor, weights(shorter)[name]), name
+    newest = clicks().frame.filter(pl.col("session_id") >= 150)
+    assert evaluate_bundle(bundle, Clicks(newest, "newest"), "cpu").recall[20] == max(result.validated)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("interrupted", [2, 6])  # before the best epoch and after it
+def test_an_interrupted_training_chooses_the_same_epoch(
+    tmp_path: Path, family: dict[str, Any], interrupted: int
+) -> None:
+    class Interruption(Exception):
+        pass
+
+    def progress(now: Progress) -> None:
+        if now.epoch == interrupted:
+            raise Interruption
+
+    config = replace(CONFIG, **family)
+    whole, result = trained(config)
+    with pytest.raises(Interruption):
+        trained(config, checkpoint=tmp_path, progress=progress)
+    resumed, rest = trained(config, checkpoint=tmp_path)
+    assert rest.validated == result.validated
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_a_part_that_nothing_can_be_judged_by_is_one_line() -> None:
+    with pytest.raises(ClicksError, match="leaves none on one side"):
+        trained(replace(CONFIG, validate=0.001))
+    frame = clicks().frame
+    strange = frame.with_columns(
+        pl.when(pl.col("session_id") >= 150).then(pl.col("item_id") + 1000).otherwise(pl.col("item_id"))
+    )
+    with pytest.raises(TrainingError, match=r"the newest 0\.25 of the sessions have no two clicks on items of the"):
+        train(Clicks(strange, "test"), CONFIG)
+
+
+def test_the_command_says_which_epoch_it_took(nextclick: Command, shop_file: Path) -> None:
+    quick = ("--epochs", 2, "--hidden", 8, "--samples", 8, "--validate", 0.2)
+    done = nextclick("train", "--clicks", shop_file, *quick, "--out", "bundle")
+    assert done.code == 0, done.stderr
+    assert "the weights of epoch 2 of 2: Recall@20 " in done.stdout
