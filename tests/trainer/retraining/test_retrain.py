@@ -67,6 +67,20 @@ def test_a_first_model_a_better_one_and_one_that_is_kept(settings: Settings) -> 
     assert not (settings.data_dir / "retraining" / settings.model_name).exists()
 
 
+def test_a_family_that_reads_the_history_is_retrained_in_full_and_then_warm(settings: Settings) -> None:
+    assert settings.retrain_config is not None
+    settings.retrain_config.write_text("family = 'sasrec'\n" + settings.retrain_config.read_text())
+    frame = shop_clicks()
+    new = pl.col("timestamp") >= frame["timestamp"].max() - DAY  # type: ignore[operator]
+    send(settings, frame.filter(~new))
+    first = retrain(settings)
+    assert (first.outcome, first.kind) == ("published", "full")
+    send(settings, frame.filter(new))
+    second = retrain(settings.model_copy(update={"retrain_margin": -0.05}))
+    assert (second.outcome, second.kind) == ("published", "warm")
+    assert read_bundle(Path(settings.models_uri) / second.candidate).family == "sasrec"  # type: ignore[operator]
+
+
 def test_a_candidate_is_not_published_over_a_model_that_it_was_not_compared_with(
     settings: Settings, tmp_path: Path
 ) -> None:
