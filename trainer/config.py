@@ -35,7 +35,7 @@ Rate = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 
 FamilyName = Literal["gru4rec", "narm", "stamp", "sasrec"]
-Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max"]
+Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max", "binary-cross-entropy"]
 Optimizer = Literal["adagrad", "rmsprop", "adam"]
 Order = Literal["time", "length", "random"]
 Input = Literal["shared", "embedding", "one-hot"]

@@ -14,7 +14,7 @@ from trainer.options import OPTIONS
 from trainer.presets import FAMILY_DEFAULTS, RETRAINING
 from trainer.settings_file import RUN, read_train_config
 
-LOSSES = "<cross-entropy|bpr|top1|bpr-max|top1-max>"
+LOSSES = "<cross-entropy|bpr|top1|bpr-max|top1-max|binary-cross-entropy>"
 SHOWN = {
     "loss": (LOSSES, "Training loss. [default: cross-entropy]"),
     "input": (

@@ -23,6 +23,7 @@ def compiled_cpu_supports(network: Network, config: FitConfig, process: Process)
     return (
         (network.cell, shape.input, shape.layers, shape.reset) == ("gru", "shared", 1, "after")
         and config.optimizer == "adagrad"
+        and config.loss != "binary-cross-entropy"
         and network.output_weight.device.type == "cpu"
         and network.output_weight.dtype == float32
         and process.size == 1

@@ -13,8 +13,10 @@ and so are samples of the target's own item.
     BPR-max         −log Σ_j s_ij σ(r_ii − r_ij) + bpreg · Σ_j s_ij r_ij²          s_i = softmax of r_i over j ≠ i,
     TOP1-max        Σ_j s_ij [σ(r_ij − r_ii) + σ(r_ij²)]                          and gradients flow through it
 
+    binary cross-entropy   −log σ(r_ii) − mean_{j≠i} log σ(−r_ij)
+
 BPR and TOP1: Hidasi et al., ICLR 2016; their means run over all columns, the target's own included. The -max losses:
-Hidasi & Karatzoglou, CIKM 2018.
+Hidasi & Karatzoglou, CIKM 2018. Binary cross-entropy: Kang & McAuley, ICDM 2018, there with one negative.
 """
 
 from collections.abc import Callable
@@ -62,7 +64,12 @@ def pairwise_loss(config: FitConfig) -> Loss:
     """
     if config.loss == "bpr-max":
         return partial(bpr_max, bpreg=config.bpreg, elu=config.elu)
-    losses: dict[str, Loss] = {"bpr": bpr, "top1": top1, "top1-max": top1_max}
+    losses: dict[str, Loss] = {
+        "bpr": bpr,
+        "top1": top1,
+        "top1-max": top1_max,
+        "binary-cross-entropy": binary_cross_entropy,
+    }
     if config.loss not in losses:
         raise ValueError(f"loss is {config.loss!r}: choose one of {', '.join(losses)} or bpr-max")
     return losses[config.loss]
@@ -146,6 +153,19 @@ def top1_max(scores: Tensor, live: Tensor | None = None) -> Tensor:
     negatives, any_ = _negatives(scores, live)  # (b, C)
     terms = torch.sigmoid(scores - own) + torch.sigmoid(scores.square())  # (b, C)
     return any_ * (negatives.softmax(dim=1) * terms).sum(dim=1)  # (b,)
+
+
+def binary_cross_entropy(scores: Tensor, live: Tensor | None = None) -> Tensor:
+    """A target should score above 0 and its negatives below: scores (b, C) and live columns to (b,).
+
+    0 if there is no negative.
+    """
+    counted = ~torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)  # (b, C)
+    if live is not None:
+        counted &= live
+    negatives = counted.sum(dim=1)  # (b,)
+    negative = (functional.softplus(scores) * counted).sum(dim=1) / negatives.clamp(min=1)  # (b,)
+    return (negatives > 0) * (functional.softplus(-scores.diagonal()) + negative)
 
 
 def _negatives(scores: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor | bool]:

@@ -313,6 +313,7 @@ def test_what_no_step_touches_stays_as_it_was() -> None:
         ({"reset": "before"}, {}),
         ({}, {"optimizer": "adam"}),
         ({}, {"optimizer": "rmsprop"}),
+        ({}, {"loss": "binary-cross-entropy"}),
     ],
 )
 def test_everything_else_goes_by_autograd(shape: dict[str, object], change: dict[str, object]) -> None:

@@ -74,6 +74,7 @@ LOSSES = [
     {"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5},
     {"loss": "bpr-max", "bpreg": 0.0, "elu": 0.0},
     {"loss": "top1-max"},
+    {"loss": "binary-cross-entropy"},
 ]
 CHANGES = [
     {},

@@ -143,7 +143,7 @@ def test_the_session_s_past_counts_and_not_only_its_last_click(family: str) -> N
     assert learnt(family, sessions, sessions, ITEMS, config) > 0.95
 
 
-@pytest.mark.parametrize("loss", ["bpr", "top1", "bpr-max", "top1-max"])
+@pytest.mark.parametrize("loss", ["bpr", "top1", "bpr-max", "top1-max", "binary-cross-entropy"])
 @pytest.mark.parametrize("optimizer", ["adagrad", "rmsprop", "adam"])
 def test_every_loss_and_optimiser_trains_it(loss: Any, optimizer: Any) -> None:
     torch.manual_seed(1)

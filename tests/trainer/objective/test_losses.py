@@ -46,10 +46,16 @@ def naive_top1_max(r: list[float], i: int) -> float:
     return sum(s_j * (sigma(r_j - r[i]) + sigma(r_j**2)) for s_j, r_j in zip(s, r, strict=True))
 
 
+def naive_binary_cross_entropy(r: list[float], i: int) -> float:
+    negatives = [math.log(1 - sigma(r_j)) for j, r_j in enumerate(r) if j != i]
+    return -math.log(sigma(r[i])) - sum(negatives) / len(negatives)
+
+
 LOSSES = [
     ({"loss": "bpr"}, naive_bpr),
     ({"loss": "top1"}, naive_top1),
     ({"loss": "top1-max"}, naive_top1_max),
+    ({"loss": "binary-cross-entropy"}, naive_binary_cross_entropy),
     ({"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5}, partial(naive_bpr_max, bpreg=0.7, elu=0.5)),
     ({"loss": "bpr-max", "bpreg": 0.0, "elu": 0.0}, partial(naive_bpr_max, bpreg=0.0, elu=0.0)),
 ]
@@ -134,5 +140,7 @@ def test_correction_differs_between_targets_and_samples() -> None:
 
 
 def test_cross_entropy_is_no_pairwise_loss() -> None:
-    with pytest.raises(ValueError, match=r"loss is 'cross-entropy': choose one of bpr, top1, top1-max or bpr-max"):
+    with pytest.raises(
+        ValueError, match=r"loss is 'cross-entropy': choose one of bpr, top1, top1-max, binary-cross-entropy or bpr-max"
+    ):
         pairwise_loss(FitConfig())
