@@ -41,6 +41,17 @@ def test_what_is_found_can_be_trained(tune: Command, nextclick: Command, shop_fi
     assert read_bundle(tmp_path / "bundle").settings["learning_rate"] == found.fit.learning_rate
 
 
+def test_any_family_is_tuned(tune: Command, nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("family = 'narm'\nepochs = 1\nsamples = 16\nhidden = 8\n")
+    code, _, errors = tune("--trials", 2, "--search", "window=2..4")
+    assert code == 0, errors
+    found = read_train_config(tmp_path / "best.toml")
+    assert found.family == "narm"
+    assert 2 <= found.window <= 4
+    assert nextclick("train", "--clicks", shop_file, "--config", "best.toml", "--out", "bundle").code == 0
+    assert read_bundle(tmp_path / "bundle").needs.history == found.window
+
+
 def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
     """The networks are judged with the weights of their epoch, on the newest tenth of the sessions."""
     code, output, errors = tune("--split", "train", "--trials", 1, "--metric", "mrr")
