@@ -3,7 +3,7 @@
 Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), with the normalisation before each part as in
 the paper.
 
-    f_j = x_j                                       x_j the vector of the j-th clicked item
+    f_j = sqrt(h) x_j                               x_j the vector of the j-th clicked item
     g_j = LayerNorm(f_j)                            each block; click t attends to the clicks j ≤ t:
     f_t ← f_t + W_O Σ_j a_tj V (g_j + p_{t−j})      for each head: a_t = softmax_j(Q g_t · K (g_j + p_{t−j}) / sqrt(d))
     f_t ← f_t + W₂ relu(W₁ LayerNorm(f_t) + b₁) + b₂
@@ -11,7 +11,8 @@ the paper.
 
 The learned positions p count back from the click that attends. In the paper they count from the end of the whole
 sequence and are added to f_j: then one pass over a session would train its earlier clicks with positions that they
-never have in serving, where each click is the last one when it is answered.
+never have in serving, where each click is the last one when it is answered. The factor sqrt(h) is in the authors' code:
+item vectors are small at first, and what the blocks add would hide them.
 
 Sizes in the shape comments: B sessions, n clicks of each, m queries of each, h hidden units, d = h / heads.
 """
@@ -99,7 +100,7 @@ class SASRec(HistoryNetwork):
         dropout_embedding: float = 0.0,
         dropout_hidden: float = 0.0,
     ) -> Tensor:
-        x = functional.dropout(inputs, dropout_embedding)  # (B, n, h)
+        x = functional.dropout(inputs * self.config.hidden**0.5, dropout_embedding)  # (B, n, h)
         positions = self.positions[: inputs.shape[1]]  # (n, h)
         *lower, highest = self.blocks
         for block in lower:

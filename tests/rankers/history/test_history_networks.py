@@ -56,7 +56,7 @@ def sasrec(w: Weights, items: list[int]) -> Vector:
     def linear(x: Vector, name: str) -> Vector:
         return w[f"{name}.weight"] @ x + w[f"{name}.bias"]
 
-    f = [w["item_vectors"][item] for item in items]
+    f = [np.sqrt(HIDDEN) * w["item_vectors"][item] for item in items]
     for number in range(LAYERS):
         block = f"blocks.{number}"
         normal = [norm(x, f"{block}.attention_norm") for x in f]
