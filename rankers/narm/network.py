@@ -32,6 +32,16 @@ class NARM(HistoryNetwork):
         self.attend_each = nn.Linear(hidden, hidden, bias=False)  # A₂
         self.attend = nn.Parameter(uniform(hidden, 1)[:, 0])  # v, (h,)
         self.output = nn.Linear(2 * hidden, hidden, bias=False)  # B
+        self._draw_weights()
+
+    @torch.no_grad()
+    def _draw_weights(self) -> None:
+        """Like those of GRU4Rec, with biases of 0: torch's own are smaller, and with them the network learns slowly."""
+        for weight in self.gru.parameters():  # (3h, h) or (3h,), three gates
+            for gate in weight.chunk(3):
+                gate.copy_(uniform(*gate.shape) if gate.dim() == 2 else torch.zeros_like(gate))
+        for layer in (self.attend_last, self.attend_each, self.output):
+            nn.init.xavier_uniform_(layer.weight)
 
     @override
     def queries(
