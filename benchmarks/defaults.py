@@ -3,8 +3,8 @@
     python -m benchmarks.defaults --data DIRECTORY [--json FILE] [--only TEXT]
 
 DIRECTORY holds rsc15_100k.parquet, rsc15_apr_2days.parquet and diginetica.parquet. Models are judged on the newest
-tenth of the training sessions; the test split is not used. One seed, 10 epochs. The number of epochs is a setting too:
-the best Recall@20 of all epochs is printed, with its MRR@20 and its epoch.
+tenth of the training sessions; the test split is not used. One seed, 10 epochs, or those of the family's defaults. The
+number of epochs is a setting too: the best Recall@20 of all epochs is printed, with its MRR@20 and its epoch.
 """
 
 import json
@@ -20,12 +20,13 @@ from rankers.families import family_of
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
-from trainer.presets import DEFAULT, PUBLISHED
+from trainer.presets import DEFAULT, FAMILY_DEFAULTS, PUBLISHED
 from trainer.validation import hold_out_newest
 
 SHARE = 0.1
 DATA = {"rsc15_100k": ["train", "valid"], "rsc15_apr_2days": ["train"], "diginetica": ["train"]}
 PAIRWISE = FitConfig(loss="bpr-max", sample_alpha=0.3, bpreg=0.9, elu=1.0, momentum=0.15, dropout_hidden=0.3)
+SASREC = FAMILY_DEFAULTS["sasrec"]
 SETTINGS = {
     "published for RSC15": PUBLISHED,
     "the defaults": DEFAULT,
@@ -36,6 +37,11 @@ SETTINGS = {
     "200 units, embedding dropout .25": TrainConfig(FitConfig(dropout_embedding=0.25), hidden=200),
     "bpr-max, 100 units, embedding dropout .25": TrainConfig(replace(PAIRWISE, dropout_embedding=0.25)),
     "bpr-max, 200 units, embedding dropout .5": TrainConfig(replace(PAIRWISE, dropout_embedding=0.5), hidden=200),
+    "narm, the defaults": FAMILY_DEFAULTS["narm"],
+    "stamp, the defaults": FAMILY_DEFAULTS["stamp"],
+    "sasrec, the defaults": SASREC,
+    "sasrec, B 128, learning rate .05": replace(SASREC, fit=replace(SASREC.fit, batch_size=128, learning_rate=0.05)),
+    "sasrec, adam .001": replace(SASREC, fit=replace(SASREC.fit, optimizer="adam", learning_rate=0.001)),
 }
 
 
