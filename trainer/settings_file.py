@@ -68,7 +68,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
     if values.get("family", config.family) != config.family:
-        config = replace(FAMILY_DEFAULTS.get(values["family"], config), device=config.device)
+        config = replace(FAMILY_DEFAULTS.get(str(values["family"]), config), device=config.device)
     unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
     if unknown:
         known = ", ".join(sorted(name.replace("_", "-") for name in (*FIT, *WHOLE)))

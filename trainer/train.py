@@ -84,7 +84,7 @@ def train(
     torch.manual_seed(config.fit.seed)
     family = config.family if warm is None else warm.parent.family
     if warm is None:
-        network = _untrained(config, len(index)).to(device)
+        network = untrained_network(config, len(index)).to(device)
         fit_config, chosen, state = config.fit, sessions, None
     else:
         fit_config = warm.fit_config(config.fit)
@@ -163,7 +163,12 @@ def _parts(clicks: Clicks, config: TrainConfig) -> tuple[pl.DataFrame, ItemIndex
     return kept, ItemIndex.of(kept), None
 
 
-def _untrained(config: TrainConfig, items: int) -> Any:
+def untrained_network(config: TrainConfig, items: int) -> Any:
+    """A network of the configured family for this number of items, with random weights from torch's generator.
+
+    Raises:
+        TrainingError: the family has no network of this shape, or it does not fit into memory.
+    """
     with allocating(
         f"a network of --hidden {config.hidden} and --layers {config.layers} for {items} items does not fit into "
         "memory: lower them, or raise --min-support"

@@ -86,6 +86,11 @@ def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_pat
     [
         (["--clicks", "nope.parquet"], 1, "nope.parquet does not exist"),
         (["--optimizer", "adam", "--momentum", "0.5"], 1, "--momentum 0.5 belongs to adagrad and rmsprop"),
+        (
+            ["--family", "sasrec", "--heads", "3"],
+            1,
+            "no sasrec of this shape: hidden is 100, which 3 heads do not divide",
+        ),
         (["--bpreg", "1"], 1, "--bpreg 1.0 belongs to bpr-max"),
         (["--elu", "0.5"], 1, "--elu 0.5 belongs to bpr-max"),
         (["--input", "one-hot", "--dropout-embedding", "0.5"], 1, "one-hot input has none"),

@@ -27,6 +27,7 @@ from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.settings_file import train_options, with_options
 from trainer.studies.tune.space import Space
+from trainer.train import untrained_network
 from trainer.validation import hold_out_newest
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    network = task.family.untrained(chosen.shape(len(task.index))).to(task.device)
+    network = untrained_network(chosen, len(task.index)).to(task.device)
     best = -1.0
 
     def judge(epoch: int) -> None:
