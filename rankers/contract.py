@@ -7,8 +7,8 @@ A `Ranker` is a bundle loaded on a device. Serving, judging, comparing and the s
     top = ranker.best(advanced.queries, 20, None)     # exact top 20
 
 Recurrent families process the clicks in rounds and keep a memory per session. Families that read the last items of a
-session (neighbours, attention) keep no memory and receive the session's history instead. `Needs` states what a model
-needs.
+session (neighbours, attention) keep no memory and receive the session's stored items instead. `Needs` states what a
+model needs.
 
 Sizes in the shape comments: N clicks of S sessions, Q queries, I items, m numbers of memory per session.
 """
@@ -78,8 +78,9 @@ class Clicks:
         session: (N,) int64, from 0 to S - 1.
         round: (N,) int64, from 0: a session's k-th click of the batch is in round k.
         fresh: (N,) whether this click begins a new session, so that the state before it does not count.
-        histories: S prefixes, the known rows of each session before its first click here, oldest first; None for a
-            family that needs no history.
+        histories: S prefixes, the rows of each session's stored items before its first click here, oldest first; -1 for
+            an item that the model does not have. None: no session has any.
+        stored: how many of its last items a session stores, unknown ones included; None: all.
     """
 
     rows: NDArray[np.int64]
@@ -87,6 +88,7 @@ class Clicks:
     round: NDArray[np.int64]
     fresh: NDArray[np.bool_]
     histories: Prefixes | None = None
+    stored: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,32 +102,41 @@ class Clicks:
         ends = np.cumsum(np.bincount(self.round)).tolist()
         return [order[first:end] for first, end in zip([0, *ends], ends, strict=False)]
 
-    def prefixes(self, ranked: NDArray[np.bool_], last: int) -> Prefixes:
-        """The known items of the session up to and including each ranked click, at most the `last` ones.
+    def prefixes(self, last: int) -> tuple[Prefixes, NDArray[np.bool_]]:
+        """What a family that reads the history reads at each click: the known ones of its session's stored items and
+        of the click itself, at most the `last` ones. This does not depend on how the clicks are cut into batches.
 
         Args:
-            ranked: (N,), from `follow_seen`.
             last: at least 1.
+
+        Returns:
+            one prefix for each click that has a known item, and which clicks these are, (N,).
         """
-        so_far: dict[int, list[int]] = {}
-        if self.histories is not None:
-            items, offsets = self.histories.items.tolist(), self.histories.offsets.tolist()
-            so_far = {number: items[offsets[number] : offsets[number + 1]] for number in set(self.session.tolist())}
-        found: list[int] = []
-        lengths: list[int] = []
-        clicks = zip(self.session.tolist(), self.rows.tolist(), self.fresh.tolist(), ranked.tolist(), strict=True)
-        for session, row, fresh, is_ranked in clicks:
-            history = [] if fresh else so_far.setdefault(session, [])
-            if row >= 0:
-                history.append(row)
-            so_far[session] = history
-            if is_ranked:
-                found += history[-last:]
-                lengths.append(min(len(history), last))
-        return Prefixes(np.array(found, dtype=np.int64), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        nothing = Prefixes(np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        before = nothing if self.histories is None else self.histories  # P items
+        session = np.concatenate([before.event, self.session])  # (P+N,)
+        order = np.argsort(session, kind="stable")  # session by session, oldest first
+        session, rows = session[order], np.concatenate([before.items, self.rows])[order]
+        begins = np.concatenate([np.zeros(len(before.items), dtype=bool), self.fresh])[order]
+        begins[1:] |= session[1:] != session[:-1]
+        place = np.arange(len(order))
+        start = np.maximum.accumulate(np.where(begins, place, 0))
+        if self.stored is not None:
+            start = np.maximum(start, place - self.stored)
+        known = rows >= 0
+        count = np.concatenate([[0], np.cumsum(known)])  # known items before each place
+        end = count[1:]
+        first = np.maximum(count[start], end - last)
+
+        clicks = np.argsort(order)[len(before.items) :]  # (N,) their places
+        ranked = end[clicks] > first[clicks]
+        first, end = first[clicks[ranked]], end[clicks[ranked]]
+        offsets = np.concatenate([[0], np.cumsum(end - first)])
+        read = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], end - first)
+        return Prefixes(rows[known][read], offsets), ranked
 
     def follow_seen(self, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Update `Memory.seen` in place.
+        """Update `Memory.seen` in place, for a family that keeps a memory.
 
         Returns:
             (N,), whether the session has had a known item up to each click; only these clicks are ranked.
@@ -144,7 +155,8 @@ class Advanced(NamedTuple):
 
     Attributes:
         queries: one per ranked click, in the order of the clicks; Q = ranked.sum().
-        ranked: (N,) bool, whether the click's session has had an item of the model.
+        ranked: (N,) bool, whether the click's session has had an item of the model; in a family that reads the history,
+            whether there is one to read.
         memory: of the S sessions after their last click.
     """
 

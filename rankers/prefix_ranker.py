@@ -29,8 +29,9 @@ class PrefixRanker:
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """The prefix of each ranked click."""
-        ranked = clicks.follow_seen(memory.seen)
-        return Advanced(clicks.prefixes(ranked, self.needs.history), ranked, memory)
+        prefixes, ranked = clicks.prefixes(self.needs.history)
+        memory.seen[clicks.session] = ranked  # of each session's last click
+        return Advanced(prefixes, ranked, memory)
 
     def best(self, queries: Prefixes, k: int, allowed: Mask | None = None) -> Top:
         """From the scores of all items."""

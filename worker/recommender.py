@@ -236,9 +236,10 @@ class Recommender:
 
     def _answers_by(self, model: ServingModel, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         rows = np.array([model.row_of.get(item, -1) for item in plan.items], dtype=np.int64)  # (N,)
-        needed = model.ranker.needs.history
-        histories = _known_rows(model, plan.before, needed) if needed else None
-        clicks = Clicks(rows, np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh), histories)
+        histories = _rows(model, plan.before) if model.ranker.needs.history else None
+        clicks = Clicks(
+            rows, np.array(plan.slots), np.array(plan.rounds), np.array(plan.fresh), histories, self._history
+        )
         begin = perf_counter()
         queries, ranked, memory = model.ranker.advance(clicks, self._recall(model, plan, states))
         self._step_seconds += perf_counter() - begin
@@ -257,7 +258,6 @@ class Recommender:
         needs = model.ranker.needs
         memory = Memory.empty(len(states), needs)
         if not needs.memory:
-            memory.seen[:] = [any(item in model.row_of for item in before) for before in plan.before]
             return memory
         kept = [_kept_as(state, model) for state in states]
         for dtype in sorted({name for name in kept if name}):
@@ -267,7 +267,7 @@ class Recommender:
             memory.seen[slots] = True
         stale = [slot for slot, name in enumerate(kept) if name is None and plan.before[slot]]
         if stale:
-            rebuilt = model.ranker.rebuild(_known_rows(model, [plan.before[slot] for slot in stale]))
+            rebuilt = model.ranker.rebuild(_rows(model, [plan.before[slot] for slot in stale], known=True))
             memory.values[stale], memory.seen[stale] = rebuilt.values, rebuilt.seen
         return memory
 
@@ -291,13 +291,13 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
     return "float16" if state.dtype in ("", "float16") and len(state.memory) == model.memory_bytes // 2 else None
 
 
-def _known_rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], last: int | None = None) -> Prefixes:
-    """The rows of the known items of each history; at most the `last` ones."""
-    rows = [[row for item in history if (row := model.row_of.get(item, -1)) >= 0] for history in histories]
-    if last is not None:
-        rows = [known[-last:] for known in rows]
-    offsets = np.concatenate([[0], np.cumsum([len(known) for known in rows])]).astype(np.int64)
-    return Prefixes(np.array([row for known in rows for row in known], dtype=np.int64), offsets)
+def _rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], *, known: bool = False) -> Prefixes:
+    """The row of each item of the histories, -1 for an unknown one; or only the rows of the `known` items."""
+    rows = [[model.row_of.get(item, -1) for item in history] for history in histories]
+    if known:
+        rows = [[row for row in history if row >= 0] for history in rows]
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in rows])]).astype(np.int64)
+    return Prefixes(np.array([row for history in rows for row in history], dtype=np.int64), offsets)
 
 
 def _shadow_of(state: SessionState) -> ModelState:

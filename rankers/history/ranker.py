@@ -46,8 +46,9 @@ class HistoryRanker:
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """The query after each ranked click, from the session's last items."""
-        ranked = clicks.follow_seen(memory.seen)
-        return Advanced(self._queries(clicks.prefixes(ranked, self.needs.history)), ranked, memory)
+        prefixes, ranked = clicks.prefixes(self.needs.history)
+        memory.seen[clicks.session] = ranked  # of each session's last click
+        return Advanced(self._queries(prefixes), ranked, memory)
 
     def best(self, queries: Tensor, k: int, allowed: Mask | None = None) -> Top:
         """By the output layer."""

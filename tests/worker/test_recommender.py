@@ -62,6 +62,11 @@ def stream(serving: ServingModel | None, **options: object) -> Stream:
     return Stream(Recommender(**{"gap_ms": GAP, "history": 50, "model": serving} | options))  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def recent_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, RecentItemsFamily.name, RecentItemsFamily())
+
+
 @pytest.mark.parametrize("shape", [{}, {"layers": 2}, {"input": "one-hot"}, {"input": "embedding"}, {"hidden": 20}])
 def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(tmp_path: Path, shape: dict[str, object]) -> None:
     serving = model(tmp_path, **shape)
@@ -189,10 +194,8 @@ def test_after_a_change_of_model_a_session_goes_on_as_if_it_had_always_served(tm
     assert [feed.state(f"s{n}").served for n in range(9)] == [straight.state(f"s{n}").served for n in range(9)]
 
 
-def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(FAMILIES, RecentItemsFamily.name, RecentItemsFamily())
+@pytest.mark.usefixtures("recent_items")
+def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(tmp_path: Path) -> None:
     items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
     bundle = Bundle("v2", RecentItems.random(ITEMS), items, family=RecentItemsFamily.name)
     recurrent, reading = model(tmp_path), ServingModel(bundle, torch.device("cpu"))
@@ -212,6 +215,83 @@ def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(
     for batch in (clicks, again, again):
         recurrent_from_the_start.click(*batch)
     assert feed.click(*again) == recurrent_from_the_start.click(*again)
+
+
+READS_HISTORY = ("narm", "stamp", "sasrec", RecentItemsFamily.name)
+
+
+def reads_history(family: str, window: int) -> ServingModel:
+    """A model of ITEMS items whose answers depend on each of a session's last `window` items."""
+    items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
+    if family == RecentItemsFamily.name:
+        return ServingModel(Bundle("v1", RecentItems.random(ITEMS, window), items, family=family), torch.device("cpu"))
+    torch.manual_seed(1)
+    network = FAMILIES[family].untrained({"items": ITEMS, "hidden": 12, "window": window})
+    for weight in network.requires_grad_(False).eval().parameters():
+        weight.mul_(3)
+    return ServingModel(Bundle("v1", network, items, family=family), torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("recent_items")
+@pytest.mark.parametrize("family", READS_HISTORY)
+@pytest.mark.parametrize("kept", [3, 4, 20])
+def test_an_answer_from_the_history_does_not_depend_on_the_batches_though_items_are_unknown(
+    family: str, kept: int
+) -> None:
+    serving = reads_history(family, window=3)
+    rng = random.Random(1)
+    clicks: list[tuple[str, object, int]] = []
+    for n in range(300):
+        item = rng.randrange(ITEMS) if rng.random() < 0.4 else f"unknown {n}"
+        clicks.append((f"s{rng.randrange(4)}", item, NOW + (n // 100) * 2 * GAP))
+
+    def run(size: int) -> list[Answer | None]:
+        feed = stream(serving, history=kept)
+        return [answer for n in range(0, len(clicks), size) for answer in feed.click(*clicks[n : n + size])]
+
+    singly = run(1)
+    assert {answer.source for answer in singly if answer} == {"model", "popular"}
+    for size in (2, 7, 300):
+        assert run(size) == singly
+
+
+@pytest.mark.usefixtures("recent_items")
+@pytest.mark.parametrize("family", READS_HISTORY)
+def test_an_answer_reads_the_known_of_the_stored_items_and_of_the_click(family: str) -> None:
+    serving = reads_history(family, window=3)
+    feed = stream(serving, history=3)
+
+    def after(*items: int) -> Answer | None:
+        return stream(serving).click(*[("t", item) for item in items])[-1]
+
+    found = feed.click(*[("s", item) for item in (1, 2, 3, 4, "a", "b", "c", "d", 5)])
+    assert found[3] == after(2, 3, 4)
+    assert [answer and (answer.top, answer.source) for answer in found[4:8]] == [
+        (expected.top, expected.source) for items in [(2, 3, 4), (3, 4), (4,)] if (expected := after(*items))
+    ] + [(serving.popular[0].top, "popular")]
+    assert found[8] == after(5)
+
+
+@pytest.mark.usefixtures("recent_items")
+@pytest.mark.parametrize("family", READS_HISTORY)
+def test_unknown_items_change_no_answer_while_the_window_is_stored_beside_them(family: str) -> None:
+    serving = reads_history(family, window=3)
+    feed, as_offline = stream(serving, history=6), stream(serving, history=6)
+    with_unknown = feed.click(*[("s", item) for item in (1, "a", 2, 3, "b", "c", 4, 5, 6, "d", 7, "e", 8)])
+    known = as_offline.click(*[("s", item) for item in range(1, 9)])
+    assert [answer for answer in with_unknown if answer and isinstance(answer.items[0], int)] == known
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_a_rebuilt_session_goes_on_from_its_stored_items_in_every_batching(tmp_path: Path, size: int) -> None:
+    old, new = model(tmp_path, "v1", 0), model(tmp_path, "v2", 1)
+    feed, straight = stream(old, history=3), stream(new)
+    feed.click(*[("s", item) for item in (1, 2, 3, "unknown", 4)])
+    straight.click(("s", 3), ("s", 4))
+    feed.recommender.model = new
+    more = [("s", item) for item in (5, 6, "never seen", 7, 8, 9)]
+    found = [answer for n in range(0, 6, size) for answer in feed.click(*more[n : n + size])]
+    assert found == straight.click(*more)
 
 
 def test_memory_of_another_network_under_the_same_name_is_not_used(tmp_path: Path) -> None:
