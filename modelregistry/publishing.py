@@ -1,9 +1,9 @@
 """Publishing: put a bundle into the store and its announcement on the models topic. A promotion announces a version
 that is already in the store.
 
-The files of a bundle are always read, and their digests checked, before it is announced. That they fit together is
-checked where a model is loaded: by each worker, which refuses a bundle that does not fit and serves the previous model
-on. Every change is recorded with who made it and why.
+Before a bundle is announced, its files are read and their digests checked, and whether sessions store as many items as
+the model reads. That the files fit together is checked where a model is loaded: by each worker, which refuses a bundle
+that does not fit and serves the previous model on. Every change is recorded with who made it and why.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from modelregistry.change import Author
 from modelregistry.models_topic import ModelsTopic
+from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
 from rankers.bundle_files import BundleFiles, not_readable, read_files
 from schemas.announcement import ModelAnnouncement
@@ -55,7 +56,8 @@ async def publish(
         decision: the record of a retraining, instead of one about the author.
 
     Raises:
-        BundleError: the bundle is damaged, the version exists with other content, or the store is not writable.
+        BundleError: the bundle is damaged or reads more of a session than is stored, the version exists with other
+            content, or the store is not writable.
         BrokerError: the announcement cannot be sent.
     """
     announcement = await asyncio.to_thread(_put, directory, settings)
@@ -75,7 +77,7 @@ async def promote(
     """Announce a version that is at the models URI, and record why.
 
     Raises:
-        BundleError: it is not there, or damaged.
+        BundleError: it is not there, is damaged, or reads more of a session than is stored.
         BrokerError: the announcement cannot be sent.
     """
     announcement = await checked_announcement(version, settings)
@@ -123,7 +125,7 @@ async def checked_announcement(version: str, settings: Settings) -> ModelAnnounc
     """Fetch and check a version at the models URI, and make its announcement without sending it.
 
     Raises:
-        BundleError: it is not there, or damaged.
+        BundleError: it is not there, is damaged, or reads more of a session than is stored.
     """
     return await asyncio.to_thread(_check, version, settings)
 
@@ -146,6 +148,7 @@ def _put(directory: Path, settings: Settings) -> ModelAnnouncement:
 def _announcement(directory: Path, files: BundleFiles, uri: str, settings: Settings) -> ModelAnnouncement:
     about = files.about
     try:
+        check_session_history(about["needs"]["history"], about["version"], settings)
         return ModelAnnouncement(
             name=settings.model_name,
             version=about["version"],
@@ -155,5 +158,5 @@ def _announcement(directory: Path, files: BundleFiles, uri: str, settings: Setti
             trained_on=about["trained_on"],
             announced_at=datetime.now(UTC),
         )
-    except (KeyError, ValidationError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
         raise not_readable(directory, error) from error

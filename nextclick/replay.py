@@ -16,6 +16,7 @@ from messaging.contracts import topic_contracts
 from messaging.topic_identity import topic_identity
 from messaging.topics import create_topics, existing_topics
 from modelregistry.models_topic import ModelsTopic
+from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
 from modelregistry.stored_bundle import read_stored_bundle
 from rankers.device import choose_device
@@ -65,7 +66,7 @@ async def replay(
     Raises:
         BrokerError: no broker answers, or it stops sending.
         TopicError: a topic is missing, or the replay's topic cannot be created.
-        BundleError: the serving model cannot be fetched.
+        BundleError: the serving model cannot be fetched, or reads more of a session than is stored.
         ClicksError: the topic has no click since then.
     """
     done = Replayed(topic=f"{settings.recommendations_topic}-{name}")
@@ -107,6 +108,7 @@ async def _recommender(settings: Settings) -> Recommender:
     model = None
     if serving is not None:
         bundle = read_stored_bundle(BundleStore(settings.models_uri), serving.uri, serving.sha256)
+        check_session_history(bundle.needs.history, bundle.version, settings)
         model = ServingModel(bundle, choose_device(settings.device), settings.scoring)
     return Recommender(
         gap_ms=milliseconds(settings.session_gap),

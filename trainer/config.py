@@ -5,9 +5,12 @@ the same names, see `trainer.settings_file`. Light to import: the command line s
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,18 @@ class TrainConfig:
         from rankers.families import family_of
 
         return {"items": items} | {name: getattr(self, name) for name in family_of(self.family).options}
+
+    @property
+    def history(self) -> int:
+        """How many of a session's last items the trained model will read, see `rankers.contract.Needs`."""
+        return int(self.shape(1).get("window", 0))
+
+    def check_session_history(self, settings: "Settings") -> None:
+        """Refuse a model that no worker would serve, before it is trained.
+
+        Raises:
+            BundleError: it reads more of a session than is stored.
+        """
+        from modelregistry.session_history import check_session_history
+
+        check_session_history(self.history, f"{self.family} with window = {self.window}", settings)

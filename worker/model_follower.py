@@ -16,6 +16,7 @@ from messaging.daemon_thread import in_daemon_thread
 from messaging.topic_identity import topic_identity
 from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
+from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
 from rankers.bundle import read_bundle
 from schemas.announcement import ModelAnnouncement
@@ -249,12 +250,7 @@ class ModelFollower:
             raise
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
-        if bundle.needs.history > self._settings.session_history:
-            raise BundleError(
-                f"{bundle.version} reads the last {bundle.needs.history} items of a session, and "
-                f"NEXTCLICK_SESSION_HISTORY={self._settings.session_history} keeps fewer: set it to "
-                f"{bundle.needs.history} or more"
-            )
+        check_session_history(bundle.needs.history, bundle.version, self._settings)
         model = ServingModel(bundle, self._device, self._settings.scoring)
         model.ranker.warm_up(self._settings.max_batch)
         return model

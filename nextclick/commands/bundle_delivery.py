@@ -11,6 +11,7 @@ from schemas.errors import BundleError
 if TYPE_CHECKING:
     from rankers.bundle import Bundle
     from schemas.settings import Settings
+    from trainer.config import TrainConfig
     from trainer.fit import FitResult
 
 
@@ -28,11 +29,11 @@ class BundleDelivery:
     publish: bool
     checkpoint: Path | None
 
-    def check(self, settings: "Settings") -> None:
-        """Check the destination before the training, not after hours of it.
+    def check(self, config: "TrainConfig", settings: "Settings") -> None:
+        """Check before the training, not after hours of it, that the bundle can be put where it shall go.
 
         Raises:
-            BundleError: --out exists and is not a bundle.
+            BundleError: --out exists and is not a bundle, or it is to be published and no worker would serve it.
             TopicError: the models topic is missing or differs from its settings.
         """
         if self.publish:
@@ -40,6 +41,7 @@ class BundleDelivery:
 
             from messaging.topics import check_topics
 
+            config.check_session_history(settings)
             asyncio.run(check_topics(settings, [settings.models_topic]))
         if self.out is not None:
             check_free(self.out)

@@ -82,7 +82,7 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
     from trainer.options import option_values
 
     def read() -> "Clicks":
-        delivery.check(settings)
+        delivery.check(config, settings)
         return source.read(settings)
 
     with process_group() as process:

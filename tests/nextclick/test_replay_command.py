@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import typer
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from clicklog.items import ItemIndex
 from messaging.clients import admin
+from modelregistry.publishing import publish_bundle
 from nextclick.commands.options import read_begin
+from rankers.bundle import Bundle, write_bundle
+from rankers.families import FAMILIES
 from schemas.settings import Settings
 from tests.worker.deployment import Deployment, clicks_of
 
@@ -75,6 +80,18 @@ def test_a_failure_is_one_line(deployment: Deployment, command_line: Any) -> Non
     code, _, errors = command_line.run("replay", "--name", "a/b", settings=deployment.settings)
     assert (code, errors.count("\n")) == (1, 1)
     assert "--name 'a/b' is no name of a replay" in errors
+
+
+def test_a_model_that_reads_more_than_a_session_stores_is_refused(deployment: Deployment, command_line: Any) -> None:
+    larger = deployment.settings.model_copy(update={"session_history": 51})  # where the model was published
+    network = FAMILIES["stamp"].untrained({"items": 30, "hidden": 4, "window": 51})
+    items = ItemIndex(list(range(30)), np.ones(30, dtype=np.int64))
+    write_bundle(Bundle("v2", network, items, family="stamp"), deployment.directory / "v2")
+    asyncio.run(publish_bundle(deployment.directory / "v2", larger))
+    deployment.send(clicks_of(3, 2))
+    code, _, errors = command_line.run("replay", "--name", "x", settings=deployment.settings)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "v2 reads the last 51 items of a session, and NEXTCLICK_SESSION_HISTORY=50 keeps fewer" in errors
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What every family of models must pass, see `rankers.contract`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
 from trainer.evaluation.ranks import rank_streamed
+from trainer.presets import FAMILY_DEFAULTS
 
 ITEMS, SESSIONS = 200, 30
 
@@ -119,6 +121,13 @@ def some_clicks(count: int = 500) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 def test_every_family_is_tested() -> None:
     assert {family for family, _ in MODELS} == set(FAMILIES)
     assert all(family.name == name for name, family in FAMILIES.items())
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_what_a_training_will_need_is_known_before_it(family: str) -> None:
+    config = replace(FAMILY_DEFAULTS[family], hidden=4, window=7)
+    untrained = FAMILIES[family].untrained(config.shape(3))
+    assert config.history == FAMILIES[family].needs(untrained).history
 
 
 @pytest.mark.parametrize("sizes", [(250, 250), (1, 2, 3, 31, 32, 33, 64, 334)])

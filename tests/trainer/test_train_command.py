@@ -102,6 +102,11 @@ def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_pat
         (["--until", "7d"], 1, "--until chooses clicks of the topic"),
         (["--since", "1d", "--until", "24h"], 1, "--until 24h leaves out all that --since 1d takes"),
         (["--out", "."], 1, "--out . exists and is no model bundle"),
+        (
+            ["--publish", "--family", "narm", "--window", "51"],
+            1,
+            "narm with window = 51 reads the last 51 items of a session, and NEXTCLICK_SESSION_HISTORY=50 keeps fewer",
+        ),
         (["--config", "nope.toml"], 1, "--config nope.toml cannot be read"),
         (["--loss", "hinge"], 2, "--loss"),
         (["--batch-size", "0"], 2, "--batch-size"),

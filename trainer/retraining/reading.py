@@ -73,6 +73,7 @@ def read(
     store.check_writable()
     config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
     config = replace(config, device=settings.device)
+    config.check_session_history(settings)
     choose_device(config.device)  # fails now, not after the log was read
     torch.set_num_threads(settings.torch_threads)
     state = connection.run(connection.topic.read())

@@ -15,6 +15,7 @@ import pytest
 from modelregistry.leased_topic import LeasedTopic
 from modelregistry.models_state import serving_key
 from modelregistry.publishing import publish
+from schemas.errors import BundleError
 from schemas.settings import Settings
 from tests.modelregistry.memory_topic import MemoryTopic
 from tests.worker.deployment import bundle
@@ -133,3 +134,16 @@ def test_one_whose_clicks_topic_began_anew_begins_anew(retraining: Retraining) -
     assert retraining.log.asked[-2:] == [later - 3 * DAY, None]
     deciding = retraining.begun(later).resume_point.settings
     assert load_resume_point(directory, None, deciding, later) is None
+
+
+def test_a_window_that_no_worker_stores_is_refused_before_the_log_is_read(retraining: Retraining) -> None:
+    config = retraining.directory / "retrain.toml"
+    config.write_text("family = 'stamp'\nwindow = 51\n")
+    retraining.settings = retraining.settings.model_copy(update={"retrain_config": config})
+    with pytest.raises(
+        BundleError, match=r"^stamp with window = 51 reads .* NEXTCLICK_SESSION_HISTORY=50 .* 51 or more"
+    ):
+        retraining.read()
+    assert retraining.log.asked == []
+    config.write_text("family = 'stamp'\nwindow = 50\n")
+    assert retraining.begun().config.history == 50
