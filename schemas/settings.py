@@ -137,7 +137,13 @@ class Settings(ClickSettings, ConnectionSettings):
     session_life: Duration = Field(
         timedelta(hours=24), description="a session's state is dropped this long after its last click"
     )
-    session_history: int = Field(50, ge=1, le=1000, description="last items kept per session, for a change of model")
+    session_history: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="last items kept per session, which narm, stamp and sasrec read at every click (at least their "
+        "window), and gru4rec after a change of model",
+    )
     state_precision: Literal["float32", "float16"] = Field("float32", description="hidden state as stored")
     state_format: int = Field(
         2,
