@@ -30,8 +30,7 @@ from messaging.clients import connected, new_consumer, new_producer
 from messaging.topic_identity import topic_identity
 from modelregistry.publishing import publish_bundle
 from rankers.bundle import Bundle, read_bundle, write_bundle
-from rankers.gru4rec.network import GRU4Rec
-from rankers.recurrent import NetworkConfig
+from rankers.families import family_of
 from schemas.click import InvalidClickError, decode_click
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
@@ -48,14 +47,14 @@ START = 1_700_000_000_000
 """Time of the first click, ms since 1970."""
 
 
-def bundle(directory: Path, version: str = "v1", seed: int = 0, **shape: Any) -> Path:
+def bundle(directory: Path, version: str = "v1", seed: int = 0, family: str = "gru4rec", **shape: Any) -> Path:
     """Write a bundle of an untrained network; the tests only need answers that differ from session to session."""
     torch.manual_seed(seed)
-    network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=shape.pop("hidden", 32), **shape))
+    network = family_of(family).untrained({"items": ITEMS, "hidden": 32, **shape})
     for weight in network.parameters():  # large weights, so that the order of items depends on the whole session
         weight.data.mul_(3)
     items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
-    write_bundle(Bundle(version, network, items), directory)
+    write_bundle(Bundle(version, network, items, family), directory)
     return directory
 
 
@@ -320,15 +319,16 @@ class Deployment:
         return asyncio.run(ask())
 
     def undisturbed(
-        self, begin: dict[bytes, SessionState] | None = None, after: int = 0
+        self, begin: dict[bytes, SessionState] | None = None, after: int = 0, version: str | None = None
     ) -> tuple[dict[str, list[Any]], dict[bytes, SessionState]]:
         """Expected answers by id and final states, computed from the clicks topic one click at a time.
 
         Args:
             begin: states that the sessions go on from, whose offsets count in another log.
             after: only clicks from this Kafka timestamp on, ms since 1970.
+            version: the model that answers all of them; None: the only one.
         """
-        (path,) = self.bundles.values()
+        (path,) = self.bundles.values() if version is None else (self.bundles[version],)
         recommender = Recommender(
             gap_ms=milliseconds(self.settings.session_gap),
             history=self.settings.session_history,

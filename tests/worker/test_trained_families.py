@@ -1,4 +1,7 @@
-"""Every family from the command line to the answers: trained, evaluated, announced, swapped in, and served."""
+"""Every family from the command line to the answers: trained, evaluated, announced, swapped in, and served.
+
+Also models of two families one after the other, and one beside the other.
+"""
 
 import json
 from collections import defaultdict
@@ -8,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from schemas.evidence import LiveEvidence
 from tests.command_line import CommandLine
-from tests.worker.deployment import Deployment, clicks_of
+from tests.worker.deployment import ITEMS, Deployment, clicks_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_scorer")]
 
@@ -55,3 +59,72 @@ def test_each_family_is_trained_and_then_serves_what_evaluate_says(
                 events += 1
                 hits += item in answer["items"]
         assert (events, hits / events) == (figures["events"], pytest.approx(figures["recall"]["20"], abs=1e-12))
+
+
+def test_open_sessions_are_answered_over_swaps_between_families_as_if_there_had_been_none(
+    deployment: Deployment,
+) -> None:
+    deployment.publish("recurrent", seed=1)
+    worker = deployment.start()
+    waves = clicks_of(40, 9)  # 40 sessions, all open from the first wave to the last
+    waves = [(who, ITEMS + 7 if place % 11 == 5 else item, moment) for place, (who, item, moment) in enumerate(waves)]
+    sent = 0
+    served: dict[str, set[str]] = {}
+    stay_away = {f"s0-{number}" for number in range(0, 40, 4)}  # during the second phase
+    for phase, (version, family) in enumerate(
+        (("recurrent", "gru4rec"), ("reading", "sasrec"), ("recurrent", "gru4rec"))
+    ):
+        deployment.publish(version, seed=1, family=family)
+        ready = f"model {version} is ready"
+        deployment.wait_until(lambda ready=ready, times=1 + phase // 2: worker.said.count(ready) >= times, ready)  # type: ignore[misc]
+        clicks = [click for click in waves[120 * phase : 120 * phase + 120] if phase != 1 or click[0] not in stay_away]
+        before = set(deployment.outcome().clicks)
+        deployment.send(clicks)
+        deployment.wait_until_all_answered()
+        sent += len(clicks)
+        served.setdefault(version, set()).update(set(deployment.outcome().clicks) - before)
+
+    outcome = deployment.outcome()
+    assert sum(map(len, served.values())) == len(outcome.answers) == sent
+    for version, names in served.items():
+        straight, _ = deployment.undisturbed(version=version)
+        found = {
+            name: [(answer["model_version"], answer["items"]) for answer in outcome.answers[name]] for name in names
+        }
+        assert found == {name: [(version, straight[name])] for name in names}
+
+
+@pytest.mark.parametrize(("champion", "shadow"), [("gru4rec", "sasrec"), ("sasrec", "gru4rec")])
+def test_a_champion_and_a_shadow_of_different_families_are_counted_on_the_same_clicks(
+    deployment: Deployment, champion: str, shadow: str
+) -> None:
+    deployment.publish("served", seed=1, family=champion)
+    worker = deployment.start(NEXTCLICK_EVIDENCE_INTERVAL="1s")
+    deployment.publish("beside", seed=2, family=shadow, shadow=True)
+    deployment.wait_until(lambda: "shadow model beside is ready" in worker.said, "the shadow")
+    deployment.send(clicks_of(60, 6))
+    deployment.wait_until_all_answered()
+
+    clicks = deployment.outcome().clicks
+    hits = dict.fromkeys(("served", "beside"), 0)
+    for version in hits:
+        straight, _ = deployment.undisturbed(version=version)
+        previous: dict[bytes | None, str] = {}
+        for name, click in clicks.items():
+            if click.key in previous:
+                hits[version] += click.json["item_id"] in straight[previous[click.key]]
+            previous[click.key] = name
+    assert min(hits.values()) > 0
+
+    def evidence() -> list[LiveEvidence]:
+        told = [
+            message
+            for message in deployment.read(deployment.settings.models_topic)
+            if b"/live/" in (message.key or b"")
+        ]
+        return [LiveEvidence.model_validate_json(message.value or b"") for message in told]
+
+    deployment.wait_until(lambda: any(sum(told.events) == 300 for told in evidence()), "the evidence of all clicks")
+    told = evidence()[-1]
+    assert (told.champion, sum(told.champion_hits)) == ("served", hits["served"])
+    assert (told.shadow, sum(told.shadow_hits)) == ("beside", hits["beside"])
