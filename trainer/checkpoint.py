@@ -21,6 +21,8 @@ from clicklog.sessions import Sessions
 from schemas.errors import TrainingError
 
 FILE = "checkpoint.safetensors"
+ADDED = {"family": "gru4rec", "validate": 0.0, "validation": None}
+"""What checkpoints of version 0.1 do not name, with the values of the trainings of that version."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,11 @@ class Checkpoint:
         try:
             with safe_open(self._file, framework="pt") as file:
                 about = file.metadata()
-                training, losses = json.loads(about["training"]), json.loads(about["losses"])
+                training, losses = ADDED | json.loads(about["training"]), json.loads(about["losses"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"the checkpoint {self._file} is damaged ({error}): remove it") from error
-        wanted = json.loads(json.dumps(dict(self.training)))
+        wanted = ADDED | json.loads(json.dumps(dict(self.training)))
         others = [name for name in sorted({*training, *wanted}) if training.get(name) != wanted.get(name)]
         if others:
             differ = ", ".join(f"{name} {training.get(name)} there and {wanted.get(name)} here" for name in others)

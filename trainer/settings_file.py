@@ -95,6 +95,15 @@ def train_options(config: TrainConfig) -> dict[str, Any]:
     return {one.name: values[one.field] for one in OPTIONS if one.field != "seed" and one.is_used(values)}
 
 
+def recorded_options(config: TrainConfig) -> dict[str, Any]:
+    """`train_options` for the keys of kept results: what came after version 0.1 is left out at its default.
+
+    So the results of that version are found again.
+    """
+    added = {"family": "gru4rec", "validate": 0.0}
+    return {name: value for name, value in train_options(config).items() if added.get(name) != value}
+
+
 def write_train_config(options: Mapping[str, Any], path: Path, comment: str = "") -> None:
     """Write options for `nextclick train --config`.
 

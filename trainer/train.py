@@ -95,6 +95,8 @@ def train(
     resume = None
     if checkpoint is not None:
         training = _training(family, network, fit_config, chosen, process, warm)
+        if valid is not None:
+            training |= {"validate": config.validate, "validation": fingerprint(valid, len(index))}
         resume = Checkpoint(checkpoint, training, replace_others=unattended)
     choice = None
     if valid is not None:

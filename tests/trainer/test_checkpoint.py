@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from clicklog.clicks import Clicks
 from clicklog.sessions import Sessions
@@ -57,6 +60,7 @@ def interrupt_in(epoch: int) -> object:
     return progress
 
 
+SETTINGS_OF_0_1 = [*FitConfig.__dataclass_fields__, "hidden", "layers", "input", "reset", "clicks", "path"]
 FAMILIES = [{}, {"layers": 2}, {"family": "narm"}, {"family": "stamp"}, {"family": "sasrec"}]
 
 
@@ -128,6 +132,22 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, other: dict[s
     config = replace(CONFIG, **{"fit": replace(CONFIG.fit, learning_rate=0.2), **other})
     with pytest.raises(TrainingError, match=rf"is of another training \(.*{message}.*\): train as it was, or give"):
         train(clicks(), config, checkpoint=tmp_path)
+
+
+def test_a_checkpoint_from_before_there_were_families_is_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(Interruption):
+        train(clicks(), CONFIG, progress=interrupt_in(3), checkpoint=tmp_path)
+    with safe_open(tmp_path / FILE, framework="pt") as file:
+        about, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    of_then = {name: value for name, value in json.loads(about["training"]).items() if name in SETTINGS_OF_0_1}
+    save_file(state, tmp_path / FILE, about | {"training": json.dumps(of_then)})
+    resumed, rest = trained(CONFIG, checkpoint=tmp_path)
+    whole, result = trained(CONFIG)
+    assert (rest.losses, rest.events) == (result.losses, result.events / 2)
+    assert torch.equal(whole.model.output_weight, resumed.model.output_weight)
+    save_file(state, tmp_path / FILE, about | {"training": json.dumps(of_then)})
+    with pytest.raises(TrainingError, match="family gru4rec there and narm here"):
+        train(clicks(), replace(CONFIG, family="narm"), checkpoint=tmp_path)
 
 
 def test_a_damaged_checkpoint_and_one_that_cannot_be_written(tmp_path: Path) -> None:

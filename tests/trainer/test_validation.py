@@ -84,6 +84,24 @@ def test_an_interrupted_training_chooses_the_same_epoch(
         assert torch.equal(tensor, weights(resumed)[name]), name
 
 
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        ({"validate": 0.0}, r"validate 0\.0 there and 0\.25 here"),
+        ({"validate": 0.5}, r"validate 0\.5 there and 0\.25 here"),
+        ({}, r"\(validation \w+ there and \w+ here\)"),
+    ],
+)
+def test_a_checkpoint_of_another_validation_is_refused(tmp_path: Path, before: dict[str, Any], line: str) -> None:
+    frame = clicks().frame
+    if not before:  # the same clicks to train on, and others to choose the epoch by
+        frame = frame.with_columns((pl.col("item_id") + (pl.col("session_id") == 199)) % 30)
+    source = clicks() if before else Clicks(frame, "test")
+    train(source, replace(CONFIG, **before), checkpoint=tmp_path)
+    with pytest.raises(TrainingError, match=line):
+        trained(CONFIG, checkpoint=tmp_path)
+
+
 def test_a_part_that_nothing_can_be_judged_by_is_one_line() -> None:
     with pytest.raises(ClicksError, match="leaves none on one side"):
         trained(replace(CONFIG, validate=0.001))

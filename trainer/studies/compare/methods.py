@@ -21,7 +21,7 @@ from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import Evaluation, evaluation_of
 from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
 from trainer.presets import FAMILY_DEFAULTS
-from trainer.settings_file import read_train_config, train_options
+from trainer.settings_file import read_train_config, recorded_options
 from trainer.train import train
 
 NAMES = ", ".join((*BASELINES, *FAMILY_DEFAULTS))
@@ -166,9 +166,8 @@ class NetworkMethod:
     def __init__(self, name: str, config: TrainConfig) -> None:
         self.name = name
         self.config = config
-        options = train_options(config)
-        self.settings = {"method": options.pop("family")}
-        self.settings |= {key: options[key] for key in options if not key.startswith("min-")}
+        options = recorded_options(config) | {"method": config.family}
+        self.settings = {key: value for key, value in options.items() if key != "family" and not key.startswith("min-")}
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
         """Train and judge the network."""

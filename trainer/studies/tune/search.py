@@ -25,7 +25,7 @@ from schemas.recommendation import TOP
 from trainer.config import TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
-from trainer.settings_file import train_options, with_options
+from trainer.settings_file import recorded_options, train_options, with_options
 from trainer.studies.tune.space import Space
 from trainer.train import untrained_network
 from trainer.validation import hold_out_newest
@@ -225,7 +225,7 @@ def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":
 
 def _fingerprint(clicks: Clicks, config: TrainConfig, space: Space, share: float, metric: Metric) -> str:
     """A digest of everything that must be equal for two trials to be comparable."""
-    fixed = {name: value for name, value in train_options(config).items() if name not in space}
+    fixed = {name: value for name, value in recorded_options(config).items() if name not in space}
     ranges = {name: str(values) for name, values in sorted(space.items())}
     frame = clicks.frame
     text = json.dumps([fixed, config.fit.seed, ranges, share, metric, len(frame)], sort_keys=True)

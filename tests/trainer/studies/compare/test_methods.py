@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clicklog.click_files import read_click_file
 from schemas.errors import SettingsError
-from trainer.studies.compare.methods import Comparison, read_methods
+from trainer.config import FitConfig, TrainConfig
+from trainer.studies.compare.methods import Comparison, NetworkMethod, read_methods
+from trainer.studies.compare.results import run_key
 from trainer.train import evaluate_bundle, train
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -52,6 +55,26 @@ def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     assert first.settings != plain.settings
     assert "min-support" not in first.settings, "it is the comparison's"
     assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec"])] == [False, True, True]
+
+
+def test_runs_from_before_there_were_families_are_found_again() -> None:
+    fit = FitConfig(
+        loss="cross-entropy",
+        batch_size=64,
+        samples=32,
+        sample_alpha=0.5,
+        logq=1.0,
+        optimizer="adagrad",
+        learning_rate=0.1,
+        momentum=0.2,
+        dropout_hidden=0.4,
+        dropout_embedding=0.0,
+        order="time",
+        epochs=3,
+    )
+    method = NetworkMethod("own", TrainConfig(fit, input="shared", hidden=8, layers=1, reset="after"))
+    assert run_key({}, method.settings, 1) == "fa25565698c20d9709efc24a", "as version 0.1 computes it"
+    assert NetworkMethod("own", replace(method.config, validate=0.1)).settings["validate"] == 0.1
 
 
 def test_a_family_is_a_method_with_its_own_defaults() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from clicklog.click_files import read_click_file
+from clicklog.clicks import Clicks
 from clicklog.sessions import sessions_of
 from clicklog.splits import newest_share
 from rankers.bundle import read_bundle
@@ -13,6 +14,7 @@ from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.settings_file import read_train_config
 from trainer.studies.tune import search as module
+from trainer.studies.tune.space import read_space
 from trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -152,6 +154,27 @@ def test_a_failure_is_one_line(tune: Command, arguments: list[str], message: str
     assert code == 1
     assert message in errors
     assert errors.strip().splitlines()[-1].startswith("nextclick: ")
+
+
+def test_a_journal_from_before_there_were_families_is_gone_on_with() -> None:
+    frame = pl.DataFrame({"session_id": [1, 1, 2, 2], "item_id": [3, 4, 4, 3], "timestamp": [1, 2, 3, 4]})
+    fit = FitConfig(
+        loss="cross-entropy",
+        batch_size=64,
+        samples=32,
+        sample_alpha=0.5,
+        logq=1.0,
+        optimizer="adagrad",
+        learning_rate=0.1,
+        momentum=0.2,
+        dropout_hidden=0.4,
+        dropout_embedding=0.0,
+        order="time",
+        epochs=3,
+    )
+    config = TrainConfig(fit, input="shared", hidden=8, layers=1, reset="after", min_support=1, min_length=2)
+    digest = module._fingerprint(Clicks(frame, "test"), config, read_space(["momentum=0..0.5"], config), 0.1, "recall")
+    assert digest == "16c48f62236de738620cb04c", "as version 0.1 computes it"
 
 
 def test_a_journal_of_another_search_is_refused(tune: Command) -> None:
