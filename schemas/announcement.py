@@ -18,10 +18,18 @@ class ClickSpan(BaseModel):
         None, description="earliest click time, ms since 1970 UTC; null where clicks have no time"
     )
     last: int | None = Field(None, description="latest click time, ms since 1970 UTC")
+    judged_until: int | None = Field(
+        None, description="latest click time of the newer sessions that chose the epoch; null where none did"
+    )
     source: str = Field("", description="the file or topic that the clicks were read from")
     offsets: dict[int, tuple[int, int]] = Field(
         default_factory=dict, description="partition → first offset read and the one after the last, for a topic"
     )
+
+    @property
+    def seen_until(self) -> int | None:
+        """Latest click time of all sessions that had a part in the training: only newer ones can judge the model."""
+        return self.last if self.judged_until is None else max(self.last or 0, self.judged_until)
 
 
 SHADOW = "/shadow"

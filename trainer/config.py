@@ -103,8 +103,9 @@ class TrainConfig:
         Count, Help("narm, stamp, sasrec: last clicks of a session that are read", used_with=_READ_HISTORY)
     ] = 20
     validate: Annotated[
-        BelowOne,
-        Help("Share of the sessions, the newest, that are not trained on but choose the best epoch.", high=0.9),
+        float,
+        Field(ge=0, le=0.9),
+        Help("Share of the sessions, the newest, that are not trained on but choose the best epoch."),
     ] = 0.0
     min_support: Annotated[Count, Help("Fewest clicks of an item.")] = 5
     min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.")] = 2

@@ -17,7 +17,7 @@ from trainer.batches.session_parallel import session_order
 from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig
 from trainer.distributed import SINGLE_PROCESS, Process
-from trainer.validation import EpochChoice
+from trainer.validation import EpochChoice, Figures, best_epoch
 
 REPORT_EVERY = 50  # steps between two reports of progress
 
@@ -32,7 +32,7 @@ class Progress:
         events: trained so far, over all epochs.
         total: events of the whole fit.
         loss: mean loss per event of this epoch so far.
-        seconds: since the fit began.
+        seconds: since the fit began, without the time in which epochs were judged.
         resumed: how many of the events were trained before this fit, up to the checkpoint.
     """
 
@@ -57,16 +57,26 @@ class FitResult:
     Attributes:
         losses: mean loss per event of each epoch.
         events: trained by this fit, over all its epochs; events before a checkpoint are not counted.
-        seconds: its wall time.
+        seconds: its wall time, without the time in which epochs were judged.
         state: `trainer.backends.backend.TrainingBackend.state` at the end, on the CPU.
-        validated: the figure on the validation part after each epoch; empty without one.
+        validated: the figures on the validation part after each epoch; empty without one.
     """
 
     losses: list[float]
     events: int
     seconds: float
     state: dict[str, Tensor] = field(repr=False, compare=False)
-    validated: list[float] = field(default_factory=list)
+    validated: list[Figures] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1, whose weights the network has: the last one, or the best on the validation part."""
+        return best_epoch(self.validated) if self.validated else len(self.losses)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss per event of that epoch."""
+        return self.losses[self.epoch - 1]
 
 
 def fit(
@@ -129,6 +139,7 @@ def fit(
         losses.append(backend.loss / sessions.pairs)
         backend.write()
         _check_weights(network, config)
+        trained_until = time.perf_counter()
         if choice is not None:
             choice.after_epoch(network)
         if checkpoint is not None:
@@ -136,6 +147,7 @@ def fit(
             process.on_rank_zero(partial(checkpoint.save, losses, kept))
         if after_epoch is not None:
             after_epoch(epoch)
+        began += time.perf_counter() - trained_until
     seconds = time.perf_counter() - began
     last = {name: tensor.detach().cpu() for name, tensor in backend.state.items()}
     if choice is None:

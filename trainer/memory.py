@@ -4,25 +4,28 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from clicklog.sessions import Sessions
 from rankers.device import out_of_memory
+from rankers.history.network import HistoryNetwork
 from schemas.errors import TrainingError
+from trainer.backends.backend import Network
 from trainer.config import FitConfig
 
 
 @contextlib.contextmanager
-def memory_errors(config: FitConfig, sessions: Sessions, device: torch.device) -> Iterator[None]:
+def memory_errors(network: Network, config: FitConfig, sessions: Sessions, device: torch.device) -> Iterator[None]:
     """Refuse a training whose steps do not fit into memory, before it begins or as soon as an allocation fails.
 
     Raises:
-        TrainingError: names the batch size and the number of sessions that can be trained side by side at all.
+        TrainingError: names the options that decide, and the largest batch size that is of use.
     """
-    needed, there = scores_bytes(config), memory_bytes(device)
+    needed, there = step_bytes(network, config, sessions), memory_bytes(device)
     if needed > there:
-        raise TrainingError(_too_large(config, sessions, f"and {device} has {there / 1e9:,.1f} GB"))
-    with allocating(_too_large(config, sessions, "and an allocation failed")):
+        raise TrainingError(_too_large(network, config, sessions, f"and {device} has {there / 1e9:,.1f} GB"))
+    with allocating(_too_large(network, config, sessions, "and an allocation failed")):
         yield
 
 
@@ -41,9 +44,17 @@ def allocating(failed: str) -> Iterator[None]:
         raise TrainingError(failed) from error
 
 
-def scores_bytes(config: FitConfig) -> int:
-    """Bytes of one step's scores: B lanes, each with the items of all lanes and the samples."""
-    return 4 * config.batch_size * (config.batch_size + config.samples)
+def step_bytes(network: Network, config: FitConfig, sessions: Sessions) -> int:
+    """Bytes of the largest tensors of one step: the scores, and the attention of networks that read the history.
+
+    A recurrent network scores B clicks, each with the items of all of them and the samples. One that reads the history
+    scores the n clicks of at least one session, and each of them attends to all n.
+    """
+    if not isinstance(network, HistoryNetwork):
+        return 4 * config.batch_size * (config.batch_size + config.samples)
+    clicks = min(network.config.window, int(np.diff(sessions.offsets).max(initial=1)) - 1)
+    queries = max(config.batch_size, clicks)
+    return 4 * queries * (queries + config.samples + clicks * network.attention_width)
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -53,9 +64,15 @@ def memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _too_large(config: FitConfig, sessions: Sessions, found: str) -> str:
+def _too_large(network: Network, config: FitConfig, sessions: Sessions, found: str) -> str:
+    needed = f"{step_bytes(network, config, sessions) / 1e9:,.1f} GB"
+    if isinstance(network, HistoryNetwork):
+        return (
+            f"--batch-size {config.batch_size} with --samples {config.samples}, --window {network.config.window} and "
+            f"--hidden {network.config.hidden} takes {needed} for scores and attention of one step, {found}: lower "
+            f"them (a batch of more than {sessions.pairs}, the number of clicks that have a next one, is of no use)"
+        )
     return (
-        f"--batch-size {config.batch_size} with --samples {config.samples} takes {scores_bytes(config) / 1e9:,.1f} GB "
-        f"for the scores of one step, {found}: lower it (more than {len(sessions)}, the number of sessions of two "
-        "clicks or more, is of no use)"
+        f"--batch-size {config.batch_size} with --samples {config.samples} takes {needed} for the scores of one step, "
+        f"{found}: lower it (more than {len(sessions)}, the number of sessions of two clicks or more, is of no use)"
     )

@@ -10,12 +10,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import SettingsError
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import FamilyName, FitConfig, TrainConfig
 from trainer.options import OPTIONS, option_values
 from trainer.presets import FAMILY_DEFAULTS
 
@@ -60,15 +60,17 @@ def read_options(path: Path) -> dict[str, Any]:
 def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
     """A copy with some options changed, named as on the command line of `train` (learning-rate or learning_rate).
 
-    If the family changes, the options that are not given are the defaults of the new family.
+    If the family changes, the options that are not given are the defaults of the new family, except those that `config`
+    has otherwise than the defaults of its own family.
 
     Raises:
         SettingsError: a name is not an option of `train`, or only of another family, or a value has the wrong type or
             range.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
-    if values.get("family", config.family) != config.family:
-        config = replace(FAMILY_DEFAULTS.get(str(values["family"]), config), device=config.device)
+    family = values.get("family", config.family)
+    if family != config.family and family in get_args(FamilyName):  # what is no family is named below
+        config = _with_defaults_of(family, config)
     unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
     if unknown:
         known = ", ".join(sorted(name.replace("_", "-") for name in (*FIT, *WHOLE)))
@@ -87,6 +89,13 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
         if option.field in values and option.is_of_another_family(resolved):
             raise SettingsError(option.refusal(resolved))
     return changed
+
+
+def _with_defaults_of(family: str, config: TrainConfig) -> TrainConfig:
+    usual, new = option_values(FAMILY_DEFAULTS[config.family]), FAMILY_DEFAULTS[family]
+    own = {name: value for name, value in option_values(config).items() if value != usual[name]}
+    fit = replace(new.fit, **{name: own[name] for name in FIT if name in own})
+    return replace(new, fit=fit, **{name: own[name] for name in WHOLE if name in own})
 
 
 def train_options(config: TrainConfig) -> dict[str, Any]:

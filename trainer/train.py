@@ -13,6 +13,7 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.bundle import Bundle, new_version
+from rankers.contract import Ranker
 from rankers.device import choose_device
 from rankers.families import family_of
 from rankers.metrics import Ties
@@ -78,9 +79,9 @@ def train(
         TrainingError: nothing is left after filtering, a step does not fit into memory, or as in `fit`.
     """
     device = choose_device(process.device(config.device), device_source)
-    kept, index, valid = _parts(clicks, config)
+    kept, index, valid, judged_until = _parts(clicks, config)
     sessions = sessions_of(kept, index)
-    span = _span(kept, clicks)
+    span = _span(kept, clicks, judged_until)
     torch.manual_seed(config.fit.seed)
     family = config.family if warm is None else warm.parent.family
     if warm is None:
@@ -100,10 +101,8 @@ def train(
         resume = Checkpoint(checkpoint, training, replace_others=unattended)
     choice = None
     if valid is not None:
-        choice = EpochChoice(
-            lambda: evaluate(family_of(family).ranker(network, index, device, "exact"), valid).recall[TOP]
-        )
-    with memory_errors(fit_config, chosen, device):
+        choice = EpochChoice(lambda: _judge(family_of(family).ranker(network, index, device, "exact"), valid))
+    with memory_errors(network, fit_config, chosen, device):
         result = fit(
             network,
             chosen,
@@ -145,38 +144,47 @@ def evaluate_bundle(
     return evaluate(bundle.ranker(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
 
 
-def _span(kept: pl.DataFrame, clicks: Clicks) -> ClickSpan:
+def _judge(ranker: Ranker, sessions: Sessions) -> tuple[float, float]:
+    """Recall@20 and MRR@20."""
+    evaluation = evaluate(ranker, sessions)
+    return evaluation.recall[TOP], evaluation.mrr[TOP]
+
+
+def _span(kept: pl.DataFrame, clicks: Clicks, judged_until: int | None) -> ClickSpan:
     return ClickSpan(
         clicks=len(kept),
         sessions=kept["session_id"].n_unique(),
         first=kept["timestamp"].min(),  # type: ignore[arg-type]
         last=kept["timestamp"].max(),  # type: ignore[arg-type]
+        judged_until=judged_until,
         source=clicks.source,
         offsets=clicks.offsets,
     )
 
 
-def _parts(clicks: Clicks, config: TrainConfig) -> tuple[pl.DataFrame, ItemIndex, Sessions | None]:
-    """The clicks to train on, their items, and the sessions that choose the epoch, if any."""
+def _parts(clicks: Clicks, config: TrainConfig) -> tuple[pl.DataFrame, ItemIndex, Sessions | None, int | None]:
+    """The clicks to train on, their items, and the sessions that choose the epoch, if any, with their last time."""
     if config.validate:
         parts = hold_out_newest(clicks.frame, config.validate, config.min_support, config.min_length)
-        return parts.train, parts.index, parts.valid
+        return parts.train, parts.index, parts.valid, parts.valid_until
     kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
-    return kept, ItemIndex.of(kept), None
+    return kept, ItemIndex.of(kept), None, None
 
 
 def untrained_network(config: TrainConfig, items: int) -> Any:
-    """A network of the configured family for this number of items, with random weights from torch's generator.
+    """A network of the configured family and shape, with random weights from torch's generator.
 
     Raises:
-        TrainingError: the family has no network of this shape, or it does not fit into memory.
+        TrainingError: there is no such network, or it does not fit into memory.
     """
+    family = family_of(config.family)
+    sizes = [f"--{name} {getattr(config, name)}" for name in ("hidden", "layers") if name in family.options]
     with allocating(
-        f"a network of --hidden {config.hidden} and --layers {config.layers} for {items} items does not fit into "
-        "memory: lower them, or raise --min-support"
+        f"a network of {' and '.join(sizes)} for {items} items does not fit into memory: lower "
+        f"{'them' if len(sizes) > 1 else 'it'}, or raise --min-support"
     ):
         try:
-            return family_of(config.family).untrained(config.shape(items))
+            return family.untrained(config.shape(items))
         except ValueError as error:
             raise TrainingError(f"there is no {config.family} of this shape: {error}") from error
 

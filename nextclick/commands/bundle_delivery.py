@@ -59,14 +59,14 @@ class BundleDelivery:
         assert span is not None
         typer.echo(
             f"{directory}: version {bundle.version}, {len(bundle.items):,} items, {span.clicks:,} clicks of "
-            f"{span.sessions:,} sessions, loss {result.losses[-1]:.4f}, {result.seconds:.1f} s "
+            f"{span.sessions:,} sessions, loss {result.loss:.4f}, {result.seconds:.1f} s "
             f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
         )
         if result.validated:
-            best = max(result.validated)
+            recall, mrr = result.validated[result.epoch - 1]
             typer.echo(
-                f"the weights of epoch {result.validated.index(best) + 1} of {len(result.validated)}: Recall@20 "
-                f"{best:.4f} on the newest sessions, which were not trained on"
+                f"the weights of epoch {result.epoch} of {len(result.validated)}: Recall@20 {recall:.4f}, MRR@20 "
+                f"{mrr:.4f} on the newest sessions, which were not trained on"
             )
         if self.publish:
             import asyncio

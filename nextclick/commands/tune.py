@@ -12,6 +12,7 @@ from nextclick.commands.click_source import read_file
 from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import ClicksFile, Device, read_names
 from nextclick.commands.progress import terminal_bar
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from trainer.fit import Progress
@@ -69,6 +70,10 @@ def tune(
     chosen_device = choose_device(device or settings.device, "--device" if device else "NEXTCLICK_DEVICE")
     torch.set_num_threads(settings.torch_threads)
     base = read_train_config(config) if config is not None else TrainConfig()
+    if base.validate:
+        raise SettingsError(
+            f"{config}: validate = {base.validate}: the share to judge on is --validation here: leave it out"
+        )
     base = with_options(base, {"seed": seed, "device": str(chosen_device)})
     if epochs is not None:
         base = with_options(base, {"epochs": epochs})
@@ -110,7 +115,9 @@ def _progress(trials: int, metric: str) -> "Iterator[tuple[Callable[[int, Progre
 
         def ended(trial: "Trial") -> None:
             chosen = ", ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
-            figure = "diverged" if trial.value is None else f"{metric} {trial.value:.4f} (epoch {trial.epochs})"
+            figure = trial.impossible or "diverged"
+            if trial.value is not None:
+                figure = f"{metric} {trial.value:.4f} (epoch {trial.epochs})"
             bar.console.print(f"trial {trial.number}: {figure}{', given up' if trial.pruned else ''}: {chosen}")
 
         yield advance, ended

@@ -53,6 +53,11 @@ class HistoryNetwork(nn.Module):
         self.config = config
         self.item_vectors = nn.Parameter(uniform(config.items, config.hidden))  # (I, h)
 
+    @property
+    def attention_width(self) -> int:
+        """Numbers that a pass holds at once for each pair of a query and a click."""
+        return self.config.hidden
+
     @abstractmethod
     def queries(
         self,

@@ -91,6 +91,11 @@ class SASRec(HistoryNetwork):
         self.blocks = nn.ModuleList(Block(config.hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden)
 
+    @property
+    @override
+    def attention_width(self) -> int:
+        return self.config.heads
+
     @override
     def queries(
         self,

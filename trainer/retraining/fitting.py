@@ -7,8 +7,10 @@ from dataclasses import asdict
 from clicklog.clicks import Clicks
 from modelregistry.optimiser_state import get_optimiser_state
 from modelregistry.store import BundleStore
+from rankers.bundle import Bundle
 from rankers.families import family_of
 from schemas.settings import Settings
+from trainer.config import TrainConfig
 from trainer.fit import Progress
 from trainer.retraining.candidate import Candidate, train_candidate
 from trainer.retraining.holdout import Holdout
@@ -42,7 +44,9 @@ def fit_candidate(
     """
     directory = resume_directory(settings)
     save_resume_point(directory, reading.resume_point)
-    warm = _warm_start(reading, settings, say)
+    warm = None
+    if reading.parent is not None and settings.retrain_mode == "warm":
+        warm = warm_start(reading.parent, reading.config, settings, say)
     times = holdout.train["timestamp"]
     lineage = {
         "parent": reading.parent.version if reading.parent else None,
@@ -63,14 +67,27 @@ def fit_candidate(
     return candidate
 
 
-def _warm_start(reading: Reading, settings: Settings, say: Callable[[str], None]) -> WarmStart | None:
-    """The start of a warm start; None for a full training."""
-    parent = reading.parent
-    if parent is None or settings.retrain_mode != "warm":
+def warm_start(parent: Bundle, config: TrainConfig, settings: Settings, say: Callable[[str], None]) -> WarmStart | None:
+    """The start of a warm start; None, and a line for people, where the parent is not what the settings ask for.
+
+    Args:
+        parent: the serving model.
+        config: of the retraining.
+        settings: the models URI, NEXTCLICK_RETRAIN_EPOCHS and …_REPLAY.
+        say: called with a line for people.
+
+    Raises:
+        BundleError: the optimiser's state of the parent is damaged.
+    """
+    if parent.family != config.family:
+        say(
+            f"{parent.version} is of the family {parent.family} and this retraining trains {config.family} (family in "
+            "the file of NEXTCLICK_RETRAIN_CONFIG): training in full"
+        )
         return None
-    config = family_of(parent.family).config(parent.model)
-    if (parent.family, config) != (reading.config.family, reading.config.shape(len(parent.items))):
+    if family_of(parent.family).config(parent.model) != config.shape(len(parent.items)):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = get_optimiser_state(BundleStore(settings.models_uri), parent.version)
-    return WarmStart(parent, memory, reading.seen or 0, settings.retrain_epochs, settings.retrain_replay)
+    trained_until = (parent.trained_on.last if parent.trained_on else None) or 0
+    return WarmStart(parent, memory, trained_until, settings.retrain_epochs, settings.retrain_replay)

@@ -32,7 +32,8 @@ def hold_out(frame: pl.DataFrame, serving: str | None, seen: int | None, judged:
     Args:
         frame: session_id, item_id, timestamp; cut into sessions, a session's clicks in adjacent rows.
         serving: version of the serving model; None if none serves.
-        seen: time of the last click that the serving model was trained on, ms since 1970 UTC; None if unknown.
+        seen: time of the last click that had a part in the serving model's training, ms since 1970 UTC; None if
+            unknown.
         judged: number of sessions to judge by, see `split_holdout`.
 
     Raises:
@@ -57,8 +58,8 @@ def split_holdout(frame: pl.DataFrame, seen: int | None, judged: int) -> Holdout
 
     Args:
         frame: cut into sessions; a session's clicks in adjacent rows.
-        seen: time of the last click that the serving model was trained on, ms since 1970 UTC; None if none serves or
-            the time is unknown.
+        seen: time of the last click that had a part in the serving model's training, ms since 1970 UTC; None if none
+            serves or the time is unknown.
         judged: number of sessions of two clicks or more to judge by. It is limited to half of the sessions that the
             serving model has not seen, so that new sessions are left to train on; to a fifth of all if `seen` is None.
     """

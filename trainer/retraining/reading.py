@@ -19,7 +19,7 @@ from rankers.bundle import Bundle
 from rankers.device import choose_device
 from schemas.announcement import ModelAnnouncement
 from schemas.durations import milliseconds
-from schemas.errors import BundleError
+from schemas.errors import BundleError, SettingsError
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.presets import RETRAINING
@@ -37,7 +37,7 @@ class Reading:
         config: of the training.
         serving: the announcement of the serving model; None if none serves.
         parent: the bundle of the serving model.
-        seen: time of the last click that the parent was trained on, ms since 1970 UTC; None if unknown.
+        seen: time of the last click that had a part in the parent's training, ms since 1970 UTC; None if unknown.
         clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks in adjacent rows.
         source: description of where the clicks were read.
         offsets: partition → first offset covered and the offset after the last.
@@ -72,6 +72,11 @@ def read(
     store = BundleStore(settings.models_uri)
     store.check_writable()
     config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
+    if config.validate:
+        raise SettingsError(
+            f"{settings.retrain_config}: validate = {config.validate}: a retraining judges on newest sessions of its "
+            "own (NEXTCLICK_RETRAIN_HOLDOUT), and all older ones are trained on: leave it out"
+        )
     config = replace(config, device=settings.device)
     config.check_session_history(settings)
     choose_device(config.device)  # fails now, not after the log was read
@@ -105,7 +110,7 @@ def read(
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     ends = {number: end for number, (_, end) in offsets.items()}
     point = ResumePoint(since, now, ends, draft.serving, deciding, log.logs)
-    seen = parent.trained_on.last if parent and parent.trained_on else None
+    seen = parent.trained_on.seen_until if parent and parent.trained_on else None
     return Reading(config, serving, parent, seen, clicks, log.source, offsets, point)
 
 

@@ -15,7 +15,9 @@ import pytest
 from modelregistry.leased_topic import LeasedTopic
 from modelregistry.models_state import serving_key
 from modelregistry.publishing import publish
-from schemas.errors import BundleError
+from rankers.bundle import read_bundle, write_bundle
+from schemas.announcement import ClickSpan
+from schemas.errors import BundleError, SettingsError
 from schemas.settings import Settings
 from tests.modelregistry.memory_topic import MemoryTopic
 from tests.worker.deployment import bundle
@@ -96,6 +98,24 @@ def test_the_serving_model_is_fetched(retraining: Retraining) -> None:
     assert found.parent is not None
     assert (found.parent.version, found.resume_point.serving) == ("v1", "v1")
     assert retraining.said == ["topic 'clicks': 40 clicks"]
+
+
+def test_sessions_that_chose_the_parents_epoch_are_no_unseen_ones(retraining: Retraining) -> None:
+    path = bundle(retraining.directory / "v1", "v1")
+    span = ClickSpan(clicks=9, sessions=3, first=1, last=NOW - 9000, judged_until=NOW - 4000)
+    write_bundle(replace(read_bundle(path), trained_on=span), path)
+    asyncio.run(publish(path, retraining.topic, retraining.settings))
+    assert retraining.begun().seen == NOW - 4000
+
+
+def test_a_share_for_the_choice_of_the_epoch_is_refused(retraining: Retraining) -> None:
+    path = retraining.directory / "retrain.toml"
+    path.write_text("validate = 0.1\n")
+    retraining.settings = retraining.settings.model_copy(update={"retrain_config": path})
+    with pytest.raises(
+        SettingsError, match=r"retrain\.toml: validate = 0\.1: .*NEXTCLICK_RETRAIN_HOLDOUT.*leave it out"
+    ):
+        retraining.read()
 
 
 def test_a_lost_announcement_is_said(retraining: Retraining) -> None:

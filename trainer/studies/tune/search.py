@@ -50,9 +50,11 @@ class Trial:
     Attributes:
         number: from 0.
         settings: the values it tried, by option.
-        value: the metric of its best epoch on the validation part; None if it diverged in the first epoch.
+        value: the metric of its best epoch on the validation part; None if it diverged in the first epoch or could not
+            begin.
         epochs: number of the best epoch, from 1; 0 if there is none.
-        pruned: whether it was stopped early or diverged.
+        pruned: whether it was stopped early, diverged or could not begin.
+        impossible: why there is no network with these settings; empty if there is.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Trial:
     value: float | None
     epochs: int
     pruned: bool
+    impossible: str
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,9 @@ def search(
             ended(_trial(study.trials[trial.number]))
     done = [trial for trial in _ended(study) if trial.value is not None and not trial.pruned]
     if not done:
+        impossible = [trial.impossible for trial in _ended(study) if trial.impossible]
+        if impossible:
+            raise TrainingError(f"none of {trials} trials could be trained, the last one because {impossible[-1]}")
         raise TrainingError(f"all {trials} trials diverged: search lower values of learning-rate")
     best = max(done, key=lambda trial: (trial.value, -trial.number))
     options = {**best.settings, "epochs": best.epochs}
@@ -163,7 +169,11 @@ def _run(
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
     torch.manual_seed(chosen.fit.seed)
-    network = untrained_network(chosen, len(task.index)).to(task.device)
+    try:
+        network = untrained_network(chosen, len(task.index)).to(task.device)
+    except TrainingError as error:
+        trial.set_user_attr("impossible", str(error))
+        return None, TrialState.PRUNED
     best = -1.0
 
     def judge(epoch: int) -> None:
@@ -246,4 +256,5 @@ def _trial(trial: "optuna.trial.FrozenTrial") -> Trial:
         value=trial.user_attrs.get("value"),
         epochs=trial.user_attrs.get("epochs", 0),
         pruned=trial.state.name == "PRUNED",
+        impossible=trial.user_attrs.get("impossible", ""),
     )

@@ -122,6 +122,16 @@ def test_a_trial_that_diverges_is_no_end(tune: Command, monkeypatch: pytest.Monk
     assert "in trial 0" in output
 
 
+def test_a_shape_that_does_not_exist_is_no_end(tune: Command, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("family = 'sasrec'\nepochs = 1\nsamples = 16\nhidden = 8\n")
+    code, _, errors = tune("--trials", 3, "--search", "heads=1|3|5")
+    assert code == 0, errors
+    assert "no sasrec of this shape: hidden is 8, which " in errors
+    code, _, errors = tune("--trials", 2, "--search", "heads=3|5", "--journal", "other")
+    assert code == 1
+    assert "none of 2 trials could be trained, the last one because there is no sasrec of this shape" in errors
+
+
 def test_poor_trials_are_given_up(tune: Command) -> None:
     code, _, errors = tune("--trials", 12, "--epochs", 4)
     assert code == 0, errors
@@ -145,11 +155,13 @@ def test_the_test_split_has_no_part(nextclick: Command, shop_file: Path, tmp_pat
         (["--journal", "base.toml"], "base.toml cannot be used as a journal of trials"),
         (["--validation", "0.001"], "leaves none on one side"),
         (["--config", "none.toml"], "none.toml cannot be read"),
+        (["--config", "validated.toml"], "validated.toml: validate = 0.2: the share to judge on is --validation here"),
         (["--out", "no/folder.toml", "--trials", "1"], "no/folder.toml cannot be written"),
         (["--device", "tpu"], "--device='tpu' is no device: use auto, cpu, cuda or cuda:N"),
     ],
 )
-def test_a_failure_is_one_line(tune: Command, arguments: list[str], message: str) -> None:
+def test_a_failure_is_one_line(tune: Command, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "validated.toml").write_text("validate = 0.2\n")
     code, _, errors = tune(*arguments)
     assert code == 1
     assert message in errors
