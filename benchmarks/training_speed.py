@@ -65,7 +65,7 @@ def read(clicks: Path) -> tuple[Sessions, ItemIndex]:
 def compare(sessions: Sessions, index: ItemIndex, config: FitConfig, events: int) -> tuple[float, float, float]:
     """Median rates of autograd and the kernel on one thread, and of the kernel on two."""
     schedule = session_parallel(sessions, config.batch_size)
-    contestants: list[tuple[TrainingBackend, int, Callable[[], float]]] = []
+    contestants: list[tuple[TrainingBackend[Schedule], int, Callable[[], float]]] = []
     for plain, threads in ((True, 1), (False, 1), (False, 2)):
         torch.manual_seed(0)
         with threadpool_limits(threads, "blas"):
@@ -98,7 +98,7 @@ def compare_recall(clicks: Path, loss: str, seeds: int) -> None:
     print(f"mean: autograd {means[True]:.4f}, kernel {means[False]:.4f}, apart by {means[False] - means[True]:+.4f}\n")
 
 
-def rate(backend: TrainingBackend, schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
+def rate(backend: TrainingBackend[Schedule], schedule: Schedule, steps: int, clock: Callable[[], float]) -> float:
     """Events per second by the given clock."""
     steps = min(steps, len(schedule) - 5)
     begin = clock()

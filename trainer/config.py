@@ -88,7 +88,9 @@ class TrainConfig:
     """Options of a training: the fit, the network's shape, the filters of the clicks, and the device."""
 
     fit: FitConfig = field(default_factory=FitConfig)
-    family: Annotated[FamilyName, Help("Family of the model; the other defaults are those of gru4rec.")] = "gru4rec"
+    family: Annotated[FamilyName, Help("Family of the model; the defaults shown here are those of gru4rec.")] = (
+        "gru4rec"
+    )
     input: Annotated[
         Input, Help("A clicked item enters by its output row, its own embedding, or one-hot", used_with=_GRU4REC)
     ] = "shared"

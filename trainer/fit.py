@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from clicklog.sessions import Sessions
 from schemas.errors import TrainingError
-from trainer.backends.backend import Network, Steps, TrainingBackend
+from trainer.backends.backend import Network, S, TrainingBackend
 from trainer.backends.choice import choose_backend
 from trainer.batches.session_parallel import session_order
 from trainer.checkpoint import Checkpoint
@@ -169,7 +170,7 @@ def _check_trainable(network: Network, sessions: Sessions, config: FitConfig, pr
 
 
 def _resume(
-    backend: TrainingBackend,
+    backend: TrainingBackend[Any],
     state: Mapping[str, Tensor] | None,
     checkpoint: Checkpoint | None,
     process: Process,
@@ -188,7 +189,7 @@ def _resume(
     return []
 
 
-def _epoch(backend: TrainingBackend, schedule: Steps, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
+def _epoch(backend: TrainingBackend[S], schedule: S, config: FitConfig, epoch: int) -> Iterator[tuple[int, float]]:
     """Train one epoch; yields every few steps the number of events whose loss is known, and their mean loss.
 
     Raises:

@@ -61,6 +61,13 @@ def option_values(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def used_values(config: TrainConfig) -> dict[str, Any]:
+    """`option_values` without the options that no training with the others' values looks at."""
+    values = option_values(config)
+    unused = {option.field for option in OPTIONS if not option.is_used(values)}
+    return {name: value for name, value in values.items() if name not in unused}
+
+
 def _options(config: type) -> Iterator[Option]:
     hints = get_type_hints(config, include_extras=True)
     for field in fields(config):

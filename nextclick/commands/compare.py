@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from nextclick.commands.file_form import takes_file_form
 from nextclick.commands.options import Ties, read_names
 from nextclick.commands.progress import terminal_bar
 from schemas.errors import ClicksError, TrainingError
+from trainer.config import FamilyName
 
 if TYPE_CHECKING:
     from trainer.studies.compare.methods import Comparison, Method, Outcome
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 132
 """Width of the printed table in characters; narrower terminals wrap its lines instead of cutting figures off."""
 
-ALL = "pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan,gru4rec,narm,stamp,sasrec"
+ALL = ",".join(("pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan", *get_args(FamilyName)))
 
 
 @takes_file_form

@@ -79,7 +79,7 @@ def train(
 def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, settings: "Settings") -> None:
     """Read, train, write and publish. If torchrun started several processes, all of them train."""
     from trainer.distributed import process_group
-    from trainer.options import option_values
+    from trainer.options import used_values
 
     def read() -> "Clicks":
         delivery.check(config, settings)
@@ -99,7 +99,7 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
             "clicks": source.clicks,
             "split": ",".join(source.splits),
             **source.form.rows_chosen,
-            **option_values(config),
+            **used_values(config),
         }
         device_source = "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
         with training_bar() as advance:

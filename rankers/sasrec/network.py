@@ -9,10 +9,12 @@ the paper.
     f_t ← f_t + W₂ relu(W₁ LayerNorm(f_t) + b₁) + b₂
     s_i = LayerNorm(f_t)·x_i                        score of item i; the query is LayerNorm(f_t)
 
-The learned positions p count back from the click that attends. In the paper they count from the end of the whole
-sequence and are added to f_j: then one pass over a session would train its earlier clicks with positions that they
-never have in serving, where each click is the last one when it is answered. The factor sqrt(h) is in the authors' code:
-item vectors are small at first, and what the blocks add would hide them.
+The learned positions p are relative, in keys and values as in Shaw et al., "Self-Attention with Relative Position
+Representations" (NAACL 2018), but here K and V project them too, and clicks after t have none. In the SASRec paper
+positions count from the end of the whole sequence and are added to f_j. This network departs from it because one pass
+over a session would then train its earlier clicks with positions that they never have in serving, where each click is
+the last one when it is answered. The factor sqrt(h) is in the authors' code: item vectors are small at first, and what
+the blocks add would hide them.
 
 Sizes in the shape comments: B sessions, n clicks of each, m queries of each, h hidden units, d = h / heads.
 """

@@ -42,6 +42,8 @@ def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Pa
     assert bundle.model.config.hidden == 16
     assert bundle.settings["batch_size"] == 16
     assert bundle.settings["epochs"] == 4
+    assert bundle.settings["input"] == "shared"
+    assert not {"window", "heads", "elu"} & bundle.settings.keys(), "what this training does not use"
     assert set(bundle.items.ids) == {f"item-{number}" for number in range(40)}
     assert bundle.trained_on is not None
     assert (bundle.trained_on.clicks, bundle.trained_on.sessions) == (1200, 240)

@@ -23,7 +23,7 @@ SHOWN = {
     ),
     "family": (
         "<gru4rec|narm|stamp|sasrec>",
-        "Family of the model; the other defaults are those of gru4rec. [default: gru4rec]",
+        "Family of the model; the defaults shown here are those of gru4rec. [default: gru4rec]",
     ),
     "hidden": ("<int range> [x>=1]", "Hidden units of a layer, and numbers of an item's vector. [default: 100]"),
     "layers": ("<int range> [x>=1]", "GRU layers, or attention blocks, 1 by default."),

@@ -1,7 +1,6 @@
 """What the backends that train by autograd have in common: sampler, optimiser, the sum of the losses, and the state."""
 
 from abc import abstractmethod
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,14 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from trainer.backends.backend import Network, TrainingBackend
+from trainer.backends.backend import Network, S, TrainingBackend
 from trainer.config import FitConfig
 from trainer.objective.losses import loss_of
 from trainer.objective.negatives import NegativeSampler
 from trainer.objective.optimisers import optimiser_of
 
 
-class AutogradBackend(TrainingBackend):
+class AutogradBackend(TrainingBackend[S]):
     """Trains a network in place; a subclass has the step."""
 
     def __init__(self, network: Network, support: NDArray[np.int64], config: FitConfig) -> None:
@@ -31,7 +30,7 @@ class AutogradBackend(TrainingBackend):
         self.events = 0  # of this epoch
 
     @abstractmethod
-    def _step(self, schedule: Any, number: int) -> Tensor:
+    def _step(self, schedule: S, number: int) -> Tensor:
         """Train a step of the schedule; returns its summed loss, a scalar tensor."""
 
     @override
@@ -40,7 +39,7 @@ class AutogradBackend(TrainingBackend):
         self.events = 0
 
     @override
-    def run(self, schedule: Any, first: int, last: int) -> None:
+    def run(self, schedule: S, first: int, last: int) -> None:
         self.events = int(schedule.steps[last])
         for number in range(first, last):
             self.summed += self._step(schedule, number)

@@ -5,7 +5,7 @@ negatives and give the same result. They differ only in the dropped units: the c
 random generator, the others with torch's. `whole_sessions` trains networks that read the history.
 """
 
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from torch import Tensor
 from clicklog.sessions import Sessions
 from rankers.history.network import HistoryNetwork
 from rankers.recurrent import RecurrentNetwork
-from trainer.batches.session_parallel import session_parallel
 from trainer.config import FitConfig
 
 Network = RecurrentNetwork | HistoryNetwork
@@ -34,24 +33,27 @@ class Steps(Protocol):
     def __len__(self) -> int: ...
 
 
-class TrainingBackend(Protocol):
-    """Trains a network on the steps of a schedule."""
+S = TypeVar("S", bound=Steps)
+"""The schedule of one kind of backend."""
+
+
+class TrainingBackend(Protocol[S]):
+    """Trains a network on the steps of a schedule. Each backend has its own type of schedule."""
 
     config: FitConfig
 
-    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> Steps:
+    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> S:
         """Lay out an epoch.
 
         Args:
             sessions: at least two clicks each.
             order: (S,), the session numbers in the order in which the epoch takes them.
         """
-        return session_parallel(sessions, self.config.batch_size, order)
 
     def begin_epoch(self) -> None:
         """Set the hidden states of all lanes and the summed loss to zero."""
 
-    def run(self, schedule: Any, first: int, last: int) -> None:
+    def run(self, schedule: S, first: int, last: int) -> None:
         """Train steps `first` to `last` (exclusive) of a schedule that `schedule` made."""
 
     @property

@@ -1,5 +1,7 @@
 """The choice of the backend that trains a network."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import float32
@@ -36,7 +38,7 @@ def choose_backend(
     config: FitConfig,
     plain: bool = False,
     process: Process = SINGLE_PROCESS,
-) -> TrainingBackend:
+) -> TrainingBackend[Any]:
     """`compiled_cpu` where it is supported, `cuda_graphs` on one GPU, else `reference`; `plain` forces `reference`.
 
     Networks that read the history have one backend, `whole_sessions`.

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from clicklog.sessions import Sessions
 from rankers.recurrent import RecurrentNetwork
 from trainer.backends.autograd import AutogradBackend, leaf
-from trainer.batches.session_parallel import Schedule
+from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
 from trainer.distributed import Process
 
@@ -50,7 +51,7 @@ class _StepItems:
         return [self.weight, self.bias] + ([] if self.embedding is None else [self.embedding])
 
 
-class ReferenceBackend(AutogradBackend):
+class ReferenceBackend(AutogradBackend[Schedule]):
     """Trains a recurrent network in place, step by step, by autograd.
 
     A step gathers the rows of its items, computes the scores and the loss, back-propagates, and updates these rows and
@@ -67,6 +68,10 @@ class ReferenceBackend(AutogradBackend):
         self.process = process
         self.dense = dict(network.layers.named_parameters())
         self.hidden = network.initial_state(config.batch_size)  # (B, L, h)
+
+    @override
+    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> Schedule:
+        return session_parallel(sessions, self.config.batch_size, order)
 
     @override
     def begin_epoch(self) -> None:

@@ -18,7 +18,7 @@ from trainer.batches.equal_length import EqualLengthBatches, equal_length
 from trainer.config import FitConfig
 
 
-class WholeSessionsBackend(AutogradBackend):
+class WholeSessionsBackend(AutogradBackend[EqualLengthBatches]):
     """Trains a network in place: the rows of a step's items, and all layers.
 
     Sizes in the comments: b sessions of n inputs, R = b · n queries, C = R + n_sample columns, U different items.

@@ -41,7 +41,7 @@ def loss_of(config: FitConfig, support: Tensor) -> Callable[[Tensor, Tensor, int
 
     Returns:
         A function of the scores (b, C), the columns' items (C,), the number of columns that are targets, and the live
-        columns (C,), None if all are live; it returns one loss per row (b,).
+        columns, (C,) or (b, C), None if all are live; it returns one loss per row (b,).
     """
     if config.loss != "cross-entropy":
         pairwise = pairwise_loss(config)

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import asdict
 
 from clicklog.clicks import Clicks
 from modelregistry.optimiser_state import get_optimiser_state
@@ -12,6 +11,7 @@ from rankers.families import family_of
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.fit import Progress
+from trainer.options import used_values
 from trainer.retraining.candidate import Candidate, train_candidate
 from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import DecisionDraft
@@ -53,7 +53,7 @@ def fit_candidate(
         "kind": "full" if warm is None else "warm",
         "window": [int(times.min()), int(times.max())] if len(times) else None,  # type: ignore[arg-type]
         "package": importlib.metadata.version("nextclick"),
-        "settings": asdict(reading.config),
+        "settings": used_values(reading.config),
     }
     candidate = train_candidate(
         Clicks(holdout.train, source=reading.source, offsets=dict(reading.offsets)),

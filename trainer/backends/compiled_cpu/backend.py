@@ -11,13 +11,14 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from typing_extensions import override
 
+from clicklog.sessions import Sessions
 from rankers.recurrent import RecurrentNetwork
 from trainer.backends.backend import TrainingBackend
 from trainer.backends.compiled_cpu.layout import Floats, Items, Model, Options, StepPlan, Team
 from trainer.backends.compiled_cpu.losses import NAMES
 from trainer.backends.compiled_cpu.step import walk
 from trainer.backends.compiled_cpu.workspace import PARTS, parts_of, workspace
-from trainer.batches.session_parallel import Schedule
+from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
 from trainer.objective.negatives import NegativeSampler, stream_key
 
@@ -28,7 +29,7 @@ BLAS = Lock()
 """Held while a kernel runs, because the number of BLAS threads is one setting for the whole process."""
 
 
-class CompiledCpuBackend(TrainingBackend):
+class CompiledCpuBackend(TrainingBackend[Schedule]):
     """Trains a copy of a network's weights in the kernel's layout; `write` copies them back."""
 
     def __init__(self, network: RecurrentNetwork, support: NDArray[np.int64], config: FitConfig) -> None:
@@ -71,6 +72,10 @@ class CompiledCpuBackend(TrainingBackend):
         self.steps_done = 0  # of this epoch
         self.events_done = 0
         self.summed = 0.0
+
+    @override
+    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> Schedule:
+        return session_parallel(sessions, self.config.batch_size, order)
 
     @override
     def begin_epoch(self) -> None:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from clicklog.sessions import Sessions
 from rankers.recurrent import RecurrentNetwork
 from trainer.backends.autograd import part_of, random_state, set_random_state
 from trainer.backends.backend import TrainingBackend
 from trainer.backends.cuda_graphs.replay import Replay
 from trainer.backends.cuda_graphs.sampler import DeviceSampler
-from trainer.batches.session_parallel import Schedule
+from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
 from trainer.objective.losses import loss_of
 from trainer.objective.negatives import NegativeSampler
@@ -28,7 +29,7 @@ IN_FLIGHT = 16
 """At most this many blocks of steps are in flight; with more, the host waits for the oldest."""
 
 
-class CudaGraphsBackend(TrainingBackend):
+class CudaGraphsBackend(TrainingBackend[Schedule]):
     """Trains a network's layers in place, and copies of its item tables, which `write` copies back.
 
     The copies have one more row, the spare row. It is the input and target of lanes without a session, and it pads the
@@ -59,6 +60,10 @@ class CudaGraphsBackend(TrainingBackend):
         self.replay = Replay(self._step, self.device)
         self._losses: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()  # losses being copied to the host
         self._known = (0, 0.0)
+
+    @override
+    def schedule(self, sessions: Sessions, order: NDArray[np.int64]) -> Schedule:
+        return session_parallel(sessions, self.config.batch_size, order)
 
     @override
     def begin_epoch(self) -> None:

@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 from clicklog.click_files import read_click_file
+from nextclick.commands.compare import ALL
+from rankers.baselines import BASELINES
+from rankers.families import FAMILIES
 from schemas.errors import SettingsError
 from trainer.config import FitConfig, TrainConfig
 from trainer.studies.compare.methods import Comparison, NetworkMethod, read_methods
@@ -55,6 +58,10 @@ def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     assert first.settings != plain.settings
     assert "min-support" not in first.settings, "it is the comparison's"
     assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec"])] == [False, True, True]
+
+
+def test_all_methods_that_there_are_are_compared_by_default() -> None:
+    assert ALL.split(",") == [*BASELINES, *FAMILIES]
 
 
 def test_runs_from_before_there_were_families_are_found_again() -> None:

@@ -51,7 +51,9 @@ def test_any_family_is_tuned(tune: Command, nextclick: Command, shop_file: Path,
     assert found.family == "narm"
     assert 2 <= found.window <= 4
     assert nextclick("train", "--clicks", shop_file, "--config", "best.toml", "--out", "bundle").code == 0
-    assert read_bundle(tmp_path / "bundle").needs.history == found.window
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.needs.history == bundle.settings["window"] == found.window
+    assert not {"input", "reset", "layers", "heads"} & bundle.settings.keys(), "what a narm does not have"
 
 
 def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
