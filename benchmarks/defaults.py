@@ -16,7 +16,7 @@ import torch
 from benchmarks.arguments import add_data, parser_for
 from clicklog.click_files import read_click_file
 from clicklog.sessions import sessions_of
-from rankers.families import family_of
+from rankers.families import network_family_of
 from trainer.config import FitConfig, TrainConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
@@ -74,7 +74,7 @@ def judge(clicks: Path, splits: list[str], config: TrainConfig) -> list[tuple[fl
     parts = hold_out_newest(frame, SHARE, config.min_support, config.min_length)
     index = parts.index
     torch.manual_seed(config.fit.seed)
-    family = family_of(config.family)
+    family = network_family_of(config.family)
     network = family.untrained(config.shape(len(index)))
     figures = []
 

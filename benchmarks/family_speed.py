@@ -1,11 +1,12 @@
-"""Training and ranking speed of the families of networks, in one process and on one thread.
+"""Training and ranking speed of the families, in one process and on one thread.
 
     python -m benchmarks.family_speed --clicks FILE [--split train] [--hidden 100] [--batch-size 128]
 
 Training is by autograd for all, GRU4Rec's compiled kernel left out: (click, next click) pairs a second. Ranking is what
 a worker asks of a model for a micro-batch of 512 clicks: the sessions advance by a click, and each gets its best 20.
-Networks are untrained, and all have the same width. The families take turns, so that other activity on the machine
-affects all alike; the fastest of five turns counts. `benchmarks.throughput --model BUNDLE` measures a whole worker.
+Networks are untrained, and all have the same width; neighbours are counted from all the clicks, with their defaults and
+with k 100, newest 500. The families take turns, so that other activity on the machine affects all alike; the fastest of
+five turns counts. `benchmarks.throughput --model BUNDLE` measures a whole worker.
 """
 
 import time
@@ -22,15 +23,17 @@ from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
 from rankers.contract import Clicks, Memory
-from rankers.families import family_of
+from rankers.families import family_of, is_counted, network_family_of
 from trainer.backends.choice import choose_backend
 from trainer.config import TrainConfig
+from trainer.counting import count
 from trainer.presets import FAMILY_DEFAULTS
 from trainer.settings_file import with_options
 
 TURNS = 5
 STEPS = 20  # of a turn of training
 BATCH = 512  # clicks ranked together
+FEW_NEIGHBOURS = {"k": 100, "newest": 500}
 
 
 def main() -> None:
@@ -45,16 +48,20 @@ def main() -> None:
     index = ItemIndex.of(frame)
     sessions = sessions_of(frame, index)
     size = {"hidden": arguments.hidden, "batch-size": arguments.batch_size}
-    configs = {name: with_options(config, size) for name, config in FAMILY_DEFAULTS.items()}
+    configs = {
+        name: config if is_counted(name) else with_options(config, size) for name, config in FAMILY_DEFAULTS.items()
+    }
+    for name in [name for name in configs if is_counted(name)]:
+        configs[f"{name} 100"] = with_options(configs[name], FEW_NEIGHBOURS)
     training = fastest({name: training_of(config, sessions, index) for name, config in configs.items()})
     ranking = fastest({name: ranking_of(config, sessions, index) for name, config in configs.items()})
     print(f"{len(index):,} items, {arguments.hidden} units, B {arguments.batch_size}")
-    print(f"{'':10}{'trained/s':>12}{'to gru4rec':>12}{'ranked/s':>12}{'to gru4rec':>12}")
+    print(f"{'':12}{'trained/s':>12}{'to gru4rec':>12}{'ranked/s':>12}{'to gru4rec':>12}")
     for name in configs:
         rates = ""
         for found in (training, ranking):
             rates += f"{found[name]:12,.0f}{found[name] / found['gru4rec']:12.0%}"
-        print(f"{name:10}{rates}")
+        print(f"{name:12}{rates}")
 
 
 def fastest(turns: dict[str, Callable[[], float]]) -> dict[str, float]:
@@ -64,8 +71,10 @@ def fastest(turns: dict[str, Callable[[], float]]) -> dict[str, float]:
 
 
 def training_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Callable[[], float]:
-    """A turn of training: returns the events per second of some steps."""
-    network = family_of(config.family).untrained(config.shape(len(index)))
+    """A turn of training: returns the events per second of some steps, or of counting."""
+    if is_counted(config.family):
+        return lambda: sessions.pairs / count(config, sessions, len(index))[1].seconds
+    network = network_family_of(config.family).untrained(config.shape(len(index)))
     backend = choose_backend(network, index.support, config.fit, plain=True)
     schedule = backend.schedule(sessions, np.random.default_rng(0).permutation(len(sessions)))
     backend.begin_epoch()
@@ -80,8 +89,11 @@ def training_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Ca
 
 def ranking_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Callable[[], float]:
     """A turn of ranking: returns the clicks per second of a micro-batch."""
-    network = family_of(config.family).untrained(config.shape(len(index))).requires_grad_(False).eval()
-    ranker = family_of(config.family).ranker(network, index, torch.device("cpu"), "exact")
+    if is_counted(config.family):
+        model, _ = count(config, sessions, len(index))
+    else:
+        model = network_family_of(config.family).untrained(config.shape(len(index))).requires_grad_(False).eval()
+    ranker = family_of(config.family).ranker(model, index, torch.device("cpu"), "exact")
     ranker.warm_up(BATCH)
     random = np.random.default_rng(0)
     places = random.choice(len(sessions.items), BATCH, replace=False)

@@ -16,7 +16,7 @@ Sizes in the shape comments: N clicks of S sessions, Q queries, I items, m numbe
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
+from clicklog.sessions import Sessions
 
 Queries = Any
 """Returned by `advance`, and read by `best` and `scores` of the same ranker: Q rows. Each ranker chooses the type, so
@@ -177,17 +178,6 @@ class Top(NamedTuple):
     scores: NDArray[np.float32]
 
 
-class PrefixScorer(Protocol):
-    """A method that scores all items after the clicks of a session so far; `PrefixRanker` turns it into a ranker."""
-
-    def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
-        """Score every item after each prefix; higher is better. Equal scores are ties, also zeros.
-
-        Returns:
-            (N, I), a new array.
-        """
-
-
 class Ranker(Protocol):
     """A bundle loaded on a device.
 
@@ -232,9 +222,9 @@ class Ranker(Protocol):
 
 
 class Family(Protocol):
-    """A kind of model: how it is saved, loaded and served. The type of the trained `model` depends on the family.
+    """A kind of model: how it is saved, loaded and served. The type of the `model` depends on the family.
 
-    Files are safetensors and JSON; nothing is unpickled.
+    How a model is made, `NetworkFamily` and `CountedFamily` say. Files are safetensors and JSON; nothing is unpickled.
     """
 
     @property
@@ -243,16 +233,13 @@ class Family(Protocol):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What `untrained` takes beside the number of items: names of options of a training."""
+        """What the config of a new model has beside the number of items: names of options of a training."""
 
     def needs(self, model: Any) -> Needs:
         """What a session must keep for the model."""
 
     def config(self, model: Any) -> dict[str, Any]:
         """Everything that `load` needs in addition to the files, as JSON values."""
-
-    def untrained(self, config: Mapping[str, Any]) -> Any:
-        """A model to begin a training with; random weights are drawn from torch's generator."""
 
     def save(self, model: Any) -> dict[str, bytes]:
         """File name → content."""
@@ -274,6 +261,14 @@ class Family(Protocol):
             scoring: `exact`, or `int8` with float32 re-ranking on a CPU.
         """
 
+
+@runtime_checkable
+class NetworkFamily(Family, Protocol):
+    """A family whose models are trained, from random weights or from those of a parent."""
+
+    def untrained(self, config: Mapping[str, Any]) -> Any:
+        """A model to begin a training with; random weights are drawn from torch's generator."""
+
     def grown(self, model: Any, before: NDArray[np.int64], seed: int) -> Any:
         """A model for another set of items, with the parent's weights where an item is in both.
 
@@ -281,4 +276,24 @@ class Family(Protocol):
             model: the parent.
             before: (I',) int64, the row that each item has in the parent; -1 for a new item, whose weights are random.
             seed: of the new rows.
+        """
+
+
+@runtime_checkable
+class CountedFamily(Family, Protocol):
+    """A family whose models are counted in one pass over the sessions. Nothing is random, and a model for other clicks
+    or items is counted anew."""
+
+    def largest_bytes(self, sessions: Sessions, items: int) -> int:
+        """The most bytes that the model of these sessions takes in a process that serves it."""
+
+    def count(self, config: Mapping[str, Any], sessions: Sessions) -> Any:
+        """Count a model.
+
+        Args:
+            config: a value for each of `options`, and `items`.
+            sessions: in the order of their first click.
+
+        Raises:
+            ValueError: there is no model of this config.
         """

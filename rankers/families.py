@@ -1,10 +1,13 @@
 """The families of models, one line each. Other code uses only the interface in `rankers.contract`."""
 
-from rankers.contract import Family
+from rankers.contract import CountedFamily, Family, NetworkFamily
 from rankers.gru4rec.family import GRU4RecFamily
 from rankers.history.family import HistoryFamily
 from rankers.history.network import HistoryConfig
 from rankers.narm.network import NARM
+from rankers.neighbours.family import NeighboursFamily
+from rankers.neighbours.stan import STAN
+from rankers.neighbours.vs_knn import VSKNN
 from rankers.sasrec.network import SASRec, SASRecConfig
 from rankers.stamp.network import STAMP
 from schemas.errors import BundleError
@@ -14,6 +17,8 @@ _ALL: tuple[Family, ...] = (
     HistoryFamily("narm", NARM, HistoryConfig),
     HistoryFamily("stamp", STAMP, HistoryConfig),
     HistoryFamily("sasrec", SASRec, SASRecConfig),
+    NeighboursFamily("vs-knn", VSKNN),
+    NeighboursFamily("stan", STAN),
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
@@ -31,3 +36,22 @@ def family_of(name: str) -> Family:
         return FAMILIES[name]
     except KeyError:
         raise BundleError(f"there is no family {name!r} here (only {', '.join(FAMILIES)}): upgrade nextclick") from None
+
+
+def network_family_of(name: str) -> NetworkFamily:
+    """The family of a name, which is one of networks."""
+    family = family_of(name)
+    assert isinstance(family, NetworkFamily)
+    return family
+
+
+def is_counted(name: str) -> bool:
+    """Whether models of the family of this name are counted, not trained."""
+    return isinstance(family_of(name), CountedFamily)
+
+
+def counted_family_of(name: str) -> CountedFamily:
+    """The family of a name, which is one of those that count."""
+    family = family_of(name)
+    assert isinstance(family, CountedFamily)
+    return family

@@ -12,6 +12,10 @@ from pydantic import Field
 if TYPE_CHECKING:
     from schemas.settings import Settings
 
+FamilyName = Literal["gru4rec", "narm", "stamp", "sasrec", "vs-knn", "stan"]
+NETWORKS = ("gru4rec", "narm", "stamp", "sasrec")
+NEIGHBOURS = ("vs-knn", "stan")
+
 
 @dataclass(frozen=True)
 class Help:
@@ -22,12 +26,14 @@ class Help:
         low: the command line's lower end where the range is open: typer knows closed ranges only.
         high: the same of the upper end.
         used_with: another option, and its values with which alone this one is used.
+        families: those whose trainings use the option.
     """
 
     text: str
     low: float | None = None
     high: float | None = None
     used_with: tuple[str, tuple[str, ...]] | None = None
+    families: tuple[str, ...] = NETWORKS
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -37,7 +43,6 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 
-FamilyName = Literal["gru4rec", "narm", "stamp", "sasrec"]
 Loss = Literal["cross-entropy", "bpr", "top1", "bpr-max", "top1-max", "binary-cross-entropy"]
 Optimizer = Literal["adagrad", "rmsprop", "adam"]
 Order = Literal["time", "length", "random"]
@@ -46,10 +51,7 @@ Reset = Literal["after", "before"]
 
 _BPR_MAX = ("loss", ("bpr-max",))
 _WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
-_GRU4REC = ("family", ("gru4rec",))
-_SASREC = ("family", ("sasrec",))
-_WITH_LAYERS = ("family", ("gru4rec", "sasrec"))
-_READ_HISTORY = ("family", ("narm", "stamp", "sasrec"))
+_ALL = (*NETWORKS, *NEIGHBOURS)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class FitConfig:
     dropout_embedding: Annotated[BelowOne, Help("Share of the input embedding that is dropped.", high=0.99)] = 0.0
     order: Annotated[Order, Help("In which an epoch takes the sessions; length: longest first.")] = "time"
     epochs: Annotated[Count, Help("Passes over the clicks.")] = 10
-    seed: Annotated[int, Field(ge=0, lt=2**63), Help("Of everything that is random.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), Help("Of everything that is random.", families=_ALL)] = 0
 
 
 @dataclass(frozen=True)
@@ -88,33 +90,51 @@ class TrainConfig:
     """Options of a training: the fit, the network's shape, the filters of the clicks, and the device."""
 
     fit: FitConfig = field(default_factory=FitConfig)
-    family: Annotated[FamilyName, Help("Family of the model; the defaults shown here are those of gru4rec.")] = (
-        "gru4rec"
-    )
+    family: Annotated[
+        FamilyName, Help("Family of the model; the defaults shown here are those of gru4rec.", families=_ALL)
+    ] = "gru4rec"
     input: Annotated[
-        Input, Help("A clicked item enters by its output row, its own embedding, or one-hot", used_with=_GRU4REC)
+        Input, Help("A clicked item enters by its output row, its own embedding, or one-hot", families=("gru4rec",))
     ] = "shared"
     hidden: Annotated[Count, Help("Hidden units of a layer, and numbers of an item's vector.")] = 100
-    layers: Annotated[Count, Help("GRU layers, or attention blocks", used_with=_WITH_LAYERS)] = 1
+    layers: Annotated[Count, Help("GRU layers, or attention blocks", families=("gru4rec", "sasrec"))] = 1
     reset: Annotated[
         Reset,
-        Help("The reset gate acts after the recurrent product, or before it as in the 2016 paper", used_with=_GRU4REC),
+        Help(
+            "The reset gate acts after the recurrent product, or before it as in the 2016 paper", families=("gru4rec",)
+        ),
     ] = "after"
-    heads: Annotated[Count, Help("sasrec: attention heads of a block", used_with=_SASREC)] = 1
+    heads: Annotated[Count, Help("sasrec: attention heads of a block", families=("sasrec",))] = 1
     window: Annotated[
-        Count, Help("narm, stamp, sasrec: last clicks of a session that are read", used_with=_READ_HISTORY)
+        Count,
+        Help(
+            "All but gru4rec: last clicks of a session that are read", families=("narm", "stamp", "sasrec", *NEIGHBOURS)
+        ),
     ] = 20
+    k: Annotated[Count, Help("vs-knn, stan: neighbours, the most similar sessions", families=NEIGHBOURS)] = 500
+    newest: Annotated[
+        Count, Help("vs-knn, stan: candidates, the newest sessions that share an item", families=NEIGHBOURS)
+    ] = 2500
+    position_decay: Annotated[
+        Rate, Help("stan: clicks after which a click weighs 1/e", low=1e-9, families=("stan",))
+    ] = 1.0
+    age_decay: Annotated[
+        Rate, Help("stan: share of the sessions after which one weighs 1/e", low=1e-9, families=("stan",))
+    ] = 1.0
+    distance_decay: Annotated[
+        Rate, Help("stan: distance in clicks at which a neighbour's item weighs 1/e", low=1e-9, families=("stan",))
+    ] = 4.0
     validate: Annotated[
         float,
         Field(ge=0, le=0.9),
         Help("Share of the sessions, the newest, that are not trained on but choose the best epoch."),
     ] = 0.0
-    min_support: Annotated[Count, Help("Fewest clicks of an item.")] = 5
-    min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.")] = 2
+    min_support: Annotated[Count, Help("Fewest clicks of an item.", families=_ALL)] = 5
+    min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.", families=_ALL)] = 2
     device: str = "auto"  # of `train`: NEXTCLICK_DEVICE
 
     def shape(self, items: int) -> dict[str, Any]:
-        """The shape of the family's network for this number of items, for `Family.untrained`."""
+        """The config of a new model of the family for this number of items."""
         from rankers.families import family_of
 
         return {"items": items} | {name: getattr(self, name) for name in family_of(self.family).options}

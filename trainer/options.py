@@ -21,6 +21,7 @@ class Option:
         low: the command line's lower end, included; None where there is none.
         high: the same of the upper end.
         used_with: see `Help`.
+        families: see `Help`.
     """
 
     field: str
@@ -30,28 +31,39 @@ class Option:
     low: float | None
     high: float | None
     used_with: tuple[str, tuple[str, ...]] | None
+    families: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """As TOML and the command line have it: `batch-size`."""
         return self.field.replace("_", "-")
 
+    def is_of_family(self, values: Mapping[str, Any]) -> bool:
+        """Whether trainings of the family in these values, by field, use this option."""
+        return values["family"] in self.families
+
     def is_used(self, values: Mapping[str, Any]) -> bool:
         """Whether a training with these values, by field, looks at this option."""
+        if not self.is_of_family(values):
+            return False
         return self.used_with is None or values[self.used_with[0]] in self.used_with[1]
-
-    def is_of_another_family(self, values: Mapping[str, Any]) -> bool:
-        """Whether no training of the family in these values, by field, looks at this option."""
-        return self.used_with is not None and self.used_with[0] == "family" and not self.is_used(values)
 
     def refusal(self, values: Mapping[str, Any]) -> str:
         """What to tell a user who gave the option to a training, with these values by field, that does not use it."""
-        assert self.used_with is not None
-        other, theirs = self.used_with
+        other, theirs = "family", self.families
+        if self.is_of_family(values):
+            assert self.used_with is not None
+            other, theirs = self.used_with
         return (
-            f"{self.name} {values[self.field]} belongs to {' and '.join(theirs)}, and the {other} is {values[other]}: "
+            f"{self.name} {values[self.field]} belongs to {_listed(theirs)}, and the {other} is {values[other]}: "
             "leave it out"
         )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def option_values(config: TrainConfig) -> dict[str, Any]:
@@ -77,7 +89,7 @@ def _options(config: type) -> Iterator[Option]:
             low = _end("ge", about) if told.low is None else told.low
             high = _end("le", about) if told.high is None else told.high
             kind = get_args(hints[field.name])[0]
-            yield Option(field.name, kind, field.default, told.text, low, high, told.used_with)
+            yield Option(field.name, kind, field.default, told.text, low, high, told.used_with, told.families)
 
 
 def _end(name: str, about: tuple[Any, ...]) -> float | None:

@@ -24,6 +24,8 @@ FAMILY_DEFAULTS: dict[str, TrainConfig] = {
     "sasrec": TrainConfig(
         FitConfig(batch_size=256, learning_rate=0.03, dropout_embedding=0.4, epochs=8), family="sasrec"
     ),
+    "vs-knn": TrainConfig(family="vs-knn", window=50),
+    "stan": TrainConfig(family="stan", window=50),
 }
 """By name of the family; chosen on the newest tenth of the training sessions of rsc15_apr_2days."""
 

@@ -86,7 +86,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
         raise SettingsError(f"{name} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
     resolved = option_values(changed)
     for option in OPTIONS:
-        if option.field in values and option.is_of_another_family(resolved):
+        if option.field in values and not option.is_of_family(resolved):
             raise SettingsError(option.refusal(resolved))
     return changed
 

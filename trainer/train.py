@@ -15,7 +15,7 @@ from clicklog.sessions import Sessions, sessions_of
 from rankers.bundle import Bundle, new_version
 from rankers.contract import Ranker
 from rankers.device import choose_device
-from rankers.families import family_of
+from rankers.families import family_of, is_counted, network_family_of
 from rankers.metrics import Ties
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
@@ -24,6 +24,7 @@ from trainer.backends.backend import Network
 from trainer.backends.choice import compiled_cpu_supports
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import FitConfig, TrainConfig
+from trainer.counting import count
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
@@ -37,7 +38,7 @@ class Trained:
     """Result of a training.
 
     Attributes:
-        bundle: the trained bundle, with its network on the CPU.
+        bundle: the trained bundle, with its model on the CPU.
         fit: the result of the fit.
         sessions: all sessions that the filters left, without those of the validation part, as rows of the bundle's
             items; a warm start trains on some of them only.
@@ -59,8 +60,9 @@ def train(
     warm: WarmStart | None = None,
     unattended: bool = False,
     device_source: str = "--device",
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Trained:
-    """Filter clicks, build a network for their items and fit it.
+    """Filter clicks, build a network for their items and fit it; or count a model of a family that counts.
 
     Args:
         clicks: the click log, already cut into sessions.
@@ -73,6 +75,7 @@ def train(
         warm: train this bundle further; it determines the network's shape, the epochs and the sessions to train on.
         unattended: remove a checkpoint of another training, or a damaged one, instead of raising an error.
         device_source: the option or setting that `config.device` comes from, for the error message.
+        say: called with a line for people.
 
     Raises:
         SettingsError: the device does not exist.
@@ -82,6 +85,15 @@ def train(
     kept, index, valid, judged_until = _parts(clicks, config)
     sessions = sessions_of(kept, index)
     span = _span(kept, clicks, judged_until)
+
+    def trained(model: Any, family: str, result: FitResult) -> Trained:
+        bundle = Bundle(new_version(), model, index, family, dict(settings or {}), span)
+        return Trained(bundle, result, sessions)
+
+    if is_counted(config.family):
+        del kept  # free the memory before the counting
+        model, counted = count(config, sessions, len(index), say)
+        return trained(model, config.family, counted)
     torch.manual_seed(config.fit.seed)
     family = config.family if warm is None else warm.parent.family
     if warm is None:
@@ -114,15 +126,7 @@ def train(
             state=state,
             choice=choice,
         )
-    bundle = Bundle(
-        version=new_version(),
-        model=network.cpu().requires_grad_(False).eval(),
-        items=index,
-        family=family,
-        settings=dict(settings or {}),
-        trained_on=span,
-    )
-    return Trained(bundle, result, sessions)
+    return trained(network.cpu().requires_grad_(False).eval(), family, result)
 
 
 def evaluate_bundle(
@@ -184,7 +188,7 @@ def untrained_network(config: TrainConfig, items: int) -> Any:
         f"{'them' if len(sizes) > 1 else 'it'}, or raise --min-support"
     ):
         try:
-            return family.untrained(config.shape(items))
+            return network_family_of(config.family).untrained(config.shape(items))
         except ValueError as error:
             raise TrainingError(f"there is no {config.family} of this shape: {error}") from error
 

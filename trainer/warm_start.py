@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
-from rankers.families import family_of
+from rankers.families import network_family_of
 from trainer.backends.backend import Network
 from trainer.carried_state import carry_over
 from trainer.config import FitConfig
@@ -65,11 +65,11 @@ def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> Any:
     """The parent's model for the current items; items that are not in the index are removed.
 
     Args:
-        parent: any trained bundle.
+        parent: a bundle of a network.
         index: items of the current clicks.
         seed: of the initial weights of new items.
     """
-    return family_of(parent.family).grown(parent.model, rows_before(parent, index), seed)
+    return network_family_of(parent.family).grown(parent.model, rows_before(parent, index), seed)
 
 
 def rows_before(parent: Bundle, index: ItemIndex) -> NDArray[np.int64]:

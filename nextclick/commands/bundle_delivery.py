@@ -57,9 +57,10 @@ class BundleDelivery:
             Checkpoint(self.checkpoint, {}).remove()
         span = bundle.trained_on
         assert span is not None
+        made = f"loss {result.loss:.4f}" if result.losses else "counted"
         typer.echo(
             f"{directory}: version {bundle.version}, {len(bundle.items):,} items, {span.clicks:,} clicks of "
-            f"{span.sessions:,} sessions, loss {result.loss:.4f}, {result.seconds:.1f} s "
+            f"{span.sessions:,} sessions, {made}, {result.seconds:.1f} s "
             f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
         )
         if result.validated:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.errors import SettingsError, TrainingError
+from trainer.config import NETWORKS
 from trainer.options import OPTIONS, Option, option_values
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    if option.used_with is None:
+    if option.used_with is None and set(NETWORKS) <= set(option.families):
         text = f"{option.help} \\[default: {option.default}]"  # the backslash: it is no markup
     else:
         text = f"{option.help}, {option.default} by default."

@@ -102,8 +102,12 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
             **used_values(config),
         }
         device_source = "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
+
+        def say(line: str) -> None:
+            typer.echo(line, err=True)
+
         with training_bar() as advance:
             trained = train_bundle(
-                clicks, config, told, advance, delivery.checkpoint, process, device_source=device_source
+                clicks, config, told, advance, delivery.checkpoint, process, device_source=device_source, say=say
             )
         process.on_rank_zero(lambda: delivery.deliver(trained.bundle, trained.fit, settings))

@@ -93,7 +93,7 @@ def tune(
         f"Best of {found.trials} trials on {source}: {name} {found.best.value:.4f} on the newest {validation:g} of the "
         "sessions.",
     )
-    typer.echo(f"{name} {found.best.value:.4f} in trial {found.best.number}, epoch {found.best.epochs}")
+    typer.echo(f"{name} {found.best.value:.4f} in trial {found.best.number}{_epoch(found.best)}")
     for option, value in found.best.settings.items():
         typer.echo(f"  {option} = {_short(value)}")
     typer.echo(f"{out}: nextclick train --config {out} --clicks {clicks}")
@@ -117,10 +117,15 @@ def _progress(trials: int, metric: str) -> "Iterator[tuple[Callable[[int, Progre
             chosen = ", ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
             figure = trial.impossible or "diverged"
             if trial.value is not None:
-                figure = f"{metric} {trial.value:.4f} (epoch {trial.epochs})"
+                figure = f"{metric} {trial.value:.4f}{_epoch(trial)}"
             bar.console.print(f"trial {trial.number}: {figure}{', given up' if trial.pruned else ''}: {chosen}")
 
         yield advance, ended
+
+
+def _epoch(trial: "Trial") -> str:
+    """A model that is counted has no epochs."""
+    return f", epoch {trial.epochs}" if trial.epochs else ""
 
 
 def _short(value: object) -> str:

@@ -6,8 +6,6 @@
     bpr-mf       matrix factorisation for ranking; a session is the average of its items' factors
     markov       items that followed the last click's item
     fpmc         markov's transitions as a product of factors
-    vs-knn       items of the most similar training sessions
-    stan         vs-knn, with higher weights for what is nearer in order and time
 
 Example:
     >>> baseline = make_baseline("item-knn", seed=0)
@@ -24,8 +22,6 @@ from rankers.baselines.fpmc import FactorisedTransitions
 from rankers.baselines.item_knn import ItemKNN
 from rankers.baselines.markov import MarkovChain
 from rankers.baselines.popularity import Popularity, SessionPopularity
-from rankers.neighbours.stan import STAN
-from rankers.neighbours.vs_knn import VSKNN
 from schemas.errors import TrainingError
 
 __all__ = ["BASELINES", "Baseline", "Prefixes", "make_baseline"]
@@ -37,8 +33,6 @@ BASELINES: dict[str, Callable[[int], Baseline]] = {
     "bpr-mf": lambda seed: BPRMF(seed=seed),
     "markov": lambda _seed: MarkovChain(),
     "fpmc": lambda seed: FactorisedTransitions(seed=seed),
-    "vs-knn": lambda _seed: VSKNN(),
-    "stan": lambda _seed: STAN(),
 }
 """Name → function from a seed to a new baseline with its default settings. Deterministic baselines ignore the seed."""
 

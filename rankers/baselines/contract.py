@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
-from rankers.contract import PrefixScorer
 
 
-class Baseline(PrefixScorer, Protocol):
+class Baseline(Protocol):
     """A method of recommending the next item from a session's clicks so far."""
 
     @property
@@ -20,4 +23,11 @@ class Baseline(PrefixScorer, Protocol):
         Args:
             sessions: in the order of their first click; items are rows from 0 to `items` - 1.
             items: I, the number of items.
+        """
+
+    def scores(self, prefixes: Prefixes) -> NDArray[np.floating]:
+        """Score every item after each prefix; higher is better. Equal scores are ties, also zeros.
+
+        Returns:
+            (N, I), a new array.
         """

@@ -135,7 +135,7 @@ def best_of_blocks(
         promising[:] = -1
         for block in range(mine.shape[0]):
             if mine[block] > highest[k - 1]:
-                _insert(mine[block], block, highest, promising)
+                insert(mine[block], block, highest, promising)
         for place in range(k):  # highest bounds first: then few other blocks reach the k-th best score
             block = promising[place]
             if block >= 0 and highest[place] >= best[k - 1]:
@@ -165,11 +165,12 @@ def _search(
     for place in range(rows.shape[0]):
         score, item = scores[place], first + place
         if score > best[last] or (score == best[last] and item < numbers[last]):
-            _insert(score, item, best, numbers)
+            insert(score, item, best, numbers)
 
 
 @compiled_for_numbers
-def _insert(score: np.float32, number: int, best: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+def insert(score: np.float32, number: int, best: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    """Insert a score and its number into lists (k,) in place of the last; equal scores are ordered by number."""
     place = best.shape[0] - 1
     while place > 0 and (best[place - 1] < score or (best[place - 1] == score and numbers[place - 1] > number)):
         best[place] = best[place - 1]

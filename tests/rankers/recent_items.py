@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
-from rankers.contract import Needs
-from rankers.prefix_ranker import PrefixRanker
+from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Top
+from rankers.scoring.masked import best_allowed
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,33 @@ class RecentItems:
         return found
 
 
+class RecentItemsRanker:
+    """Keeps no memory; queries are `Prefixes`."""
+
+    def __init__(self, model: RecentItems, items: ItemIndex) -> None:
+        self.items = items
+        self.needs = Needs(history=model.history, memory=0)
+        self._model = model
+
+    def rebuild(self, histories: Prefixes) -> Memory:
+        return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
+
+    def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
+        prefixes, ranked = clicks.prefixes(self.needs.history)
+        memory.seen[clicks.session] = ranked  # of each session's last click
+        return Advanced(prefixes, ranked, memory)
+
+    def best(self, queries: Prefixes, k: int, allowed: Mask | None = None) -> Top:
+        everything = np.ones(len(self.items), dtype=bool)
+        return best_allowed(self.scores(queries), k, everything if allowed is None else allowed)
+
+    def scores(self, queries: Prefixes, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        scores = self._model.scores(queries)  # (Q, I)
+        return scores if rows is None else scores[:, rows]
+
+    def warm_up(self, largest_batch: int) -> None: ...
+
+
 class RecentItemsFamily:
     name = "recent-items"
     options = ()
@@ -44,9 +71,6 @@ class RecentItemsFamily:
     def config(self, model: RecentItems) -> dict[str, Any]:
         return {"history": model.history}
 
-    def untrained(self, config: Mapping[str, Any]) -> RecentItems:
-        raise NotImplementedError("counted, not trained")
-
     def save(self, model: RecentItems) -> dict[str, bytes]:
         return {"likeness.json": json.dumps(model.likeness.tolist()).encode()}
 
@@ -54,11 +78,5 @@ class RecentItemsFamily:
         likeness = np.array(json.loads(files["likeness.json"]), dtype=np.float32)
         return RecentItems(likeness.reshape(items, items), config["history"])
 
-    def ranker(self, model: RecentItems, items: ItemIndex, device: torch.device, scoring: str) -> PrefixRanker:  # noqa: ARG002
-        return PrefixRanker(model, items, model.history)
-
-    def grown(self, model: RecentItems, before: NDArray[np.int64], seed: int) -> RecentItems:
-        likeness = np.random.default_rng(seed).random((len(before), len(before))).astype(np.float32)
-        known = np.flatnonzero(before >= 0)
-        likeness[np.ix_(known, known)] = model.likeness[np.ix_(before[known], before[known])]
-        return RecentItems(likeness, model.history)
+    def ranker(self, model: RecentItems, items: ItemIndex, device: torch.device, scoring: str) -> RecentItemsRanker:  # noqa: ARG002
+        return RecentItemsRanker(model, items)

@@ -15,9 +15,10 @@ from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.contract import Clicks, Memory, Ranker
-from rankers.families import FAMILIES, family_of
+from rankers.families import FAMILIES, counted_family_of, family_of, is_counted, network_family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.history.network import HistoryNetwork
+from rankers.neighbours.family import Neighbours
 from rankers.recurrent import NetworkConfig
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
@@ -37,10 +38,17 @@ def gru4rec(**shape: Any) -> GRU4Rec:
 
 def reads_history(family: str, **shape: int) -> HistoryNetwork:
     torch.manual_seed(1)
-    network = FAMILIES[family].untrained({"items": ITEMS, "hidden": 12, "window": 5, **shape})
+    network = network_family_of(family).untrained({"items": ITEMS, "hidden": 12, "window": 5, **shape})
     for weight in network.parameters():
         weight.data.mul_(3)
     return network.requires_grad_(False).eval()  # type: ignore[no-any-return]
+
+
+def neighbours(family: str, **settings: float) -> Neighbours:
+    lengths = np.random.default_rng(1).integers(2, 8, 300)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    sessions = Sessions(np.random.default_rng(2).integers(0, ITEMS, offsets[-1]), offsets)
+    return counted_family_of(family).count({"items": ITEMS, **settings}, sessions)  # type: ignore[no-any-return]
 
 
 MODELS: dict[tuple[str, str], Callable[[], Any]] = {
@@ -52,6 +60,10 @@ MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("stamp", "window of 5"): lambda: reads_history("stamp"),
     ("sasrec", "window of 5"): lambda: reads_history("sasrec"),
     ("sasrec", "two blocks, three heads"): lambda: reads_history("sasrec", layers=2, heads=3, window=9),
+    ("vs-knn", "few neighbours"): lambda: neighbours("vs-knn", k=5, newest=9),
+    ("vs-knn", "window of 3"): lambda: neighbours("vs-knn", window=3),
+    ("stan", "few neighbours"): lambda: neighbours("stan", k=5, newest=9),
+    ("stan", "all sessions"): lambda: neighbours("stan", distance_decay=2.0),
     ("recent-items", "that reads the history"): lambda: RecentItems.random(ITEMS),
 }
 """(Family, variant) → a small model of ITEMS items; every family, and one for tests."""
@@ -169,7 +181,7 @@ def test_the_best_are_those_of_highest_score(ranker: Ranker) -> None:
     clicks = Clicks(rows, np.arange(60), np.zeros(60, dtype=np.int64), np.zeros(60, dtype=bool), histories_of(ranker))
     queries = ranker.advance(clicks, Memory.empty(60, ranker.needs)).queries
     scores = ranker.scores(queries)  # (Q, I)
-    order = np.argsort(-scores, axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")  # equal scores by row
     np.testing.assert_array_equal(ranker.best(queries, 20).rows, order[:, :20])
     some = np.array([7, 3, 150])
     np.testing.assert_allclose(ranker.scores(queries, some), scores[:, some], rtol=1e-5, atol=1e-6)
@@ -240,9 +252,13 @@ def test_any_file_of_a_bundle_that_is_cut_short_or_missing_is_noticed(bundle: Bu
     read_bundle(tmp_path / "whole")
 
 
+NETWORKS = [key for key in sorted(MODELS) if key[0] in FAMILIES and not is_counted(key[0])]
+
+
+@pytest.mark.parametrize("bundle", NETWORKS, ids="-".join, indirect=True)
 def test_what_is_known_of_the_items_stays_when_others_are_added(bundle: Bundle) -> None:
     before = np.array([3, -1, 0, 9, -1])
-    family = family_of(bundle.family)
+    family = network_family_of(bundle.family)
     grown = family.grown(bundle.model, before, seed=0)
     items = ItemIndex(list("abcde"), np.ones(5, dtype=np.int64))
     old, new = ready(bundle), family.ranker(grown, items, torch.device("cpu"), "exact")

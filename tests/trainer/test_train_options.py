@@ -22,13 +22,27 @@ SHOWN = {
         "A clicked item enters by its output row, its own embedding, or one-hot, shared by default.",
     ),
     "family": (
-        "<gru4rec|narm|stamp|sasrec>",
+        "<gru4rec|narm|stamp|sasrec|vs-knn|stan>",
         "Family of the model; the defaults shown here are those of gru4rec. [default: gru4rec]",
     ),
     "hidden": ("<int range> [x>=1]", "Hidden units of a layer, and numbers of an item's vector. [default: 100]"),
     "layers": ("<int range> [x>=1]", "GRU layers, or attention blocks, 1 by default."),
     "heads": ("<int range> [x>=1]", "sasrec: attention heads of a block, 1 by default."),
-    "window": ("<int range> [x>=1]", "narm, stamp, sasrec: last clicks of a session that are read, 20 by default."),
+    "window": ("<int range> [x>=1]", "All but gru4rec: last clicks of a session that are read, 20 by default."),
+    "k": ("<int range> [x>=1]", "vs-knn, stan: neighbours, the most similar sessions, 500 by default."),
+    "newest": (
+        "<int range> [x>=1]",
+        "vs-knn, stan: candidates, the newest sessions that share an item, 2500 by default.",
+    ),
+    "position-decay": ("<float range> [x>=1e-09]", "stan: clicks after which a click weighs 1/e, 1.0 by default."),
+    "age-decay": (
+        "<float range> [x>=1e-09]",
+        "stan: share of the sessions after which one weighs 1/e, 1.0 by default.",
+    ),
+    "distance-decay": (
+        "<float range> [x>=1e-09]",
+        "stan: distance in clicks at which a neighbour's item weighs 1/e, 4.0 by default.",
+    ),
     "reset": (
         "<after|before>",
         "The reset gate acts after the recurrent product, or before it as in the 2016 paper, after by default.",
@@ -121,6 +135,12 @@ def test_an_option_of_another_family_is_refused_on_the_line_and_in_files(nextcli
     assert f"nextclick: {belongs}" in nextclick("train", "--clicks", "c.parquet", "--config", "c.toml").stderr
     with pytest.raises(SettingsError, match=belongs):
         read_train_config(path, RETRAINING)
+    for option, value in (("hidden", 64), ("epochs", 3), ("momentum", 0.5), ("bpreg", 1.0), ("validate", 0.1)):
+        done = nextclick("train", "--clicks", "c.parquet", "--family", "stan", f"--{option}", value)
+        line = f"{option} {value} belongs to gru4rec, narm, stamp and sasrec, and the family is stan: leave it out"
+        assert (done.code, done.stderr) == (1, f"nextclick: {line}\n")
+    counted = nextclick("train", "--clicks", "c.parquet", "--family", "vs-knn", "--age-decay", 2)
+    assert "age-decay 2.0 belongs to stan, and the family is vs-knn: leave it out" in counted.stderr
     unknown = nextclick("train", "--clicks", "c.parquet", "--family", "bert4rec")
     assert unknown.code == 2
     assert "'bert4rec' is not one of 'gru4rec', 'narm', 'stamp'" in re.sub(r"[│\s]+", " ", unknown.stderr)

@@ -8,7 +8,7 @@ import torch
 from clicklog.clicks import Clicks
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
-from rankers.families import family_of
+from rankers.families import network_family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
 from trainer.carried_state import ACCUMULATOR
@@ -103,7 +103,7 @@ def test_accumulators_follow_their_items_and_new_items_begin_at_zero(change: dic
 def test_a_state_of_another_kind_of_training_is_left_behind(before: dict[str, int], now: dict[str, int]) -> None:
     parent = train(clicks(range(100), 30), replace(CONFIG, **before))  # type: ignore[arg-type]
     index = parent.bundle.items
-    network = family_of("gru4rec").untrained(replace(CONFIG, **now).shape(len(index)))  # type: ignore[arg-type]
+    network = network_family_of("gru4rec").untrained(replace(CONFIG, **now).shape(len(index)))  # type: ignore[arg-type]
     assert warm_start(parent).first_state(network, index, CONFIG.fit) is None
     assert warm_start(parent, memory=None).first_state(network, index, CONFIG.fit) is None
 

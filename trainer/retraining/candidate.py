@@ -43,6 +43,7 @@ def train_candidate(
     lineage: Mapping[str, Any],
     checkpoint: Path,
     progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Candidate:
     """Train on clicks. A killed training continues from its checkpoint if the clicks are the same.
 
@@ -53,6 +54,7 @@ def train_candidate(
         lineage: stored in the bundle's settings.
         checkpoint: directory of the checkpoint.
         progress: called as in `trainer.fit`.
+        say: called with a line for people.
 
     Raises:
         SettingsError: the device does not exist.
@@ -67,6 +69,7 @@ def train_candidate(
         warm=warm,
         unattended=True,
         device_source="NEXTCLICK_DEVICE",
+        say=say,
     )
     bundle = trained.bundle
     kind: Literal["warm", "full"] = "full" if warm is None else "warm"

@@ -1,4 +1,4 @@
-"""The stage of a retraining that trains the candidate: a warm start from the serving model, or a full training."""
+"""The stage of a retraining that makes the candidate: by a warm start from the serving model, or in full."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from clicklog.clicks import Clicks
 from modelregistry.optimiser_state import get_optimiser_state
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle
-from rankers.families import family_of
+from rankers.families import family_of, is_counted
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.fit import Progress
@@ -45,7 +45,7 @@ def fit_candidate(
     directory = resume_directory(settings)
     save_resume_point(directory, reading.resume_point)
     warm = None
-    if reading.parent is not None and settings.retrain_mode == "warm":
+    if reading.parent is not None and settings.retrain_mode == "warm" and not is_counted(reading.config.family):
         warm = warm_start(reading.parent, reading.config, settings, say)
     times = holdout.train["timestamp"]
     lineage = {
@@ -62,6 +62,7 @@ def fit_candidate(
         lineage,
         directory / "checkpoint",
         progress,
+        say,
     )
     draft.candidate = candidate
     return candidate

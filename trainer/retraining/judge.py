@@ -20,8 +20,10 @@ from rankers.bundle import Bundle
 from schemas.decision import Difference, Figures, Judgement
 from schemas.recommendation import TOP
 from schemas.settings import Settings
+from trainer.counting import count
 from trainer.evaluation.bootstrap import resampled_totals
 from trainer.evaluation.ranks import Ranks, rank_events, rank_streamed
+from trainer.presets import FAMILY_DEFAULTS
 from trainer.retraining.candidate import Candidate
 from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
@@ -130,10 +132,11 @@ def _judgement(candidate: Candidate, parent: Bundle | None, holdout: Holdout, ma
     ranked = {"candidate": rank_by_bundle(candidate.bundle, events)}
     if parent is not None:
         ranked["serving"] = rank_by_bundle(parent, events)
-    for baseline, name in (("pop", "popularity"), ("vs-knn", "vs-knn")):
-        method = make_baseline(baseline)
-        method.fit(candidate.sessions, len(candidate.index))
-        ranked[name] = rank_by_baseline(method, candidate.index, events)
+    popularity = make_baseline("pop")
+    popularity.fit(candidate.sessions, len(candidate.index))
+    ranked["popularity"] = rank_by_baseline(popularity, candidate.index, events)
+    neighbours, _ = count(FAMILY_DEFAULTS["vs-knn"], candidate.sessions, len(candidate.index))
+    ranked["vs-knn"] = rank_by_bundle(Bundle("vs-knn", neighbours, candidate.index, "vs-knn"), events)
     own = ranked["candidate"]
     return Judgement(
         sessions=events.sessions,

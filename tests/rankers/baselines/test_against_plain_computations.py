@@ -1,12 +1,11 @@
 """Each baseline against its formula, computed event by event in plain Python."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-import pytest
 
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
@@ -15,8 +14,6 @@ from rankers.baselines.fpmc import FactorisedTransitions
 from rankers.baselines.item_knn import ItemKNN
 from rankers.baselines.markov import MarkovChain
 from rankers.baselines.popularity import Popularity, SessionPopularity
-from rankers.neighbours.stan import STAN
-from rankers.neighbours.vs_knn import VSKNN
 
 MakeSessions = Callable[[list[list[int]]], Sessions]
 MakePrefixes = Callable[[list[list[int]]], Prefixes]
@@ -71,73 +68,6 @@ def test_an_item_that_only_ends_sessions_leads_nowhere(
     rival = MarkovChain()
     rival.fit(make_sessions([[0, 1], [0, 1]]), 2)
     assert rival.scores(make_prefixes([[1], [0]])).tolist() == [[0, 0], [0, 1]]
-
-
-def plain_neighbours(
-    walks: list[list[int]], event: list[int], newest: int, k: int, similarity: Callable[[int], float]
-) -> list[int]:
-    """The `newest` sessions of each item, the `newest` of these, then the `k` most similar; ties to the newest."""
-    candidates = set()
-    for item in set(event):
-        candidates |= set([number for number, walk in enumerate(walks) if item in walk][-newest:])
-    kept = sorted(candidates)[-newest:]
-    return sorted(kept, key=lambda number: (similarity(number), number))[-k:]
-
-
-def plain_back(event: list[int], item: int) -> int:
-    return event[::-1].index(item)
-
-
-@pytest.mark.parametrize(("k", "newest"), [(1000, 1000), (5, 1000), (1000, 9), (3, 6)])
-def test_vs_knn(
-    make_sessions: MakeSessions, make_prefixes: MakePrefixes, walks: list[list[int]], k: int, newest: int
-) -> None:
-    rival = VSKNN(k=k, newest=newest)
-    rival.fit(make_sessions(walks), ITEMS)
-    support = [sum(item in walk for walk in walks) for item in range(ITEMS)]
-    for event, scores in zip(EVENTS, rival.scores(make_prefixes(EVENTS)), strict=True):
-
-        def similarity(number: int, event: list[int] = event) -> float:
-            having = [item for item in set(event) if number in indexed(walks, item, newest)]
-            return round(sum((len(event) - plain_back(event, item)) / len(event) for item in having), 9)
-
-        expected: dict[int, float] = defaultdict(float)
-        for number in plain_neighbours(walks, event, newest, k, similarity):
-            having = [item for item in set(event) if number in indexed(walks, item, newest)]
-            back = min(plain_back(event, item) for item in having)
-            for item in set(walks[number]):
-                weight = similarity(number) * max(0, 1 - 0.1 * back)
-                expected[item] += weight * math.log(len(walks) / support[item])
-        np.testing.assert_allclose(scores, [expected[item] for item in range(ITEMS)], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("k", "newest"), [(1000, 1000), (5, 1000), (1000, 9), (3, 6)])
-def test_stan(
-    make_sessions: MakeSessions, make_prefixes: MakePrefixes, walks: list[list[int]], k: int, newest: int
-) -> None:
-    rival = STAN(k=k, newest=newest, position_decay=1.5, age_decay=0.3, distance_decay=2)
-    rival.fit(make_sessions(walks), ITEMS)
-    for event, scores in zip(EVENTS, rival.scores(make_prefixes(EVENTS)), strict=True):
-
-        def similarity(number: int, event: list[int] = event) -> float:
-            having = [item for item in set(event) if number in indexed(walks, item, newest)]
-            weight = sum(math.exp(-plain_back(event, item) / 1.5) for item in having)
-            age = (len(walks) - 1 - number) / len(walks)
-            return weight / math.sqrt(len(set(walks[number]))) * math.exp(-age / 0.3)
-
-        expected: dict[int, float] = defaultdict(float)
-        for number in plain_neighbours(walks, event, newest, k, similarity):
-            walk = walks[number]
-            last = {item: position for position, item in enumerate(walk)}
-            having = [item for item in set(event) if number in indexed(walks, item, newest)]
-            match = min(having, key=lambda item: plain_back(event, item))
-            for item in last:
-                expected[item] += similarity(number) * math.exp(-abs(last[item] - last[match]) / 2)
-        np.testing.assert_allclose(scores, [expected[item] for item in range(ITEMS)], rtol=1e-5, atol=1e-30)
-
-
-def indexed(walks: list[list[int]], item: int, newest: int) -> list[int]:
-    return [number for number, walk in enumerate(walks) if item in walk][-newest:]
 
 
 def test_bpr_mf_averages_the_factors_of_the_clicks(make_sessions: MakeSessions, make_prefixes: MakePrefixes) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
-from rankers.families import FAMILIES
+from rankers.families import network_family_of
 from rankers.history.network import HistoryConfig, HistoryNetwork
 from rankers.narm.network import NARM
 from rankers.sasrec.network import SASRec, SASRecConfig
@@ -119,10 +119,11 @@ def test_each_dropout_rate_has_an_effect_and_the_seed_decides_it(build: Any, opt
 def learnt(family: str, sessions: Sessions, judged: Sessions, items: int, config: FitConfig) -> float:
     """Recall@1 after a training."""
     torch.manual_seed(0)
-    network = FAMILIES[family].untrained({"items": items, "hidden": 32, "window": 10})
+    chosen = network_family_of(family)
+    network = chosen.untrained({"items": items, "hidden": 32, "window": 10})
     fit(network, sessions, support_of(sessions, items), config)
     index = ItemIndex(list(range(items)), np.ones(items, dtype=np.int64))
-    return evaluate(FAMILIES[family].ranker(network, index, torch.device("cpu"), "exact"), judged).recall[1]
+    return evaluate(chosen.ranker(network, index, torch.device("cpu"), "exact"), judged).recall[1]
 
 
 @pytest.mark.parametrize("family", ["narm", "stamp", "sasrec"])

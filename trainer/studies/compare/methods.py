@@ -1,4 +1,4 @@
-"""The methods of a comparison: baselines by name, and networks by the options of `nextclick train`."""
+"""The methods of a comparison: baselines by name, and families of models by the options of `nextclick train`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
 from rankers.baselines import BASELINES, make_baseline
 from rankers.device import choose_device
+from rankers.families import is_counted
 from rankers.metrics import Ties
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
@@ -42,7 +43,7 @@ class Comparison:
         min_support: fewest clicks of an item in `train`.
         min_length: fewest clicks of a session in `train`.
         ties: how items with the same score as the next item count.
-        device: for networks.
+        device: for families of models.
         device_source: the option or setting that the device comes from, for the error message.
     """
 
@@ -102,16 +103,16 @@ def read_methods(specifications: Sequence[str]) -> list[Method]:
         name, separator, path = (part.strip() for part in text.partition("="))
         if separator:
             if not name or name in BASELINES:
-                raise SettingsError(f"{text!r}: a network of your own is named as you like, but not {name!r}")
-            chosen.append(NetworkMethod(name, read_train_config(Path(path))))
+                raise SettingsError(f"{text!r}: a model of your own is named as you like, but not {name!r}")
+            chosen.append(FamilyMethod(name, read_train_config(Path(path))))
         elif name in FAMILY_DEFAULTS:
-            chosen.append(NetworkMethod(name, FAMILY_DEFAULTS[name]))
+            chosen.append(FamilyMethod(name, FAMILY_DEFAULTS[name]))
         elif name in BASELINES:
             chosen.append(BaselineMethod(name))
         else:
             raise SettingsError(
                 f"there is no method {name!r}: choose from {NAMES}, or write NAME=FILE.toml "
-                "for a network with the options of a file"
+                "for a model with the options of a file"
             )
     names = [method.name for method in chosen]
     twice = {name for name in names if names.count(name) > 1}
@@ -158,19 +159,18 @@ class BaselineMethod:
         baseline.scores(Prefixes(two, np.array([0, 2])))
 
 
-class NetworkMethod:
-    """A network; the comparison's filters replace those of its options, so that all methods have the same events."""
-
-    seeded = True
+class FamilyMethod:
+    """A model of a family; the comparison's filters replace those of its options, so that all have the same events."""
 
     def __init__(self, name: str, config: TrainConfig) -> None:
         self.name = name
         self.config = config
         options = recorded_options(config) | {"method": config.family}
         self.settings = {key: value for key, value in options.items() if key != "family" and not key.startswith("min-")}
+        self.seeded = not is_counted(config.family)
 
     def run(self, comparison: Comparison, seed: int, report: Report) -> Outcome:
-        """Train and judge the network."""
+        """Train and judge the model; its functions are compiled before the time is taken."""
         config = replace(
             self.config,
             fit=replace(self.config.fit, seed=seed),
@@ -186,9 +186,11 @@ class NetworkMethod:
         )
         bundle, result = trained.bundle, trained.fit
         test_sessions = sessions_of(comparison.test.frame, bundle.items)
+        ranker = bundle.ranker(choose_device(comparison.device, comparison.device_source))
+        ranker.warm_up(1)
         began = time.perf_counter()
         ranks = rank_streamed(
-            bundle.ranker(choose_device(comparison.device, comparison.device_source)),
+            ranker,
             test_sessions,
             comparison.ties,
             lambda done, total: report("ranking", done / total),

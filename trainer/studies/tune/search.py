@@ -19,10 +19,11 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions, sessions_of
 from rankers.contract import Family
 from rankers.device import choose_device
-from rankers.families import family_of
+from rankers.families import family_of, is_counted
 from schemas.errors import TrainingError
 from schemas.recommendation import TOP
 from trainer.config import TrainConfig
+from trainer.counting import count
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.settings_file import recorded_options, train_options, with_options
@@ -52,7 +53,7 @@ class Trial:
         settings: the values it tried, by option.
         value: the metric of its best epoch on the validation part; None if it diverged in the first epoch or could not
             begin.
-        epochs: number of the best epoch, from 1; 0 if there is none.
+        epochs: number of the best epoch, from 1; 0 if there is none, also where models are counted.
         pruned: whether it was stopped early, diverged or could not begin.
         impossible: why there is no network with these settings; empty if there is.
     """
@@ -130,7 +131,7 @@ def search(
             raise TrainingError(f"none of {trials} trials could be trained, the last one because {impossible[-1]}")
         raise TrainingError(f"all {trials} trials diverged: search lower values of learning-rate")
     best = max(done, key=lambda trial: (trial.value, -trial.number))
-    options = {**best.settings, "epochs": best.epochs}
+    options = best.settings if is_counted(config.family) else {**best.settings, "epochs": best.epochs}
     return Found(with_options(config, options), best, len(_ended(study)))
 
 
@@ -168,6 +169,11 @@ def _run(
     from optuna.trial import TrialState
 
     chosen = with_options(config, {name: values.suggest(trial, name) for name, values in space.items()})
+    if is_counted(chosen.family):
+        model, _ = count(chosen, task.train, len(task.index))
+        value = task.judge(model)
+        trial.set_user_attr("value", value)
+        return value, TrialState.COMPLETE
     torch.manual_seed(chosen.fit.seed)
     try:
         network = untrained_network(chosen, len(task.index)).to(task.device)

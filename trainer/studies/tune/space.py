@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rankers.families import is_counted
 from schemas.errors import SettingsError
 from trainer.config import TrainConfig
 from trainer.options import option_values
@@ -66,7 +67,16 @@ Space = Mapping[str, Range | Choice]
 
 
 def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
-    """The options that matter most in practice, without those that the loss, optimiser or input do not use."""
+    """The options that matter most in practice, without those that the family, loss, optimiser or input do not use."""
+    if is_counted(config.family):
+        every: dict[str, Range | Choice] = {
+            "k": Choice((50, 100, 200, 500, 1000, 1500)),
+            "newest": Choice((500, 1000, 2500, 5000, 10000)),
+            "position-decay": Range(0.3, 6.0),
+            "age-decay": Range(0.1, 10.0),
+            "distance-decay": Range(0.5, 20.0),
+        }
+        return {name: values for name, values in every.items() if name in train_options(config)}
     space: dict[str, Range | Choice] = {
         "learning-rate": Range(0.01, 0.3),
         "batch-size": Choice((32, 64, 128, 256)),

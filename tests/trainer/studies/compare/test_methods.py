@@ -57,7 +57,7 @@ def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     assert first.settings != second.settings
     assert first.settings != plain.settings
     assert "min-support" not in first.settings, "it is the comparison's"
-    assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec"])] == [False, True, True]
+    assert [one.seeded for one in read_methods(["pop", "fpmc", "gru4rec", "stan"])] == [False, True, True, False]
 
 
 def test_all_methods_that_there_are_are_compared_by_default() -> None:
@@ -95,7 +95,7 @@ def test_a_family_is_a_method_with_its_own_defaults() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["pop", "nope"], "there is no method 'nope': choose from pop, s-pop, .*, sasrec, or write NAME=FILE.toml"),
+        (["pop", "nope"], "there is no method 'nope': choose from pop, s-pop, .*, stan, or write NAME=FILE.toml"),
         (["pop", "pop"], "two methods are called pop"),
         ([], "no method is named"),
         (["pop=a.toml"], "is named as you like, but not 'pop'"),
