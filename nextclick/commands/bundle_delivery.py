@@ -57,11 +57,12 @@ class BundleDelivery:
             Checkpoint(self.checkpoint, {}).remove()
         span = bundle.trained_on
         assert span is not None
+        size = sum(path.stat().st_size for path in directory.iterdir())
         made = f"loss {result.loss:.4f}" if result.losses else "counted"
         typer.echo(
             f"{directory}: version {bundle.version}, {len(bundle.items):,} items, {span.clicks:,} clicks of "
             f"{span.sessions:,} sessions, {made}, {result.seconds:.1f} s "
-            f"({result.events / result.seconds:,.0f} events/s), sha256 {digest}"
+            f"({result.events / result.seconds:,.0f} events/s), {size / 1e6:,.1f} MB, sha256 {digest}"
         )
         if result.validated:
             recall, mrr = result.validated[result.epoch - 1]

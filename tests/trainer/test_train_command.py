@@ -64,6 +64,31 @@ def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Pa
     assert "--cutoffs" in refused.stderr
 
 
+@pytest.mark.parametrize("family", ["vs-knn", "stan"])
+def test_neighbours_are_counted(nextclick: Command, clicks_file: Path, tmp_path: Path, family: str) -> None:
+    options = ["--family", family, "--k", 7, "--window", 3]
+    trained = nextclick("train", "--clicks", clicks_file, "--split", "train", *options, "--out", "bundle")
+    assert trained.code == 0, trained.stderr
+    assert "1,200 clicks of 240 sessions take 0.0 MB in a worker at most, and 0.1 MB while" in trained.stderr
+    assert ", counted, " in trained.stdout
+    size = sum(path.stat().st_size for path in (tmp_path / "bundle").iterdir())
+    assert f"{size / 1e6:.1f} MB, sha256" in trained.stdout
+    bundle = read_bundle(tmp_path / "bundle")
+    assert (bundle.model.config.k, bundle.needs.history, bundle.settings["window"]) == (7, 3, 3)
+    arguments = ["evaluate", "--model", "bundle", "--clicks", clicks_file, "--split", "test", "--json", "figures.json"]
+    assert nextclick(*arguments).code == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["recall"]["5"] > 0.8
+
+
+def test_clicks_that_do_not_fit_into_memory_are_not_counted(
+    nextclick: Command, clicks_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.counting.memory_bytes", lambda _device: 1000)
+    done = nextclick("train", "--clicks", clicks_file, "--family", "stan")
+    assert done.code == 1
+    assert "while they are counted, and this machine has 0.0 MB: give it fewer clicks" in done.stderr
+
+
 def test_without_out_the_bundle_goes_below_the_models_uri(
     nextclick: Command, clicks_file: Path, tmp_path: Path
 ) -> None:

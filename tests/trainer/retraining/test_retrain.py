@@ -81,6 +81,27 @@ def test_a_family_that_reads_the_history_is_retrained_in_full_and_then_warm(sett
     assert read_bundle(Path(settings.models_uri) / second.candidate).family == "sasrec"  # type: ignore[operator]
 
 
+def test_a_family_that_counts_is_counted_anew(settings: Settings) -> None:
+    assert settings.retrain_config is not None
+    settings.retrain_config.write_text("family = 'stan'\nk = 100\n")
+    frame = shop_clicks()
+    new = pl.col("timestamp") >= frame["timestamp"].max() - DAY  # type: ignore[operator]
+    send(settings, frame.filter(~new))
+    first = retrain(settings)
+    assert (first.outcome, first.kind) == ("published", "full")
+    send(settings, frame.filter(new))
+    said: list[str] = []
+    second = retrain(settings.model_copy(update={"retrain_margin": -0.05}), said.append)
+    assert (second.outcome, second.kind, second.serving) == ("published", "full", first.candidate)
+    assert any("while they are counted" in line for line in said)
+    before, after = (
+        read_bundle(Path(settings.models_uri) / version) for version in (first.candidate, second.candidate)
+    )  # type: ignore[operator]
+    assert after.family == "stan"
+    assert after.model.config.k == 100
+    assert len(after.model.index.of_session) > len(before.model.index.of_session)
+
+
 def test_a_candidate_is_not_published_over_a_model_that_it_was_not_compared_with(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -56,6 +56,16 @@ def test_any_family_is_tuned(tune: Command, nextclick: Command, shop_file: Path,
     assert not {"input", "reset", "layers", "heads"} & bundle.settings.keys(), "what a narm does not have"
 
 
+def test_a_family_that_counts_is_tuned(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("family = 'stan'\nnewest = 50\n")
+    code, output, errors = nextclick("tune", "--clicks", shop_file, "--config", "base.toml", "--trials", 3)
+    assert code == 0, errors
+    assert "epoch" not in output + errors
+    found = read_train_config(tmp_path / "best.toml")
+    assert (found.family, found.window) == ("stan", 50)
+    assert f"k = {found.k}" in output
+
+
 def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
     """The networks are judged with the weights of their epoch, on the newest tenth of the sessions."""
     code, output, errors = tune("--split", "train", "--trials", 1, "--metric", "mrr")
