@@ -24,10 +24,11 @@ FAMILY_DEFAULTS: dict[str, TrainConfig] = {
     "sasrec": TrainConfig(
         FitConfig(batch_size=256, learning_rate=0.03, dropout_embedding=0.4, epochs=8), family="sasrec"
     ),
+    # Long sessions count on all of their items; `rankers.neighbours.stan` says how the rest was chosen.
     "vs-knn": TrainConfig(family="vs-knn", window=50),
     "stan": TrainConfig(family="stan", window=50),
 }
-"""By name of the family; chosen on the newest tenth of the training sessions of rsc15_apr_2days."""
+"""By name of the family; those of NARM, STAMP and SASRec were chosen on the newest tenth of the training sessions of rsc15_apr_2days."""
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
 """A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as

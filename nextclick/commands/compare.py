@@ -32,7 +32,7 @@ def compare(
     train_split: Annotated[str, typer.Option(help="Splits to train on, comma separated.")] = "train",
     test_split: Annotated[str, typer.Option(help="Splits to judge on, comma separated.")] = "test",
     methods: Annotated[
-        str, typer.Option(help="Names, comma separated; NAME=FILE.toml is a network with the options of `train`.")
+        str, typer.Option(help="Names, comma separated; NAME=FILE.toml is a model with the options of `train`.")
     ] = ALL,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method that draws at random: seeds 1, 2, …")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of the finished runs, the table and the plot.")] = Path(
