@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
-from rankers.contract import Ranker
+from rankers.contract import Clicks, Memory, Ranker
 from rankers.families import counted_family_of
 from trainer.evaluation.ranks import rank_streamed
 
@@ -106,6 +106,16 @@ def test_stan(walks: list[list[int]], k: int, newest: int) -> None:
     for event, found in zip(EVENTS, scores_of(ranker), strict=True):
         expected = stan(walks, event, newest, k)
         np.testing.assert_allclose(found, [expected[item] for item in range(ITEMS)], rtol=1e-5, atol=1e-30)
+
+
+def test_a_session_longer_than_the_window_is_read_from_its_newest_items(walks: list[list[int]]) -> None:
+    ranker = ranker_of("vs-knn", walks, ITEMS, window=3)
+    event = np.array([9, 2, 9, 4, 5])
+    clicks = Clicks(event, np.zeros(5, dtype=np.int64), np.arange(5), np.zeros(5, dtype=bool))
+    found = ranker.scores(ranker.advance(clicks, Memory.empty(1, ranker.needs)).queries)
+    for place, scores in enumerate(found):
+        expected = vs_knn(walks, event[max(0, place - 2) : place + 1].tolist(), 1000, 1000)
+        np.testing.assert_allclose(scores, [expected[item] for item in range(ITEMS)], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["vs-knn", "stan"])
