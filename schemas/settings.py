@@ -141,7 +141,7 @@ class Settings(ClickSettings, ConnectionSettings):
         50,
         ge=1,
         le=1000,
-        description="last items kept per session, which narm, stamp and sasrec read at every click (at least their "
+        description="last items kept per session, which all families but gru4rec read at every click (at least their "
         "window), and gru4rec after a change of model",
     )
     state_precision: Literal["float32", "float16"] = Field("float32", description="hidden state as stored")

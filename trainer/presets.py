@@ -28,7 +28,8 @@ FAMILY_DEFAULTS: dict[str, TrainConfig] = {
     "vs-knn": TrainConfig(family="vs-knn", window=50),
     "stan": TrainConfig(family="stan", window=50),
 }
-"""By name of the family; those of NARM, STAMP and SASRec were chosen on the newest tenth of the training sessions of rsc15_apr_2days."""
+"""By name of the family. Those of the networks were chosen on the newest tenth of the training sessions of
+rsc15_apr_2days."""
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
 """A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as
