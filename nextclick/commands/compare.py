@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 132
 """Width of the printed table in characters; narrower terminals wrap its lines instead of cutting figures off."""
 
-ALL = ",".join(("pop,s-pop,item-knn,bpr-mf,markov,fpmc,vs-knn,stan", *get_args(FamilyName)))
+ALL = ",".join(("pop,s-pop,item-knn,bpr-mf,markov,fpmc", *get_args(FamilyName)))
 
 
 @takes_file_form

@@ -138,8 +138,11 @@ def test_every_family_is_tested() -> None:
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_what_a_training_will_need_is_known_before_it(family: str) -> None:
     config = replace(FAMILY_DEFAULTS[family], hidden=4, window=7)
-    untrained = FAMILIES[family].untrained(config.shape(3))
-    assert config.history == FAMILIES[family].needs(untrained).history
+    if is_counted(family):
+        model = counted_family_of(family).count(config.shape(3), Sessions(np.array([0, 1, 2]), np.array([0, 3])))
+    else:
+        model = network_family_of(family).untrained(config.shape(3))
+    assert config.history == family_of(family).needs(model).history
 
 
 @pytest.mark.parametrize("sizes", [(250, 250), (1, 2, 3, 31, 32, 33, 64, 334)])

@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning-rat = 0.1", r"a.toml: learning-rat is no option of a model: there are batch-size, "),
+        ("learning-rat = 0.1", r"a.toml: learning-rat is no option of a model: there are age-decay, batch-size, "),
         ("samples = 'many'", r"a.toml: samples = 'many': input should be a valid integer"),
         ("epochs = 2.5", r"epochs = 2.5: "),
         ("loss = 'hinge'", r"loss = 'hinge': input should be "),

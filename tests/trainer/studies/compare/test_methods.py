@@ -9,7 +9,7 @@ from rankers.baselines import BASELINES
 from rankers.families import FAMILIES
 from schemas.errors import SettingsError
 from trainer.config import FitConfig, TrainConfig
-from trainer.studies.compare.methods import Comparison, NetworkMethod, read_methods
+from trainer.studies.compare.methods import Comparison, FamilyMethod, read_methods
 from trainer.studies.compare.results import run_key
 from trainer.train import evaluate_bundle, train
 
@@ -79,9 +79,9 @@ def test_runs_from_before_there_were_families_are_found_again() -> None:
         order="time",
         epochs=3,
     )
-    method = NetworkMethod("own", TrainConfig(fit, input="shared", hidden=8, layers=1, reset="after"))
+    method = FamilyMethod("own", TrainConfig(fit, input="shared", hidden=8, layers=1, reset="after"))
     assert run_key({}, method.settings, 1) == "fa25565698c20d9709efc24a", "as version 0.1 computes it"
-    assert NetworkMethod("own", replace(method.config, validate=0.1)).settings["validate"] == 0.1
+    assert FamilyMethod("own", replace(method.config, validate=0.1)).settings["validate"] == 0.1
 
 
 def test_a_family_is_a_method_with_its_own_defaults() -> None:
