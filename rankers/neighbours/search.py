@@ -127,7 +127,7 @@ def _add_scores(
         weight = similarity[candidate] * weights.back[min(ago, len(weights.back) - 1)]
         first, end = index.of_session[found[candidate]], index.of_session[found[candidate] + 1]
         place = first
-        while index.items[place] != clicks[len(clicks) - 1 - ago]:
+        while place < end - 1 and index.items[place] != clicks[len(clicks) - 1 - ago]:  # the end: of a damaged index
             place += 1
         at = int(index.positions[place])
         for place in range(first, end):

@@ -109,6 +109,7 @@ def load_index(files: Mapping[str, bytes], items: int) -> SessionIndex:
         and len(index.positions) == len(index.items)
         and _are_below(index.sessions, len(index.of_session) - 1)
         and _are_below(index.items, items)
+        and bool((np.diff(index.of_session) > 0).all())
     )
     if not sound:
         raise BundleError(f"{FILE} points outside of its arrays")

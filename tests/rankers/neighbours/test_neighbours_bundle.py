@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from clicklog.items import ItemIndex
+from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
 from rankers.families import counted_family_of
+from rankers.neighbours.ranker import NeighboursRanker
 from rankers.neighbours.session_index import FILE
 from schemas.errors import BundleError
 
@@ -40,6 +43,7 @@ def test_a_model_is_not_larger_than_said_before() -> None:
         ("sessions", np.array([2, 1, 0, 1, 0, 1, 0, 3], dtype=np.int32), "points outside of its arrays"),
         ("items", np.array([0, 1, 2, 0, 1, 2, 0, -1], dtype=np.int32), "points outside of its arrays"),
         ("of_session", np.array([0, 5, 3, 8]), "points outside of its arrays"),
+        ("of_session", np.array([0, 3, 8, 8]), "points outside of its arrays"),
         ("of_item", np.array([0, 3, 5, 7, 9]), "points outside of its arrays"),
         ("of_item", np.array([0, 3, 8]), "an index of 2 items with 4 different ids"),
         ("positions", np.zeros(7, dtype=np.int16), "points outside of its arrays"),
@@ -51,6 +55,13 @@ def test_arrays_that_do_not_fit_together_are_refused(name: str, value: np.ndarra
     files = {FILE: save({**load(FAMILY.save(MODEL)[FILE]), name: value})}
     with pytest.raises(BundleError, match=message):
         FAMILY.load(FAMILY.config(MODEL), files, 4)
+
+
+def test_an_index_whose_session_lacks_the_item_that_led_to_it_is_read_within_its_arrays() -> None:
+    wrong = MODEL.index._replace(items=np.array([0, 1, 2, 0, 1, 2, 0, 1], dtype=np.int32))  # item 3 leads to session 2
+    ranker = NeighboursRanker(MODEL.config, wrong, ItemIndex(["a", "b", "c", "d"], np.ones(4, dtype=np.int64)))
+    top = ranker.best(Prefixes(np.array([3]), np.array([0, 1])), 4)
+    assert sorted(top.rows[0].tolist()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
