@@ -102,7 +102,7 @@ ROWS = [
         for data, split, options in (
             ("rsc15_100k", "train,valid", ""),
             ("rsc15_apr_2days", "train", ""),
-            ("diginetica", "train", "--min-support 1"),
+            ("diginetica", "train", "--min-support 1 --epochs 4"),
         )
         for family in ("narm", "stamp", "sasrec")
     ),
