@@ -25,7 +25,9 @@ def load_weights(build: Callable[[], N], files: Mapping[str, bytes], layers: int
     """A network with the saved tensors, on the CPU, for inference.
 
     Args:
-        build: makes a network of the saved shape; it is called on the meta device, where weights take no memory.
+        build: makes a network of the saved shape; it is called on the meta device, where weights take no memory. There
+            it must do without `cat`, `zeros_like` and `randn`: for these torch imports sympy and more, which takes
+            150 MB and a second of CPU time at each start of a worker.
         files: those of `save_weights`.
         layers: of the saved shape; a damaged one of millions is refused before they are built.
 
@@ -35,7 +37,7 @@ def load_weights(build: Callable[[], N], files: Mapping[str, bytes], layers: int
     tensors = load(files[WEIGHTS])
     if layers > len(tensors):
         raise BundleError(f"{layers} layers with {len(tensors)} tensors")
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build()
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -127,4 +127,7 @@ def uniform(fan_in: int, fan_out: int) -> Tensor:
 
 def gate_blocks(fan_in: int, hidden: int) -> Tensor:
     """(fan_in, 3 · hidden): three gates side by side, each drawn separately."""
-    return torch.cat([uniform(fan_in, hidden) for _ in range(3)], dim=1)  # (fan_in, 3h)
+    gates = torch.empty(fan_in, 3 * hidden)
+    for gate in gates.chunk(3, dim=1):
+        gate.copy_(uniform(fan_in, hidden))
+    return gates  # (fan_in, 3h)

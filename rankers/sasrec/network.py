@@ -89,7 +89,7 @@ class SASRec(HistoryNetwork):
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__(config)
-        self.positions = nn.Parameter(torch.empty(config.window, config.hidden).normal_(std=0.02))  # (window, h)
+        self.positions = nn.Parameter(torch.randn(config.window, config.hidden, device="cpu") * 0.02)  # (window, h)
         self.blocks = nn.ModuleList(Block(config.hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden)
 
