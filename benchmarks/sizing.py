@@ -21,7 +21,7 @@ from benchmarks.recovery import Recovered
 from benchmarks.recovery import measure as recover
 from benchmarks.sizing_plan import LOADS, Costs, Load, plan
 from benchmarks.stage import Stage, model_for
-from benchmarks.throughput import Reading
+from benchmarks.throughput import Reading, options_of
 from benchmarks.throughput import measure as throughput
 from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
@@ -61,13 +61,13 @@ async def serve(clicks: Clicks, items: int) -> Served:
         await stage.publish(bundle)
         await send_clicks(stage.settings(), interleaved(clicks.frame, count))
         reading = await throughput(stage, "worker", "run", count)
-        return Served(items, reading, _bytes_per_click(stage, stage.settings(app_id="worker-run"), count))
+        return Served(items, reading, _bytes_per_click(stage, stage.settings(**options_of("worker", "run")), count))
 
 
 def _bytes_per_click(stage: Stage, settings: Settings, count: int) -> dict[str, float]:
     topics = {
         "clicks": settings.clicks_topic,
-        "recommendations": "recommendations-worker-run",
+        "recommendations": settings.recommendations_topic,
         "changelog": settings.changelog_topic,
     }
     return {name: stage.topic_bytes(topic) / count for name, topic in topics.items()}

@@ -73,9 +73,14 @@ async def main() -> None:
         arguments.json.write_text(json.dumps(about | {"readings": [asdict(row) for row in readings]}, indent=2) + "\n")
 
 
+def options_of(name: str, run: str) -> dict[str, str]:
+    """The settings that give a run of a contestant its own group and topics."""
+    return {"app_id": f"{name}-{run}", "recommendations_topic": f"recommendations-{name}-{run}"}
+
+
 async def measure(stage: Stage, name: str, run: str, wanted: int) -> Reading:
     """Let a contestant answer `wanted` clicks from the beginning of the backlog, with its own topics."""
-    options = {"app_id": f"{name}-{run}", "recommendations_topic": f"recommendations-{name}-{run}"}
+    options = options_of(name, run)
     settings = stage.settings(**options)
     await stage.create_topics(settings)
     with stage.running(name, **options) as contestant:

@@ -69,6 +69,12 @@ class Memory:
         """The memory of sessions before their first click."""
         return cls(np.zeros((sessions, needs.numbers), dtype=np.float32), np.zeros(sessions, dtype=bool))
 
+    @classmethod
+    def only_seen(cls, histories: Prefixes) -> "Memory":
+        """The memory of sessions with these known rows, for a family that keeps none: whether there is a row."""
+        seen = np.diff(histories.offsets) > 0
+        return cls(np.zeros((len(seen), 0), dtype=np.float32), seen)
+
 
 @dataclass(frozen=True)
 class Clicks:

@@ -42,7 +42,7 @@ class HistoryRanker:
 
     def rebuild(self, histories: Prefixes) -> Memory:
         """Only `seen` is set: the sessions that have a known item."""
-        return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
+        return Memory.only_seen(histories)
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """The query after each ranked click, from the session's last items."""

@@ -39,7 +39,10 @@ class NARM(HistoryNetwork):
         """Like those of GRU4Rec, with biases of 0: torch's own are smaller, and with them the network learns slowly."""
         for weight in self.gru.parameters():  # (3h, h) or (3h,), three gates
             for gate in weight.chunk(3):
-                gate.copy_(uniform(*gate.shape)) if gate.dim() == 2 else gate.zero_()
+                if gate.dim() == 2:
+                    gate.copy_(uniform(*gate.shape))
+                else:
+                    gate.zero_()
         for layer in (self.attend_last, self.attend_each, self.output):
             nn.init.xavier_uniform_(layer.weight)
 

@@ -33,7 +33,7 @@ class NeighboursRanker:
 
     def rebuild(self, histories: Prefixes) -> Memory:
         """Only `seen` is set: the sessions that have a known item."""
-        return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
+        return Memory.only_seen(histories)
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """The last clicks of the session of each ranked click."""

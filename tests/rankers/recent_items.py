@@ -43,7 +43,7 @@ class RecentItemsRanker:
         self._model = model
 
     def rebuild(self, histories: Prefixes) -> Memory:
-        return Memory(np.zeros((len(histories), 0), dtype=np.float32), np.diff(histories.offsets) > 0)
+        return Memory.only_seen(histories)
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         prefixes, ranked = clicks.prefixes(self.needs.history)
