@@ -31,4 +31,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, of Python, numpy or torch, on a CPU or GPU."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)  # torch on a CPU
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return "allocate memory" in said or "Storage size calculation overflowed" in said  # torch on a CPU

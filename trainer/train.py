@@ -28,7 +28,7 @@ from trainer.counting import count
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
-from trainer.memory import allocating, memory_errors
+from trainer.memory import allocating, memory_bytes, memory_errors
 from trainer.validation import EpochChoice, hold_out_newest
 from trainer.warm_start import WarmStart, warm_network
 
@@ -181,14 +181,19 @@ def untrained_network(config: TrainConfig, items: int) -> Any:
     Raises:
         TrainingError: there is no such network, or it does not fit into memory.
     """
-    family = family_of(config.family)
-    sizes = [f"--{name} {getattr(config, name)}" for name in ("hidden", "layers") if name in family.options]
-    with allocating(
+    family, options = network_family_of(config.family), family_of(config.family).options
+    sizes = [f"--{name} {getattr(config, name)}" for name in ("hidden", "layers") if name in options]
+    too_large = (
         f"a network of {' and '.join(sizes)} for {items} items does not fit into memory: lower "
         f"{'them' if len(sizes) > 1 else 'it'}, or raise --min-support"
-    ):
+    )
+    with allocating(too_large):
         try:
-            return network_family_of(config.family).untrained(config.shape(items))
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                needed = sum(weights.nbytes for weights in family.untrained(config.shape(items)).parameters())
+            if needed > memory_bytes(torch.device("cpu")):
+                raise TrainingError(too_large)
+            return family.untrained(config.shape(items))
         except ValueError as error:
             raise TrainingError(f"there is no {config.family} of this shape: {error}") from error
 
