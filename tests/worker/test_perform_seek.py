@@ -1,5 +1,6 @@
 """After a recovery, reading goes on where the committed offset says, if that offset counts in the log that exists."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from worker.delivery.consumer import Consumer
 from worker.delivery.log_watch import LogWatch
 from worker.delivery.outage import Outage
 from worker.delivery.progress import Progress
+from worker.delivery.records import RecordBatch
 from worker.delivery.resume import CommitNote, PartitionLog, Sight, StoredOffset
 from worker.delivery.source import ClickSource
 
@@ -54,6 +56,8 @@ class StubConsumer(Consumer):
             consumer_generation_id=1,
         )
 
+    flow_active = True
+
     def assignment(self) -> set[TP]:
         return {CLICKS, OTHER, CHANGELOG}
 
@@ -81,6 +85,23 @@ async def test_in_the_same_log_reading_goes_on_at_the_committed_offset(caplog: p
     assert stub._committed_offset[CLICKS] == 60
     assert stub._stored[CLICKS] == 70  # stored and not committed yet
     assert not caplog.records
+
+
+async def test_the_last_clicks_of_a_topic_are_taken_however_soon_they_are_fetched_after_the_seek() -> None:
+    class Fetching(StubConsumer):
+        """Fetches while it seeks; no click comes after the one fetched then."""
+
+        async def _seek(self, partition: TP, offset: int) -> None:
+            record = SimpleNamespace(offset=offset, key=b"s", value=b"{}")
+            self.app.source.queue.put_nowait(RecordBatch(*partition, 1, [record]))
+            await asyncio.sleep(0)  # the source takes what is there
+
+    known = consumer()
+    stub = Fetching(known.committed, known.app.log_watch.seen)
+    taken = asyncio.create_task(stub.app.source.take(10))
+    await asyncio.sleep(0)
+    await stub.perform_seek()
+    assert [batch.first for batch in await asyncio.wait_for(taken, 5)] == [60]
 
 
 async def test_a_new_log_is_read_from_its_beginning_and_nothing_of_the_old_one_is_committed(

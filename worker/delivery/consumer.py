@@ -183,13 +183,15 @@ class Consumer(driver.Consumer):
             note = CommitNote.read(metadata)
             found = resume(offset, note, sights[tp.partition])
             resumptions[tp], positions[tp] = found, await self._first(tp, found)
-            await self._seek(tp, positions[tp])
             self._tell(tp, offset, note, found, positions[tp])
         if generation == self.group_generation:  # otherwise a rebalance came meanwhile, and its own seek follows
+            # Before the seeks: what a halted source gets is dropped, and nobody would miss the last clicks of a topic.
             self.app.source.restart(positions, generation, {tp.partition: r.log for tp, r in resumptions.items()})
             for tp, found in resumptions.items():
                 self._go_on(tp, committed.get(tp, (0, "")), found, positions[tp])
                 self.progress.stored(tp, positions[tp])
+        for tp, position in positions.items():
+            await self._seek(tp, position)
 
     def _go_on(self, tp: TP, committed: tuple[int, str], found: Resumption, first: int) -> None:
         """Note from where the offsets of a partition are committed."""
