@@ -43,7 +43,7 @@ def test_a_network_that_does_not_fit_is_refused_in_one_line() -> None:
 
 def test_a_network_above_the_memory_is_refused_before_any_of_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pl.DataFrame({"session_id": [1, 1, 2, 2], "item_id": [1, 2, 2, 1], "timestamp": [1, 2, 3, 4]})
-    monkeypatch.setattr("trainer.train.memory_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr("trainer.train.memory_bytes", lambda _device: 1_000_000)
     with pytest.raises(TrainingError, match=r"a network of --hidden 1000 and --layers 1 for 2 items does not fit"):
         train(Clicks(frame, source="c"), TrainConfig(hidden=1000, min_support=1))  # 12 MB
 
