@@ -9,7 +9,6 @@ Then another model version is announced a few times under a constant rate. Write
 
 import asyncio
 import json
-import time
 from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,21 +21,14 @@ from benchmarks.clickload import interleaved
 from benchmarks.contestants import Contestant, machine
 from benchmarks.openloop import Load, LoadGenerator
 from benchmarks.stage import Stage, model_for, renamed
+from benchmarks.swaps import SWAP_LOAD_SECONDS, Runner, Swap, percentiles, swap, swap_table
 from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
-from modelregistry.models_topic import ModelsTopic
-from modelregistry.publishing import promote
 from rankers.bundle import Bundle
-from schemas.announcement import ModelAnnouncement
-from schemas.settings import Settings
 
 RATES = (100, 300, 1000, 2000, 5000, 10_000, 20_000)
 SATURATED_MS = 1000.0
 """A median above this means that the queue grows."""
-
-SWAP_LOAD_SECONDS = 40
-SWAP_AT_SECONDS = 20
-WINDOW_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -56,41 +48,6 @@ class Point:
     @property
     def saturated(self) -> bool:
         return self.p50 > SATURATED_MS or self.unanswered > 0
-
-
-@dataclass(frozen=True)
-class Swap:
-    """p99 in the 10 s around the first answer of another model version, and in the 10 s before them; ms.
-
-    Attributes:
-        took: ms from the announcement to that first answer.
-    """
-
-    rate: float
-    took: float
-    around: float
-    before: float
-    worst_around: float
-
-
-@dataclass
-class Runner:
-    """A contestant and its load generator."""
-
-    contestant: Contestant
-    generator: LoadGenerator
-    clicks: pl.DataFrame
-    sent: int = 0
-    cpu_seconds: float = 0.0  # of the contestant, while it had the load
-
-    async def run(self, rate: float, seconds: float) -> Load:
-        self.contestant.check()
-        before = self.contestant.cpu_seconds()
-        piece = self.clicks[self.sent : self.sent + round(rate * seconds)]
-        self.sent += len(piece)
-        load = await self.generator.run(piece, rate)
-        self.cpu_seconds += self.contestant.cpu_seconds() - before
-        return load
 
 
 async def main() -> None:
@@ -144,7 +101,7 @@ async def measure(
                 swaps = []
                 for number in range(arguments.swaps):
                     version = (other, bundle)[number % 2].version
-                    swaps.append(await swap(runners[1], stage, version, arguments.swap_rate))
+                    swaps.append(await swap(runners[1], stage, version, "the same", arguments.swap_rate))
                 return points, swaps
 
 
@@ -192,38 +149,6 @@ def summary(contestant: Contestant, rate: float, loads: list[Load], cpu: float) 
     )
 
 
-async def swap(runner: Runner, stage: Stage, version: str, rate: float) -> Swap:
-    """Announce another version while clicks flow."""
-
-    async def announce() -> float:
-        """The time of the announcement, monotonic clock."""
-        await asyncio.sleep(SWAP_AT_SECONDS)
-        announcement = await asyncio.to_thread(lambda: asyncio.run(promoted(version, stage.settings())))
-        return time.monotonic() - (time.time() - announcement.announced_at.timestamp())
-
-    announcing = asyncio.create_task(announce())
-    load = await runner.run(rate, SWAP_LOAD_SECONDS)
-    announced = await announcing
-    if version not in load.versions:
-        raise runner.contestant.failure(f"never answered with model {version}")
-    took = (float(load.answered[load.versions[version]]) - announced) * 1000
-    begin = load.due[load.versions[version]] - WINDOW_SECONDS / 2
-    around = load.latencies[(load.due >= begin) & (load.due < begin + WINDOW_SECONDS)]
-    before = load.latencies[(load.due >= begin - WINDOW_SECONDS) & (load.due < begin)]
-    return Swap(rate, took, percentiles(around)[1], percentiles(before)[1], float(around.max()))
-
-
-async def promoted(version: str, settings: Settings) -> ModelAnnouncement:
-    async with ModelsTopic(settings) as topic:
-        return await promote(version, topic, settings)
-
-
-def percentiles(values: np.ndarray) -> tuple[float, float]:
-    """The 50th and the 99th percentile, each a measured value."""
-    p50, p99 = np.percentile(values, [50, 99], method="higher")
-    return float(p50), float(p99)
-
-
 def table(points: list[Point]) -> str:
     lines = [
         "| clicks/s | worker p50 · p99 ms | raw echo p50 · p99 ms | p99 to raw | worker CPU µs/click | sending late, p99 ms |",  # noqa: E501
@@ -239,16 +164,6 @@ def table(points: list[Point]) -> str:
             )
     peak = max((point.peak_memory_mb for point in points if point.contestant == "worker"), default=0)
     return "\n".join([*lines, "", f"Peak memory of the worker, the last rate included: {peak:,.0f} MB"])
-
-
-def swap_table(swaps: list[Swap]) -> str:
-    lines = ["| swap at | p99 ms in the 10 s around | before | ratio | worst around |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {one.rate:,.0f}/s | {one.took:.0f} | {one.around:.1f} | {one.before:.1f} | {one.around / one.before:.2f} "
-        f"| {one.worst_around:.1f} |"
-        for one in swaps
-    ]
-    return "\n".join(lines)
 
 
 def plot(points: list[Point], heading: str, path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import polars as pl
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from benchmarks.answers import partitions_of
@@ -31,7 +31,7 @@ class _AnsweredClick(msgspec.Struct, gc=False):
     model_version: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Load:
     """The results of one run of load; one array element per click.
 
@@ -40,12 +40,14 @@ class Load:
         sent: when the click was handed to the producer.
         answered: when its answer arrived; NaN without an answer.
         versions: index of the first click that each model version answered, in order.
+        twice: answers beyond the first of a click.
     """
 
     due: np.ndarray
     sent: np.ndarray
     answered: np.ndarray
     versions: dict[str | None, int]
+    twice: int = 0
 
     @property
     def latencies(self) -> np.ndarray:
@@ -125,14 +127,19 @@ class LoadGenerator:
     async def _receive(self, first: int, load: Load) -> None:
         decode = msgspec.json.Decoder(_AnsweredClick).decode
         missing = len(load.due)
-        while missing:
+        fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {}
+        while missing or fetched:  # a repeated answer may come after the last first one
             fetched = await self._consumer.getmany(timeout_ms=500)
             now = time.monotonic()
             for records in fetched.values():
                 for record in records:
                     answer = decode(record.value)
                     place = answer.timestamp - first
-                    if 0 <= place < len(load.due) and np.isnan(load.answered[place]):
+                    if not 0 <= place < len(load.due):
+                        continue
+                    if np.isnan(load.answered[place]):
                         load.answered[place] = now
                         load.versions.setdefault(answer.model_version, place)
                         missing -= 1
+                    else:
+                        load.twice += 1
