@@ -50,6 +50,7 @@ Input = Literal["shared", "embedding", "one-hot"]
 Reset = Literal["after", "before"]
 
 _BPR_MAX = ("loss", ("bpr-max",))
+_CROSS_ENTROPY = ("loss", ("cross-entropy",))
 _WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
 _ALL = (*NETWORKS, *NEIGHBOURS)
 
@@ -69,6 +70,11 @@ class FitConfig:
     sample_alpha: Annotated[Share, Help("Negatives are drawn by support^alpha.")] = 0.5
     # By how often an item is drawn; cross-entropy only.
     logq: Annotated[Share, Help("How far cross-entropy corrects for the items' popularity.")] = 1.0
+    # With many uniform samples; then `logq` is not used.
+    top_negatives: Annotated[
+        CountFrom0,
+        Help("cross-entropy: negatives that count, the highest-scored; 0: all, by logq", used_with=_CROSS_ENTROPY),
+    ] = 0
     # How strongly negatives' scores are held near 0.
     bpreg: Annotated[Strength, Help("bpr-max: regularisation of the scores", used_with=_BPR_MAX)] = 1.0
     # Scores below 0 become elu·(e^s − 1); 0 leaves them as they are.

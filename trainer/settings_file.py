@@ -109,7 +109,7 @@ def recorded_options(config: TrainConfig) -> dict[str, Any]:
 
     So the results of that version are found again.
     """
-    added = {"family": "gru4rec", "validate": 0.0}
+    added = {"family": "gru4rec", "validate": 0.0, "top-negatives": 0}
     return {name: value for name, value in train_options(config).items() if added.get(name) != value}
 
 

@@ -54,6 +54,10 @@ SHOWN = {
     "samples": ("<int range> [x>=0]", "Negative samples a step. [default: 2048]"),
     "sample-alpha": ("<float range> [0<=x<=1]", "Negatives are drawn by support^alpha. [default: 0.5]"),
     "logq": ("<float range> [0<=x<=1]", "How far cross-entropy corrects for the items' popularity. [default: 1.0]"),
+    "top-negatives": (
+        "<int range> [x>=0]",
+        "cross-entropy: negatives that count, the highest-scored; 0: all, by logq, 0 by default.",
+    ),
     "optimizer": ("<adagrad|rmsprop|adam>", "Optimiser. [default: adagrad]"),
     "learning-rate": ("<float range> [x>=1e-09]", "Learning rate. [default: 0.05]"),
     "momentum": ("<float range> [0<=x<=0.999]", "Momentum of adagrad and rmsprop, 0.2 by default."),

@@ -15,8 +15,11 @@ and so are samples of the target's own item.
 
     binary cross-entropy   −log σ(r_ii) − mean_{j≠i} log σ(−r_ij)
 
+    top cross-entropy      −log softmax(r)_ii over column i and the K highest-scored of the other items
+
 BPR and TOP1: Hidasi et al., ICLR 2016; their means run over all columns, the target's own included. The -max losses:
-Hidasi & Karatzoglou, CIKM 2018. Binary cross-entropy: Kang & McAuley, ICDM 2018, there with one negative.
+Hidasi & Karatzoglou, CIKM 2018. Binary cross-entropy: Kang & McAuley, ICDM 2018, there with one negative. Top
+cross-entropy: Wilm et al., RecSys 2023, with uniform samples.
 """
 
 from collections.abc import Callable
@@ -46,6 +49,8 @@ def loss_of(config: FitConfig, support: Tensor) -> Callable[[Tensor, Tensor, int
     if config.loss != "cross-entropy":
         pairwise = pairwise_loss(config)
         return lambda scores, items, targets, live: pairwise(scores, live)  # noqa: ARG005
+    if config.top_negatives:
+        return partial(top_cross_entropy, count=config.top_negatives)
 
     def corrected(scores: Tensor, items: Tensor, targets: int, live: Tensor | None) -> Tensor:
         if not config.logq:
@@ -89,6 +94,43 @@ def cross_entropy(scores: Tensor, correction: Tensor | None = None, live: Tensor
     corrected = scores if correction is None else scores - correction  # (b, C)
     counted = corrected if live is None else corrected.masked_fill(~live, -torch.inf)  # (b, C)
     return counted.logsumexp(dim=1) - corrected.diagonal()  # (b,)
+
+
+def top_cross_entropy(scores: Tensor, items: Tensor, targets: int, live: Tensor | None, *, count: int) -> Tensor:
+    """Cross-entropy over a row's own target and its hardest negatives: the items with the highest scores.
+
+    The negatives are the different items of the columns, each once, without the row's own target; how popular they are
+    is not corrected.
+
+    Args:
+        scores: (b, C).
+        items: (C,) int64, each column's item.
+        targets: b', the number of columns that are targets; at least b.
+        live: (C,) or (b, C), see the module.
+        count: K, the most negatives of a row.
+
+    Returns:
+        (b,), one loss per row; 0 if there is no negative.
+    """
+    own = items[: len(scores), None]  # (b, 1)
+    counted = _each_item_once(items, targets, live) & (items != own)  # (b, C)
+    if live is not None:
+        counted &= live
+    negatives = scores.masked_fill(~counted, -torch.inf)  # (b, C)
+    if count < negatives.shape[1]:
+        negatives = negatives.topk(count, dim=1, sorted=False).values  # (b, K)
+    target = scores.diagonal()  # (b,)
+    return torch.cat([target[:, None], negatives], dim=1).logsumexp(dim=1) - target
+
+
+def _each_item_once(items: Tensor, targets: int, live: Tensor | None) -> Tensor:
+    """Which columns are the first of their item, (C,) bool; samples come before targets, which not all rows count."""
+    if live is not None and live.dim() == 1:
+        items = items.masked_fill(~live, -1)
+    ordered, order = items.roll(-targets).sort(stable=True)  # samples first
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    return torch.empty_like(begins).scatter_(0, order, begins).roll(targets)
 
 
 def logq_correction(support: Tensor, targets: int, logq: float, alpha: float) -> Tensor:

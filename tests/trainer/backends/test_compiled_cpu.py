@@ -78,6 +78,8 @@ def assert_equal_weights(kernel: CompiledCpuBackend, plain: ReferenceBackend, to
 LOSSES = [
     {"loss": "cross-entropy", "logq": 1.0},
     {"loss": "cross-entropy", "logq": 0.0},
+    {"loss": "cross-entropy", "top_negatives": 7, "sample_alpha": 0.0},
+    {"loss": "cross-entropy", "top_negatives": 5000},
     {"loss": "bpr"},
     {"loss": "top1"},
     {"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5},

@@ -69,6 +69,7 @@ def assert_equal(gpu: CudaGraphsBackend, plain: ReferenceBackend) -> None:
 LOSSES = [
     {"logq": 1.0},
     {"logq": 0.0},
+    {"top_negatives": 4, "sample_alpha": 0.0},
     {"loss": "bpr"},
     {"loss": "top1"},
     {"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5},

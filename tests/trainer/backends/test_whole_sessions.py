@@ -126,9 +126,19 @@ def learnt(family: str, sessions: Sessions, judged: Sessions, items: int, config
     return evaluate(chosen.ranker(network, index, torch.device("cpu"), "exact"), judged).recall[1]
 
 
-@pytest.mark.parametrize("family", ["narm", "stamp", "sasrec"])
-def test_it_learns_what_there_is_to_learn(family: str) -> None:
-    config = FitConfig(batch_size=32, samples=32, learning_rate=0.1, epochs=5, dropout_hidden=0.1)
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        ("narm", {}),
+        ("stamp", {}),
+        ("sasrec", {}),
+        ("sasrec", {"samples": 100, "sample_alpha": 0.0, "top_negatives": 10}),
+    ],
+)
+def test_it_learns_what_there_is_to_learn(family: str, change: dict[str, Any]) -> None:
+    config = FitConfig(
+        **{"batch_size": 32, "samples": 32, "learning_rate": 0.1, "epochs": 5, "dropout_hidden": 0.1, **change}
+    )
     recall = {
         noise: learnt(family, markov_sessions(noise, 800, seed=1), markov_sessions(noise, 400, seed=2), 60, config)
         for noise in (0.1, 1.0)

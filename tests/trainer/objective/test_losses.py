@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from trainer.config import FitConfig
-from trainer.objective.losses import bpr_max, cross_entropy, logq_correction, loss_of, pairwise_loss
+from trainer.objective.losses import (
+    bpr_max,
+    cross_entropy,
+    logq_correction,
+    loss_of,
+    pairwise_loss,
+    top_cross_entropy,
+)
 
 Naive = Callable[[list[float], int], float]
 
@@ -144,3 +151,55 @@ def test_cross_entropy_is_no_pairwise_loss() -> None:
         ValueError, match=r"loss is 'cross-entropy': choose one of bpr, top1, top1-max, binary-cross-entropy or bpr-max"
     ):
         pairwise_loss(FitConfig())
+
+
+def naive_top_cross_entropy(r: list[float], i: int, items: list[int], counted: list[bool], count: int) -> float:
+    of_item = {item: r_j for r_j, item, yes in zip(r, items, counted, strict=True) if yes and item != items[i]}
+    hardest = sorted(of_item.values())[-count:]
+    return -math.log(math.exp(r[i]) / (math.exp(r[i]) + sum(math.exp(value) for value in hardest)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 100])
+@pytest.mark.parametrize("live", [None, [True, False, True, True, True, True, True, True]])
+def test_top_cross_entropy_counts_the_highest_scored_of_the_other_items_once_each(
+    count: int, live: list[bool] | None
+) -> None:
+    items = [7, 2, 7, 5, 2, 9, 5, 3]  # of three targets and five samples
+    of_item = np.random.default_rng(0).normal(size=(3, 10), scale=1.5)
+    scores = of_item[:, items]
+    tensor = torch.tensor(of_item, requires_grad=True)
+    values = top_cross_entropy(
+        tensor[:, items], torch.tensor(items), 3, None if live is None else torch.tensor(live), count=count
+    )
+    rows = [0, 1, 2] if live is None else [0, 2]
+
+    def naive(scores: np.ndarray) -> list[float]:
+        return [naive_top_cross_entropy(scores[i].tolist(), i, items, live or [True] * len(items), count) for i in rows]
+
+    assert values[rows].tolist() == pytest.approx(naive(scores))
+    (gradient,) = torch.autograd.grad(values[rows].sum(), tensor)
+    for place in np.ndindex(of_item.shape):
+        ends = []
+        for shift in (1e-6, -1e-6):
+            moved = of_item.copy()
+            moved[place] += shift
+            ends.append(sum(naive(moved[:, items])))
+        assert gradient[place].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
+
+
+def test_top_cross_entropy_of_rows_that_count_different_targets() -> None:
+    """An item that is another target of the row's session counts only as a sample."""
+    items = torch.tensor([1, 2, 3, 1])
+    live = torch.tensor([[True, False, True, True], [False, True, True, True]])
+    scores = torch.tensor([[0.0, 5.0, 1.0, 0.0], [2.0, 0.0, 1.0, 2.0]])
+    found = top_cross_entropy(scores, items, 3, live, count=9)
+    torch.testing.assert_close(
+        found, torch.tensor([1 + math.exp(1), 1 + math.exp(1) + math.exp(2)]).log(), msg="row 0: 3; row 1: 3 and 1"
+    )
+
+
+def test_top_cross_entropy_without_a_negative_is_0_and_has_no_gradient() -> None:
+    scores = torch.tensor([[2.0, 1.0]], requires_grad=True)
+    loss = loss_of(FitConfig(top_negatives=5), torch.ones(9))(scores, torch.tensor([4, 4]), 1, None)
+    assert loss.tolist() == [0]
+    assert torch.autograd.grad(loss.sum(), scores)[0].tolist() == [[0, 0]]

@@ -37,8 +37,8 @@ class CompiledCpuBackend(TrainingBackend[Schedule]):
         self.config = config
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
         self.model = _read(network, config.batch_size)
-        corrects = config.loss == "cross-entropy"
-        strength = config.logq if corrects else 0.0
+        loss = f"top-{config.loss}" if config.top_negatives else config.loss
+        strength = config.logq if loss == "cross-entropy" else 0.0
         self.items = Items(
             keep=self.sampler.keep,
             choice=np.stack([np.arange(len(support)), self.sampler.alias], axis=1).astype(np.int32),
@@ -47,7 +47,8 @@ class CompiledCpuBackend(TrainingBackend[Schedule]):
             slot=np.full(len(support), -1, dtype=np.int32),
         )
         self.options = Options(
-            loss=NAMES.index(config.loss),
+            loss=NAMES.index(loss),
+            top_negatives=config.top_negatives,
             bpreg=np.float32(config.bpreg),
             elu=np.float32(config.elu),
             learning_rate=np.float32(config.learning_rate),

@@ -31,6 +31,7 @@ class Options(NamedTuple):
     """The options of the training, and the keys of its random streams."""
 
     loss: int  # its index in `losses.NAMES`
+    top_negatives: int
     bpreg: np.float32
     elu: np.float32
     learning_rate: np.float32

@@ -19,7 +19,7 @@ from rankers.compiled import compiled_into_callers
 from trainer.backends.compiled_cpu.arithmetic import ONE, TWO, ZERO, exp, float_of_bits, sigmoid, softplus
 from trainer.backends.compiled_cpu.layout import Floats, Options
 
-NAMES = ("cross-entropy", "bpr", "top1", "bpr-max", "top1-max")
+NAMES = ("cross-entropy", "bpr", "top1", "bpr-max", "top1-max", "top-cross-entropy")
 SIGN, REST = np.int32(31), np.int32(0x7FFFFFFF)
 HIDDEN = np.float32(100)  # this far below the highest score, e^r adds nothing to a sum
 
@@ -38,7 +38,9 @@ def loss_and_gradient(r: Floats, w: Floats, t: int, n: int, options: Options) ->
         return 0.0
     if options.loss == 3:
         return bpr_max(r, w, t, options.bpreg, options.elu)
-    return top1_max(r, w, t)
+    if options.loss == 4:
+        return top1_max(r, w, t)
+    return top_cross_entropy(r, t, options.top_negatives)
 
 
 @compiled_into_callers
@@ -54,6 +56,26 @@ def cross_entropy(r: Floats, w: Floats, t: int) -> float:
     for u in range(len(r)):
         r[u] *= scale
     r[t] -= ONE
+    return math.log(total) + (highest - own)  # type: ignore[no-any-return]
+
+
+@compiled_into_callers
+def top_cross_entropy(r: Floats, t: int, count: int) -> float:
+    """L = log Σ e^r − r_t over the target and the `count` other items with the highest scores        dL/dr as above."""
+    own = r[t]
+    least = r[t] = -np.float32(np.inf)
+    if count < len(r) - 1:
+        least = np.partition(r, len(r) - count)[len(r) - count]
+    highest = max(own, _highest(r))
+    total = exp(own - highest)
+    for u in range(len(r)):
+        e = exp(r[u] - highest) if r[u] >= least and u != t else ZERO
+        r[u] = e
+        total += e
+    scale = ONE / total
+    for u in range(len(r)):
+        r[u] *= scale
+    r[t] = scale * exp(own - highest) - ONE
     return math.log(total) + (highest - own)  # type: ignore[no-any-return]
 
 

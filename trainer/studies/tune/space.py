@@ -88,7 +88,7 @@ def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
         space["momentum"] = Range(0.0, 0.6)
     if config.input != "one-hot":
         space["dropout-embedding"] = Range(0.0, 0.6)
-    if config.fit.loss == "cross-entropy":
+    if config.fit.loss == "cross-entropy" and not config.fit.top_negatives:
         space["logq"] = Range(0.0, 1.0)
     if config.fit.loss == "bpr-max":
         space |= {"bpreg": Range(0.0, 2.0), "elu": Range(0.0, 1.0)}

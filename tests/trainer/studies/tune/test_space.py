@@ -32,6 +32,7 @@ def test_the_usual_space_is_what_loss_optimiser_and_input_use() -> None:
     assert "bpreg" not in default_space(PLAIN)
     assert {"bpreg", "elu"} <= set(default_space(BPR_MAX))
     assert "logq" not in default_space(BPR_MAX)
+    assert "logq" not in default_space(TrainConfig(FitConfig(top_negatives=100)))
     assert "dropout-embedding" not in default_space(TrainConfig(input="one-hot"))
     assert "momentum" not in default_space(TrainConfig(FitConfig(optimizer="adam")))
 
