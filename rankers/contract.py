@@ -250,6 +250,13 @@ class Family(Protocol):
     def save(self, model: Any) -> dict[str, bytes]:
         """File name → content."""
 
+    def network_files(self, model: Any) -> tuple[str, ...] | None:
+        """Those of the files that a session's memory depends on; None: all, and items.json.
+
+        A model can be counted anew without a change of these files: the sessions' memories stay valid, see
+        `rankers.bundle_files.network_digest`.
+        """
+
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Any:
         """Load a saved model.
 
