@@ -133,8 +133,8 @@ class TrainConfig:
         float,
         Field(ge=0, le=0.9),
         Help(
-            "Share of the sessions, the newest, that are not trained on but choose the best epoch. A blend takes .1 by "
-            "default, fits its weight on it too, and then trains on all sessions."
+            "Share of the sessions, the newest, that are not trained on but choose the best epoch; blend: .1 that also "
+            "choose its weight, before it is trained on all."
         ),
     ] = 0.0
     min_support: Annotated[Count, Help("Fewest clicks of an item.", families=_ALL)] = 5
