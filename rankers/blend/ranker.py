@@ -59,17 +59,21 @@ class BlendRanker:
         network: its network, loaded on a device.
         items: the item of each row.
         scoring: `exact`, or `int8` with float32 re-ranking (on a CPU).
+
+    Attributes:
+        network: the network's ranker.
+        searched: what the neighbours of a session are searched with.
     """
 
     def __init__(self, model: Blend, network: NetworkRanker, items: ItemIndex, scoring: str) -> None:
         self.items = items
         config, index = model.neighbours.config, model.neighbours.index
         self.needs = Needs(max(network.needs.history, config.window), network.needs.memory)
-        self._network = network
+        self.network = network
         self._rows = len(model.network_items)  # N
         self._window = config.window
         newest = min(config.newest, len(index.of_session) - 1)
-        self._searched = Searched(index, config.weights(index), int(config.k), int(newest))
+        self.searched = Searched(index, config.weights(index), int(config.k), int(newest))
         self._shares = np.array(model.weights)
         self._temperature = model.temperature
         self._softmax = Softmax(network.output, model.temperature, scoring)
@@ -80,12 +84,12 @@ class BlendRanker:
         """The network's memory after its items of the histories."""
         kept = histories.items < self._rows
         before = np.concatenate([[0], np.cumsum(kept)])
-        return self._network.rebuild(Prefixes(histories.items[kept], before[histories.offsets]))
+        return self.network.rebuild(Prefixes(histories.items[kept], before[histories.offsets]))
 
     def advance(self, clicks: Clicks, memory: Memory) -> Advanced:
         """The network advances by its items, and the last clicks are those on all items."""
         read, has_read = clicks.prefixes(self._window)
-        queries, known, memory = self._network.advance(self._of_network(clicks), memory)
+        queries, known, memory = self.network.advance(self._of_network(clicks), memory)
         ranked = known | has_read
         if not known[ranked].all():
             queries = _spread(queries, known[ranked])
@@ -108,7 +112,7 @@ class BlendRanker:
         brought = np.empty((len(queries), k), dtype=np.float32)
         best_of_both(
             self._read(queries, log_sums),
-            self._searched,
+            self.searched,
             self._shares,
             self._temperature,
             queries.states.contiguous().cpu().numpy(),
@@ -124,16 +128,21 @@ class BlendRanker:
     def scores(self, queries: BlendQueries, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """0 for an item that neither part has."""
         rows = np.arange(len(self.items)) if rows is None else rows
-        of_network = np.full((len(queries), len(rows)), -np.inf, dtype=np.float32)
-        of_network[:, rows < self._rows] = self._network.scores(queries.states, rows[rows < self._rows])
+        of_network = self.network_scores(queries, rows)
         scores = np.empty((len(queries), len(rows)))
         read = self._read(queries, self._softmax.log_sums(queries.states))
-        scores_of_both(read, self._searched, self._shares, self._temperature, of_network, rows, scores)
+        scores_of_both(read, self.searched, self._shares, self._temperature, of_network, rows, scores)
+        return scores
+
+    def network_scores(self, queries: BlendQueries, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The network's scores g of the rows, (Q, len(rows)); -inf for items that it does not have."""
+        scores = np.full((len(queries), len(rows)), -np.inf, dtype=np.float32)
+        scores[:, rows < self._rows] = self.network.scores(queries.states, rows[rows < self._rows])
         return scores
 
     def warm_up(self, largest_batch: int) -> None:
         """The network, and a search of each kind."""
-        self._network.warm_up(largest_batch)
+        self.network.warm_up(largest_batch)
         zeros = np.zeros(1, dtype=np.int64)
         nothing = Prefixes(np.empty(0, dtype=np.int64), np.zeros(2, dtype=np.int64))
         clicks = Clicks(zeros, zeros, zeros, zeros.astype(bool), nothing)

@@ -19,6 +19,7 @@ LAST = TOP + 1
 def ranks_of_blends(
     clicks: NDArray[np.int64],
     offsets: NDArray[np.int64],
+    known: NDArray[np.bool_],
     searched: Searched,
     network_scores: NDArray[np.float32],
     log_sums: NDArray[np.float64],
@@ -32,8 +33,9 @@ def ranks_of_blends(
     Args:
         clicks: the last clicks before each event, concatenated.
         offsets: (E+1,).
+        known: (E,) whether the network knows an item of the session; if not, the neighbours answer alone.
         searched: the neighbours.
-        network_scores: (E, I).
+        network_scores: (E, I), -inf for items that the network does not have.
         log_sums: (E, T), log Σ exp(g / T).
         targets: (E,).
         temperatures: (T,).
@@ -60,7 +62,7 @@ def ranks_of_blends(
             for place in range(count):
                 probability[place] = np.exp(g[touched[place]] / temperature - log_sum)
             for w in range(len(weights)):
-                share = weights[w] if count else 0.0
+                share = 1.0 if not known[event] else weights[w] if count else 0.0
                 factor = share / total if count else 0.0
                 mine = (1 - share) * of_target + factor * of_all[target]
                 rank = 1

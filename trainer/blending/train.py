@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
+from rankers.blend.ranker import BlendRanker
 from rankers.bundle import Bundle
 from rankers.device import choose_device
 from rankers.families import family_of
+from rankers.neighbours.family import Neighbours
 from schemas.errors import TrainingError
 from trainer.blending.weights import FittedBlend, fit_weights
 from trainer.checkpoint import ALL, OLDER
-from trainer.config import TrainConfig
+from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
 from trainer.fit import FitResult
 from trainer.trained import Trained
@@ -66,12 +68,10 @@ def train_blend(
     say(f"1 of 2: {network.family} and {neighbours.family} of the older {1 - config.validate:.0%} of the sessions")
     older = train_network(config=network, warm=None, part=OLDER)
     counted, counting = count(neighbours, older.sessions, len(older.bundle.items), say)
-    device = choose_device(config.device, "--device")
-    ranker = family_of(network.family).ranker(older.bundle.model, older.bundle.items, device, "exact")
-    fitted = fit_weights(ranker, counted, newest())
+    fitted = fitted_on(newest(), older.bundle, counted, older.bundle.items, config)
     say(_told(fitted, network.family, neighbours.family))
     epochs = older.fit.epoch
-    del ranker, counted  # free the memory before the second fit
+    del counted  # free the memory before the second fit
     say(f"2 of 2: {network.family} with {epochs} epochs and {neighbours.family}, of all sessions")
     again = replace(network, validate=0.0, fit=replace(network.fit, epochs=epochs))
     blend = _blend(
@@ -79,6 +79,15 @@ def train_blend(
     )
     seconds = older.fit.seconds + counting.seconds + blend.fit.seconds
     return replace(blend, fit=replace(blend.fit, events=older.fit.events + blend.fit.events, seconds=seconds))
+
+
+def fitted_on(
+    newest: Sessions, network: Bundle, neighbours: Neighbours, index: ItemIndex, config: TrainConfig
+) -> FittedBlend:
+    """Weight and temperature of a blend of these parts; the network's items are the first ones of the index."""
+    any_blend = Blend(network.family, network.model, network.items.ids, config.neighbours, neighbours, (0.5,), 1.0)
+    device = choose_device(config.device, "--device")
+    return fit_weights(cast(BlendRanker, family_of(BLEND).ranker(any_blend, index, device, "exact")), newest)
 
 
 def network_bundle(bundle: Bundle) -> Bundle:
@@ -101,7 +110,7 @@ def _blend(
     counted, counting = count(neighbours, trained.sessions, len(network.items), say)
     model = Blend(network.family, network.model, network.items.ids, neighbours.family, counted, weights, temperature)
     fit: FitResult = replace(trained.fit, seconds=trained.fit.seconds + counting.seconds)
-    return replace(trained, bundle=replace(network, model=model, family="blend"), fit=fit)
+    return replace(trained, bundle=replace(network, model=model, family=BLEND), fit=fit)
 
 
 def _told(fitted: FittedBlend, network: str, neighbours: str) -> str:

@@ -6,11 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
-from rankers.blend.merge import Searched
-from rankers.contract import Ranker
-from rankers.neighbours.family import Neighbours
+from rankers.blend.ranker import BlendRanker
 from schemas.recommendation import TOP
 from trainer.blending.grid import ranks_of_blends
 from trainer.evaluation.ranks import Events, streamed
@@ -43,21 +40,20 @@ class FittedBlend(NamedTuple):
     neighbours: Figures
 
 
-def fit_weights(network: Ranker, neighbours: Neighbours, sessions: Sessions) -> FittedBlend:
+def fit_weights(ranker: BlendRanker, sessions: Sessions) -> FittedBlend:
     """Choose weight and temperature from a grid by the sum of Recall@20 and MRR@20, each event ranked fully.
 
     One weight for all lengths: weights by length, fitted on some ten thousand events, lost .001 to .003 of both on
     other sessions.
 
     Args:
-        network: a ranker whose items are those of the neighbours.
-        neighbours: counted from the same sessions as the network was trained on.
-        sessions: later ones.
+        ranker: of a blend with any weight and temperature.
+        sessions: later ones than its parts know.
 
     Raises:
         TrainingError: there is no event.
     """
-    ranks = _ranks(network, neighbours, _newest(sessions))
+    ranks = _ranks(ranker, _newest(sessions))
     hit = ranks <= TOP  # (E, T, W)
     recall = hit.mean(axis=0)  # (T, W)
     mrr = np.where(hit, 1 / ranks, 0).mean(axis=0)
@@ -76,21 +72,18 @@ def fit_weights(network: Ranker, neighbours: Neighbours, sessions: Sessions) -> 
     )
 
 
-def _ranks(network: Ranker, neighbours: Neighbours, sessions: Sessions) -> NDArray[np.uint8]:
-    config, index = neighbours.config, neighbours.index
-    newest = min(config.newest, len(index.of_session) - 1)
-    searched = Searched(index, config.weights(index), int(config.k), int(newest))
-    events = Events.of(sessions)
-    before = sessions.offsets[events.session]  # (E,)
+def _ranks(ranker: BlendRanker, sessions: Sessions) -> NDArray[np.uint8]:
+    """(E, T, W), see `ranks_of_blends`."""
+    events, rows = Events.of(sessions), np.arange(len(ranker.items))
     ranks = np.empty((len(events.target), len(TEMPERATURES), len(WEIGHTS)), dtype=np.uint8)
-    for now, queries in streamed(network, sessions, events):
-        scores = network.scores(queries)  # (n, I)
+    for now, queries in streamed(ranker, sessions, events):
+        scores = ranker.network_scores(queries, rows)  # (n, I)
         log_sums = [torch.logsumexp(torch.from_numpy(scores) / t, 1).double().numpy() for t in TEMPERATURES.tolist()]
-        read = _last_clicks(sessions, before[now], events.position[now], config.window)
         ranks_of_blends(
-            read.items,
-            read.offsets,
-            searched,
+            queries.clicks.items,
+            queries.clicks.offsets,
+            queries.known,
+            ranker.searched,
             scores,
             np.stack(log_sums, axis=1),
             events.target[now],
@@ -99,14 +92,6 @@ def _ranks(network: Ranker, neighbours: Neighbours, sessions: Sessions) -> NDArr
             ranks[now],
         )
     return ranks
-
-
-def _last_clicks(sessions: Sessions, first: NDArray[np.int64], count: NDArray[np.int64], window: int) -> Prefixes:
-    """The last `window` of the first `count` clicks of sessions that begin at `first`."""
-    length = np.minimum(count, window)
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    click = np.arange(offsets[-1]) + np.repeat(first + count - length - offsets[:-1], length)
-    return Prefixes(sessions.items[click], offsets)
 
 
 def _newest(sessions: Sessions) -> Sessions:
