@@ -22,7 +22,7 @@ from trainer.presets import FAMILY_DEFAULTS, blend_defaults
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
 _FILE = ("where", "skip_invalid", "quote", "encoding")
-RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint", *_FILE)
+RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint", "network_from", *_FILE)
 """Options of `train` that say what to read and where to write. A file may contain them; they are ignored here."""
 
 _WHOLE = TypeAdapter(TrainConfig)

@@ -69,7 +69,7 @@ def train_blend(
     older = train_network(config=network, warm=None, part=OLDER)
     counted, counting = count(neighbours, older.sessions, len(older.bundle.items), say)
     fitted = fitted_on(newest(), older.bundle, counted, older.bundle.items, config)
-    say(_told(fitted, network.family, neighbours.family))
+    say(told(fitted, network.family, neighbours.family))
     epochs = older.fit.epoch
     del counted  # free the memory before the second fit
     say(f"2 of 2: {network.family} with {epochs} epochs and {neighbours.family}, of all sessions")
@@ -113,7 +113,9 @@ def _blend(
     return replace(trained, bundle=replace(network, model=model, family=BLEND), fit=fit)
 
 
-def _told(fitted: FittedBlend, network: str, neighbours: str) -> str:
+def told(fitted: FittedBlend, network: str, neighbours: str) -> str:
+    """The choice as a line for people."""
+
     def figures(values: Figures) -> str:
         return f"{values[0]:.4f}/{values[1]:.4f}"
 
