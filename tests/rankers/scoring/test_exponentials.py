@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rankers.scoring.output_layer import OutputLayer
+from rankers.scoring.scorers import DeviceScorer
 from rankers.scoring.softmax import Softmax
 
 
@@ -28,3 +29,12 @@ def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperat
     np.testing.assert_array_equal(softmax.log_sums(queries), found)
     for number in (0, 33, 69):  # alone as in the batch, bit by bit
         assert softmax.log_sums(queries[number : number + 1])[0] == found[number]
+
+
+def test_on_a_device_the_sum_is_that_of_the_float_scores() -> None:
+    torch.manual_seed(0)
+    weight, bias, queries = torch.randn(1000, 32), torch.randn(1000), torch.randn(70, 32)
+    rows, found = DeviceScorer(weight, bias).best_and_log_sums(queries, 3, 1.5)
+    scores = (queries @ weight.T + bias).double()
+    np.testing.assert_allclose(found, torch.logsumexp(scores / 1.5, dim=1).numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(rows, torch.topk(scores, 3).indices.numpy())
