@@ -42,6 +42,8 @@ COMPILED = sorted(
     [
         *ROOT.glob("trainer/backends/compiled_cpu/*.py"),
         *ROOT.glob("rankers/scoring/*.py"),
+        *ROOT.glob("rankers/neighbours/*.py"),
+        ROOT / "rankers" / "blend" / "merge.py",
         ROOT / "rankers" / "compiled.py",
         ROOT / "trainer" / "batches" / "session_parallel.py",
         ROOT / "trainer" / "objective" / "negatives.py",
