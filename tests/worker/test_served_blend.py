@@ -17,7 +17,11 @@ from tests.command_line import CommandLine
 from tests.worker.deployment import Deployment, clicks_of
 from trainer.blending.train import network_bundle
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_scorer")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("deployments"),
+    pytest.mark.usefixtures("compiled_scorer", "compiled_kernel", "compiled_blend"),
+]
 
 COLUMNS = ["session_id", "item_id", "timestamp"]
 

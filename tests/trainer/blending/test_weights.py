@@ -83,3 +83,19 @@ def test_of_many_sessions_the_newest_are_looked_at(
     expected = fit_weights(ranker, newest)
     monkeypatch.setattr(weights, "MOST_EVENTS", newest.pairs + 1)
     assert fit_weights(ranker, sessions) == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "chosen"),
+    [([1, 21], 0.1), ([1, 1], 0.4)],
+    ids=["more hits win over a higher MRR", "as many hits, and higher ones"],
+)
+def test_recall_and_mrr_count_alike(
+    parts: tuple[torch.nn.Module, Neighbours], monkeypatch: pytest.MonkeyPatch, other: list[int], chosen: float
+) -> None:
+    """Of two blends: one has both next items at rank 20, Recall + MRR = 1.05; the other has `other` ranks."""
+    ranks = np.array([[[20, other[0]]], [[20, other[1]]]], dtype=np.uint8)  # (E, T, W)
+    monkeypatch.setattr(weights, "WEIGHTS", np.array([0.1, 0.4]))
+    monkeypatch.setattr(weights, "TEMPERATURES", np.array([1.0]))
+    monkeypatch.setattr(weights, "_ranks", lambda _ranker, _sessions: ranks)
+    assert fit_weights(ranker_of(parts), markov_sessions(0.3, 2, seed=2)).weights == (chosen,)
