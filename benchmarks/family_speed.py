@@ -5,13 +5,14 @@
 Training is by autograd for all, GRU4Rec's compiled kernel left out: (click, next click) pairs a second. Ranking is what
 a worker asks of a model for a micro-batch of 512 clicks: the sessions advance by a click, and each gets its best 20.
 Networks are untrained, and all have the same width; neighbours are counted from all the clicks, with their defaults and
-with k 100, newest 500. The families take turns, so that other activity on the machine affects all alike; the fastest of
-five turns counts. `benchmarks.throughput --model BUNDLE` measures a whole worker.
+with k 100, newest 500; the blend is of GRU4Rec and STAN. The families take turns, so that other activity on the machine
+affects all alike; the fastest of five turns counts. `benchmarks.throughput --model BUNDLE` measures a whole worker.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from clicklog.filters import filter_clicks
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions, sessions_of
+from rankers.blend.model import Blend
 from rankers.contract import Clicks, Memory
 from rankers.families import family_of, is_counted, network_family_of
 from trainer.backends.choice import choose_backend
-from trainer.config import TrainConfig
+from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
 from trainer.presets import FAMILY_DEFAULTS
 from trainer.settings_file import with_options
@@ -51,16 +53,18 @@ def main() -> None:
     configs = {
         name: config if is_counted(name) else with_options(config, size) for name, config in FAMILY_DEFAULTS.items()
     }
-    for name in [name for name in configs if is_counted(name)]:
+    for name in [name for name in configs if is_counted(name) or name == BLEND]:
         configs[f"{name} 100"] = with_options(configs[name], FEW_NEIGHBOURS)
-    training = fastest({name: training_of(config, sessions, index) for name, config in configs.items()})
+    training = fastest(
+        {name: training_of(config, sessions, index) for name, config in configs.items() if config.family != BLEND}
+    )
     ranking = fastest({name: ranking_of(config, sessions, index) for name, config in configs.items()})
     print(f"{len(index):,} items, {arguments.hidden} units, B {arguments.batch_size}")
     print(f"{'':12}{'trained/s':>12}{'to gru4rec':>12}{'ranked/s':>12}{'to gru4rec':>12}")
     for name in configs:
         rates = ""
         for found in (training, ranking):
-            rates += f"{found[name]:12,.0f}{found[name] / found['gru4rec']:12.0%}"
+            rates += f"{found[name]:12,.0f}{found[name] / found['gru4rec']:12.0%}" if name in found else f"{'':24}"
         print(f"{name:12}{rates}")
 
 
@@ -87,12 +91,19 @@ def training_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Ca
     return turn
 
 
+def model_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Any:
+    """An untrained network, counted neighbours, or a blend of both."""
+    if config.family == BLEND:
+        network, neighbours = (model_of(part, sessions, index) for part in config.parts)
+        return Blend(config.network, network, index.ids, config.neighbours, neighbours, (0.3,), 1.0)
+    if is_counted(config.family):
+        return count(config, sessions, len(index))[0]
+    return network_family_of(config.family).untrained(config.shape(len(index))).requires_grad_(False).eval()
+
+
 def ranking_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Callable[[], float]:
     """A turn of ranking: returns the clicks per second of a micro-batch."""
-    if is_counted(config.family):
-        model, _ = count(config, sessions, len(index))
-    else:
-        model = network_family_of(config.family).untrained(config.shape(len(index))).requires_grad_(False).eval()
+    model = model_of(config, sessions, index)
     ranker = family_of(config.family).ranker(model, index, torch.device("cpu"), "exact")
     ranker.warm_up(BATCH)
     random = np.random.default_rng(0)

@@ -32,6 +32,18 @@ class ItemIndex:
         counts = frame.group_by("item_id").len("support").sort(["support", "item_id"], descending=[True, False])
         return cls(counts["item_id"].to_list(), counts["support"].to_numpy().astype(np.int64))
 
+    @classmethod
+    def beginning_with(cls, kept: Sequence[ItemId], frame: pl.DataFrame) -> "ItemIndex":
+        """Index the items of clicks, after the `kept` ones, which have these rows even if they have no click."""
+        clicked = cls.of(frame)
+        support = np.zeros(len(kept), dtype=np.int64)
+        first = cls(kept, support)
+        place = first.rows(pl.Series("item_id", clicked.texts))  # (I,) -1 for an item that is not kept
+        support[place[place >= 0]] = clicked.support[place >= 0]
+        others = np.flatnonzero(place < 0).tolist()
+        ids = [*first.ids, *(clicked.ids[row] for row in others)]
+        return cls(ids, np.concatenate([support, clicked.support[others]]))
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -109,7 +109,7 @@ async def _recommender(settings: Settings) -> Recommender:
     if serving is not None:
         bundle = read_stored_bundle(BundleStore(settings.models_uri), serving.uri, serving.sha256)
         check_session_history(bundle.needs.history, bundle.version, settings)
-        model = ServingModel(bundle, choose_device(settings.device), settings.scoring)
+        model = ServingModel(bundle, choose_device(settings.device), settings.scoring, details=settings.answer_details)
     return Recommender(
         gap_ms=milliseconds(settings.session_gap),
         history=settings.session_history,

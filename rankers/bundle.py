@@ -1,7 +1,8 @@
 """The model bundle: one directory with everything that serving needs, and digests to check that it is complete.
 
     bundle.json   format version, model version, family, what a session must keep for the model, the family's config,
-                  training settings and span, metrics, and the name, size and sha256 of every other file
+                  training settings and span, metrics, the name, size and sha256 of every other file, and which of
+                  them a session's memory depends on (`network_files`; without the entry: all)
     items.json    {"items": [id, …], "support": [clicks, …]}: row i of the model is items[i]
     …             the family's files, such as weights.safetensors
     SHA256        sha256 of bundle.json, which identifies the bundle
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from clicklog.items import ItemIndex
-from rankers.bundle_files import ABOUT, DIGEST, FORMAT, ITEMS, not_readable, read_files
+from rankers.bundle_files import ABOUT, DIGEST, FORMAT, ITEMS, network_digest, not_readable, read_files
 from rankers.contract import Needs, Ranker
 from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.announcement import ClickSpan
@@ -46,7 +47,7 @@ class Bundle:
         settings: the settings of its training.
         trained_on: the part of the click log that it was trained on.
         metrics: from offline evaluation by full ranking.
-        digest: short digest of the model's files; empty if the bundle was not read from files.
+        digest: see `rankers.bundle_files.network_digest`; empty if the bundle was not read from files.
     """
 
     version: str
@@ -120,6 +121,7 @@ def read_bundle(directory: Path, sha256: str | None = None) -> Bundle:
 def _contents(bundle: Bundle) -> dict[str, bytes]:
     """File name → content; bundle.json last."""
     family = family_of(bundle.family)
+    network_files = family.network_files(bundle.model)
     items = {"items": list(bundle.items.ids), "support": bundle.items.support.tolist()}
     files = {**family.save(bundle.model), ITEMS: json.dumps(items, separators=(",", ":")).encode()}
     about = {
@@ -132,6 +134,7 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         },
+        **({} if network_files is None else {"network_files": list(network_files)}),
         "settings": bundle.settings,
         "trained_on": bundle.trained_on.model_dump() if bundle.trained_on else None,
         "metrics": bundle.metrics,
@@ -160,19 +163,13 @@ def _parse(directory: Path, about: Mapping[str, Any], contents: Mapping[str, byt
         settings=about["settings"],
         trained_on=ClickSpan.model_validate(about["trained_on"]) if about["trained_on"] else None,
         metrics=about["metrics"],
-        digest=_model_digest(about["files"]),
+        digest=network_digest(about),
     )
     if asdict(bundle.needs) != about["needs"]:
         raise BundleError(
             f"{directory} does not fit together: it says {about['needs']}, its model needs {bundle.needs}"
         )
     return bundle
-
-
-def _model_digest(files: Mapping[str, Any]) -> str:
-    """Digest of the files that a session's memory depends on: the family's files, and items.json for the rows."""
-    total = hashlib.sha256("".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files)).encode())
-    return total.hexdigest()[:16]
 
 
 def _is_bundle(directory: Path) -> bool:

@@ -100,10 +100,39 @@ def files_of(about: bytes, place: Path | str) -> list[str]:
     return [*names, ABOUT]
 
 
+def network_digest(about: Mapping[str, Any]) -> str:
+    """A short digest of what a session's memory depends on, 16 hexadecimal digits: bundles with the same one read each
+    other's memories.
+
+    A bundle without `network_files` has a network only: the digest is of all its files, items.json too for the rows.
+    With the entry it is of the files named there, the family and the settings, so that neighbours can be counted anew
+    without a change of the digest.
+
+    Args:
+        about: bundle.json, in format 2.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such content.
+    """
+    files, names = about["files"], about.get("network_files")
+    lines = [f"{name} {files[name]['sha256']}\n" for name in sorted(files if names is None else names)]
+    if names is not None:
+        settings = json.dumps(_without_item_counts(about["config"]), sort_keys=True)
+        lines.append(f"{about['family']} {settings}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
 def not_readable(place: Path | str, error: Exception) -> BundleError:
     """The error for files that a parser refused; the repr of some parsers' errors holds the whole file."""
     cause = printable(str(error) if isinstance(error, UnicodeDecodeError) else repr(error), 300)
     return BundleError(f"{place} is no bundle that this nextclick can read: {cause}")
+
+
+def _without_item_counts(config: Any) -> Any:
+    """The settings without the number of items, which changes when a model is counted anew."""
+    if not isinstance(config, Mapping):
+        return config
+    return {name: _without_item_counts(value) for name, value in config.items() if name != "items"}
 
 
 def _check_digests(directory: Path, stated: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:

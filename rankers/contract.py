@@ -13,7 +13,7 @@ model needs.
 Sizes in the shape comments: N clicks of S sessions, Q queries, I items, m numbers of memory per session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
+from schemas.click import ItemId
 
 Queries = Any
 """Returned by `advance`, and read by `best` and `scores` of the same ranker: Q rows. Each ranker chooses the type, so
@@ -227,6 +228,14 @@ class Ranker(Protocol):
         batch."""
 
 
+@runtime_checkable
+class BlendingRanker(Ranker, Protocol):
+    """A ranker whose answers come from two parts."""
+
+    def best_and_brought(self, queries: Queries, k: int) -> tuple[Top, NDArray[np.float32]]:
+        """`best` without a mask, and which part brought each item: (Q, k), the neighbours' share of its score."""
+
+
 class Family(Protocol):
     """A kind of model: how it is saved, loaded and served. The type of the `model` depends on the family.
 
@@ -249,6 +258,13 @@ class Family(Protocol):
 
     def save(self, model: Any) -> dict[str, bytes]:
         """File name → content."""
+
+    def network_files(self, model: Any) -> tuple[str, ...] | None:
+        """Those of the files that a session's memory depends on; None: all, and items.json.
+
+        A model can be counted anew without a change of these files: the sessions' memories stay valid, see
+        `rankers.bundle_files.network_digest`.
+        """
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Any:
         """Load a saved model.
@@ -302,4 +318,21 @@ class CountedFamily(Family, Protocol):
 
         Raises:
             ValueError: there is no model of this config.
+        """
+
+
+@runtime_checkable
+class RefreshableFamily(Family, Protocol):
+    """A family whose models can be counted anew while what was trained of them stays."""
+
+    def kept_items(self, model: Any) -> Sequence[ItemId] | None:
+        """The items that must keep their rows, the first ones; None: any item can have any row."""
+
+    def recounted(self, model: Any, sessions: Sessions, items: ItemIndex) -> Any:
+        """A model with the same settings, counted from these sessions.
+
+        Args:
+            model: is not changed.
+            sessions: rows of the items, in the order of their first click.
+            items: of the new model; `kept_items` are the first ones, in their order.
         """

@@ -1,5 +1,6 @@
 """The families of models, one line each. Other code uses only the interface in `rankers.contract`."""
 
+from rankers.blend.family import BlendFamily
 from rankers.contract import CountedFamily, Family, NetworkFamily
 from rankers.gru4rec.family import GRU4RecFamily
 from rankers.history.family import HistoryFamily
@@ -12,14 +13,14 @@ from rankers.sasrec.network import SASRec, SASRecConfig
 from rankers.stamp.network import STAMP
 from schemas.errors import BundleError
 
-_ALL: tuple[Family, ...] = (
+_NETWORKS = (
     GRU4RecFamily(),
     HistoryFamily("narm", NARM, HistoryConfig),
     HistoryFamily("stamp", STAMP, HistoryConfig),
     HistoryFamily("sasrec", SASRec, SASRecConfig),
-    NeighboursFamily("vs-knn", VSKNN),
-    NeighboursFamily("stan", STAN),
 )
+_NEIGHBOURS = (NeighboursFamily("vs-knn", VSKNN), NeighboursFamily("stan", STAN))
+_ALL: tuple[Family, ...] = (*_NETWORKS, *_NEIGHBOURS, BlendFamily(_NETWORKS, _NEIGHBOURS))
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 DEFAULT_FAMILY = "gru4rec"

@@ -33,6 +33,12 @@ class Recommendation(BaseModel):
     source: Source
     log: str | None = Field(None, description="incarnation of the clicks topic: its topic id; null if Kafka has none")
     replay: str | None = Field(None, description="name of the replay that answered again; null for live answers")
+    neighbours_share: list[float] | None = Field(
+        None,
+        max_length=TOP,
+        description="one per item: how much of its score the neighbours of a blend brought, from 0 (the network alone) "
+        "to 1 (the neighbours alone); absent unless NEXTCLICK_ANSWER_DETAILS is set and a blend answered",
+    )
 
 
 class EncodedRecommendation(msgspec.Struct, gc=False):
@@ -48,6 +54,7 @@ class EncodedRecommendation(msgspec.Struct, gc=False):
     source: str
     log: str | None = None
     replay: str | None = None
+    neighbours_share: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 encode_recommendation = msgspec.json.Encoder().encode

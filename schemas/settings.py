@@ -133,6 +133,9 @@ class Settings(ClickSettings, ConnectionSettings):
     scoring: Literal["exact", "int8"] = Field(
         "exact", description="how a CPU scores items: exact, or in int8 with float32 re-ranking (for large catalogues)"
     )
+    answer_details: bool = Field(
+        False, description="recommendations of a blend say which part brought each item (`neighbours_share`)"
+    )
     session_gap: Duration = Field(timedelta(minutes=30), description="silence after which a session starts anew")
     session_life: Duration = Field(
         timedelta(hours=24), description="a session's state is dropped this long after its last click"

@@ -42,6 +42,8 @@ COMPILED = sorted(
     [
         *ROOT.glob("trainer/backends/compiled_cpu/*.py"),
         *ROOT.glob("rankers/scoring/*.py"),
+        *ROOT.glob("rankers/neighbours/*.py"),
+        ROOT / "rankers" / "blend" / "merge.py",
         ROOT / "rankers" / "compiled.py",
         ROOT / "trainer" / "batches" / "session_parallel.py",
         ROOT / "trainer" / "objective" / "negatives.py",
@@ -165,6 +167,32 @@ def compiled_kernel() -> None:
             np.ones(4, dtype=np.int64),
             FitConfig(batch_size=2, samples=2, epochs=1),
         )
+
+
+@pytest.fixture(scope="session")
+def compiled_blend() -> None:
+    """Put the machine code of blends, of their search and of the choice of their weight into numba's cache."""
+    import numpy as np
+    import torch
+
+    from clicklog.items import ItemIndex
+    from clicklog.sessions import Sessions
+    from rankers.blend.model import Blend
+    from rankers.blend.ranker import BlendRanker
+    from rankers.families import counted_family_of, family_of, network_family_of
+    from trainer.blending.weights import fit_weights
+
+    items = ItemIndex(list(range(30)), np.ones(30, dtype=np.int64))
+    sessions = Sessions(np.arange(30), np.arange(0, 31, 3))
+    with (LOCKS / "blend.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        network = network_family_of("gru4rec").untrained({"items": 30, "hidden": 4}).requires_grad_(False).eval()
+        neighbours = counted_family_of("stan").count({"items": 30}, sessions)
+        blend = Blend("gru4rec", network, items.ids, "stan", neighbours, (0.5,), 1.0)
+        ranker = family_of("blend").ranker(blend, items, torch.device("cpu"), "exact")
+        assert isinstance(ranker, BlendRanker)
+        ranker.warm_up(2)
+        fit_weights(ranker, sessions)
 
 
 @pytest.fixture

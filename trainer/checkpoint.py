@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from clicklog.sessions import Sessions
 from schemas.errors import TrainingError
 
 FILE = "checkpoint.safetensors"
+OLDER, ALL = PARTS = ("older", "all")
+"""The fits of a blend, see `trainer.blending.train`: of the older sessions, and of all."""
+
 ADDED = {"family": "gru4rec", "validate": 0.0, "validation": None}
 """What checkpoints of version 0.1 do not name, with the values of the trainings of that version."""
 
@@ -35,11 +38,13 @@ class Checkpoint:
             `fingerprint` of the clicks. The values must be JSON values.
         replace_others: remove a checkpoint of another training, or a damaged one, instead of raising an error. For
             trainings that run unattended.
+        part: which fit of a blend it is of; each has a file of its own.
     """
 
     directory: Path
     training: Mapping[str, Any]
     replace_others: bool = False
+    part: str = ""
 
     def save(self, losses: list[float], state: Mapping[str, Tensor]) -> None:
         """Save the state after an epoch.
@@ -52,7 +57,7 @@ class Checkpoint:
             TrainingError: the file cannot be written.
         """
         about = {"training": json.dumps(dict(self.training)), "losses": json.dumps(losses)}
-        scratch = self.directory / f".{FILE}.{os.getpid()}"
+        scratch = self.directory / f".{self._file.name}.{os.getpid()}"
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, scratch, about)
             with scratch.open("rb+") as file:
@@ -79,7 +84,7 @@ class Checkpoint:
         except TrainingError:
             if not self.replace_others:
                 raise
-            self.remove()
+            self._file.unlink(missing_ok=True)
             return None
 
     def _read(self) -> tuple[list[float], dict[str, Tensor]]:
@@ -101,15 +106,16 @@ class Checkpoint:
         return losses, state
 
     def remove(self) -> None:
-        """Remove the checkpoint, if there is one."""
-        self._file.unlink(missing_ok=True)
+        """Remove the checkpoint, if there is one, and those of the parts of a blend."""
+        for part in ("", *PARTS):
+            replace(self, part=part)._file.unlink(missing_ok=True)
 
     def _unwritable(self, error: Exception) -> TrainingError:
         return TrainingError(f"the checkpoint cannot be written to {self.directory}: {error}")
 
     @property
     def _file(self) -> Path:
-        return self.directory / FILE
+        return self.directory / (f"{self.part}-{FILE}" if self.part else FILE)
 
 
 def fingerprint(sessions: Sessions, items: int) -> str:

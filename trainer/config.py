@@ -4,17 +4,20 @@
 the same names, see `trainer.settings_file`. Light to import: the command line shows them in its help.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
 
-FamilyName = Literal["gru4rec", "narm", "stamp", "sasrec", "vs-knn", "stan"]
-NETWORKS = ("gru4rec", "narm", "stamp", "sasrec")
-NEIGHBOURS = ("vs-knn", "stan")
+NetworkName = Literal["gru4rec", "narm", "stamp", "sasrec"]
+NeighboursName = Literal["vs-knn", "stan"]
+FamilyName = Literal[NetworkName, NeighboursName, "blend"]
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
+NEIGHBOURS: tuple[str, ...] = get_args(NeighboursName)
+BLEND = "blend"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Help:
         low: the command line's lower end where the range is open: typer knows closed ranges only.
         high: the same of the upper end.
         used_with: another option, and its values with which alone this one is used.
-        families: those whose trainings use the option.
+        families: those whose trainings use the option; a blend uses those of its two parts.
     """
 
     text: str
@@ -52,7 +55,7 @@ Reset = Literal["after", "before"]
 _BPR_MAX = ("loss", ("bpr-max",))
 _CROSS_ENTROPY = ("loss", ("cross-entropy",))
 _WITH_MOMENTUM = ("optimizer", ("adagrad", "rmsprop"))
-_ALL = (*NETWORKS, *NEIGHBOURS)
+_ALL = (*NETWORKS, *NEIGHBOURS, BLEND)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class TrainConfig:
     family: Annotated[
         FamilyName, Help("Family of the model; the defaults shown here are those of gru4rec.", families=_ALL)
     ] = "gru4rec"
+    network: Annotated[NetworkName, Help("blend: family of its network", families=(BLEND,))] = "gru4rec"
+    neighbours: Annotated[NeighboursName, Help("blend: family of its neighbours", families=(BLEND,))] = "stan"
     input: Annotated[
         Input, Help("A clicked item enters by its output row, its own embedding, or one-hot", families=("gru4rec",))
     ] = "shared"
@@ -133,14 +138,24 @@ class TrainConfig:
     validate: Annotated[
         float,
         Field(ge=0, le=0.9),
-        Help("Share of the sessions, the newest, that are not trained on but choose the best epoch."),
+        Help(
+            "Share of the sessions, the newest, that are not trained on but choose the best epoch; blend: .1 that also "
+            "choose its weight, before it is trained on all."
+        ),
     ] = 0.0
     min_support: Annotated[Count, Help("Fewest clicks of an item.", families=_ALL)] = 5
     min_length: Annotated[int, Field(ge=2), Help("Fewest clicks of a session.", families=_ALL)] = 2
     device: str = "auto"  # of `train`: NEXTCLICK_DEVICE
 
+    @property
+    def parts(self) -> tuple["TrainConfig", ...]:
+        """The configs of a blend's network and of its neighbours; of another family the config itself."""
+        if self.family != BLEND:
+            return (self,)
+        return replace(self, family=self.network), replace(self, family=self.neighbours)
+
     def shape(self, items: int) -> dict[str, Any]:
-        """The config of a new model of the family for this number of items."""
+        """The config of a new model of the family for this number of items; not of a blend, which has `parts`."""
         from rankers.families import family_of
 
         return {"items": items} | {name: getattr(self, name) for name in family_of(self.family).options}
@@ -148,7 +163,7 @@ class TrainConfig:
     @property
     def history(self) -> int:
         """How many of a session's last items the trained model will read, see `rankers.contract.Needs`."""
-        return int(self.shape(1).get("window", 0))
+        return max(int(part.shape(1).get("window", 0)) for part in self.parts)
 
     def check_session_history(self, settings: "Settings") -> None:
         """Refuse a model that no worker would serve, before it is trained.

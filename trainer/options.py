@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from trainer.config import FitConfig, Help, TrainConfig
+from trainer.config import BLEND, FitConfig, Help, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Option:
 
     def is_of_family(self, values: Mapping[str, Any]) -> bool:
         """Whether trainings of the family in these values, by field, use this option."""
-        return values["family"] in self.families
+        return any(family in self.families for family in families_of(values))
 
     def is_used(self, values: Mapping[str, Any]) -> bool:
         """Whether a training with these values, by field, looks at this option."""
@@ -51,13 +51,20 @@ class Option:
     def refusal(self, values: Mapping[str, Any]) -> str:
         """What to tell a user who gave the option to a training, with these values by field, that does not use it."""
         other, theirs = "family", self.families
+        mine = values["family"]
+        if mine == BLEND:
+            mine = f"{mine} of {values['network']} and {values['neighbours']}"
         if self.is_of_family(values):
             assert self.used_with is not None
             other, theirs = self.used_with
-        return (
-            f"{self.name} {values[self.field]} belongs to {_listed(theirs)}, and the {other} is {values[other]}: "
-            "leave it out"
-        )
+            mine = values[other]
+        return f"{self.name} {values[self.field]} belongs to {_listed(theirs)}, and the {other} is {mine}: leave it out"
+
+
+def families_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The family in these values, by field; of a blend also those of its parts."""
+    family = values["family"]
+    return (family, values["network"], values["neighbours"]) if family == BLEND else (family,)
 
 
 def _listed(names: tuple[str, ...]) -> str:

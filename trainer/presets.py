@@ -9,7 +9,7 @@ PAPER        the settings of the 2016 paper, by loss
 
 from dataclasses import replace
 
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import BLEND, FitConfig, TrainConfig
 
 DEFAULT = TrainConfig()
 """The best on validation parts of three public data sets; `trainer.config` gives the reason for each value."""
@@ -30,6 +30,19 @@ FAMILY_DEFAULTS: dict[str, TrainConfig] = {
 }
 """By name of the family. Those of the networks were chosen on the newest tenth of the training sessions of
 rsc15_apr_2days."""
+
+
+def blend_defaults(network: str) -> TrainConfig:
+    """Of a blend of a network of this family: the network's own, and the newest tenth to fit the weight on.
+
+    Neighbours alone read 50 clicks; with a network that reads the history, both read its window.
+    """
+    own = FAMILY_DEFAULTS[network]
+    window = FAMILY_DEFAULTS["stan"].window if network == "gru4rec" else own.window
+    return replace(own, family=BLEND, network=network, window=window, validate=0.1)  # type: ignore[arg-type]
+
+
+FAMILY_DEFAULTS[BLEND] = blend_defaults(TrainConfig().network)
 
 RETRAINING = TrainConfig(FitConfig(samples=512))
 """A retraining is repeated every day or every hour: 512 negatives lose .001 to .008 of Recall@20 and train 1.5 times as

@@ -10,19 +10,19 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import SettingsError
-from trainer.config import FamilyName, FitConfig, TrainConfig
+from trainer.config import BLEND, NETWORKS, FitConfig, TrainConfig
 from trainer.options import OPTIONS, option_values
-from trainer.presets import FAMILY_DEFAULTS
+from trainer.presets import FAMILY_DEFAULTS, blend_defaults
 
 FIT = tuple(field.name for field in fields(FitConfig))
 WHOLE = tuple(field.name for field in fields(TrainConfig) if field.name != "fit")
 _FILE = ("where", "skip_invalid", "quote", "encoding")
-RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint", *_FILE)
+RUN = ("clicks", "split", "since", "until", "session_gap", "out", "publish", "checkpoint", "network_from", *_FILE)
 """Options of `train` that say what to read and where to write. A file may contain them; they are ignored here."""
 
 _WHOLE = TypeAdapter(TrainConfig)
@@ -68,9 +68,9 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
             range.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
-    family = values.get("family", config.family)
-    if family != config.family and family in get_args(FamilyName):  # what is no family is named below
-        config = _with_defaults_of(family, config)
+    family, network = values.get("family", config.family), values.get("network", config.network)
+    if (family, network) != (config.family, config.network):
+        config = _with_defaults_of(family, network, config)
     unknown = [name for name in options if name.replace("-", "_") not in (*FIT, *WHOLE, *RUN)]
     if unknown:
         known = ", ".join(sorted(name.replace("_", "-") for name in (*FIT, *WHOLE)))
@@ -91,8 +91,15 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     return changed
 
 
-def _with_defaults_of(family: str, config: TrainConfig) -> TrainConfig:
-    usual, new = option_values(FAMILY_DEFAULTS[config.family]), FAMILY_DEFAULTS[family]
+def _with_defaults_of(family: Any, network: Any, config: TrainConfig) -> TrainConfig:
+    """The config with other families; itself if they do not exist, which is said when the values are checked."""
+    if family == BLEND and network in NETWORKS:
+        new = blend_defaults(network)
+    elif family in FAMILY_DEFAULTS and family != BLEND:
+        new = FAMILY_DEFAULTS[family]
+    else:
+        return config
+    usual = option_values(blend_defaults(config.network) if config.family == BLEND else FAMILY_DEFAULTS[config.family])
     own = {name: value for name, value in option_values(config).items() if value != usual[name]}
     fit = replace(new.fit, **{name: own[name] for name in FIT if name in own})
     return replace(new, fit=fit, **{name: own[name] for name in WHOLE if name in own})

@@ -1,7 +1,8 @@
 """Trains a model bundle on clicks, and evaluates a bundle on clicks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,17 @@ from schemas.errors import TrainingError
 from schemas.recommendation import TOP
 from trainer.backends.backend import Network
 from trainer.backends.choice import compiled_cpu_supports
+from trainer.blending.train import train_blend
 from trainer.checkpoint import Checkpoint, fingerprint
-from trainer.config import FitConfig, TrainConfig
+from trainer.config import BLEND, FitConfig, TrainConfig
 from trainer.counting import count
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
 from trainer.memory import allocating, memory_bytes, memory_errors
+from trainer.trained import Trained
 from trainer.validation import EpochChoice, hold_out_newest
 from trainer.warm_start import WarmStart, warm_network
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Result of a training.
-
-    Attributes:
-        bundle: the trained bundle, with its model on the CPU.
-        fit: the result of the fit.
-        sessions: all sessions that the filters left, without those of the validation part, as rows of the bundle's
-            items; a warm start trains on some of them only.
-    """
-
-    bundle: Bundle
-    fit: FitResult
-    sessions: Sessions
 
 
 def train(
@@ -61,8 +48,11 @@ def train(
     unattended: bool = False,
     device_source: str = "--device",
     say: Callable[[str], None] = lambda _line: None,
+    part: str = "",
 ) -> Trained:
     """Filter clicks, build a network for their items and fit it; or count a model of a family that counts.
+
+    A blend is both, see `trainer.blending.train`.
 
     Args:
         clicks: the click log, already cut into sessions.
@@ -76,11 +66,29 @@ def train(
         unattended: remove a checkpoint of another training, or a damaged one, instead of raising an error.
         device_source: the option or setting that `config.device` comes from, for the error message.
         say: called with a line for people.
+        part: see `Checkpoint`.
 
     Raises:
         SettingsError: the device does not exist.
         TrainingError: nothing is left after filtering, a step does not fit into memory, or as in `fit`.
     """
+    if config.family == BLEND:
+        train_network = partial(
+            train,
+            clicks,
+            settings=settings,
+            progress=progress,
+            checkpoint=checkpoint,
+            process=process,
+            unattended=unattended,
+            device_source=device_source,
+            say=say,
+        )
+
+        def newest() -> Sessions:
+            return hold_out_newest(clicks.frame, config.validate, config.min_support, config.min_length).valid
+
+        return train_blend(config, train_network, newest, warm, say)
     device = choose_device(process.device(config.device), device_source)
     kept, index, valid, judged_until = _parts(clicks, config)
     sessions = sessions_of(kept, index)
@@ -110,7 +118,7 @@ def train(
         training = _training(family, network, fit_config, chosen, process, warm)
         if valid is not None:
             training |= {"validate": config.validate, "validation": fingerprint(valid, len(index))}
-        resume = Checkpoint(checkpoint, training, replace_others=unattended)
+        resume = Checkpoint(checkpoint, training, replace_others=unattended, part=part)
     choice = None
     if valid is not None:
         choice = EpochChoice(lambda: _judge(family_of(family).ranker(network, index, device, "exact"), valid))

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from clicklog.items import ItemIndex
 from rankers.bundle import Bundle
-from rankers.families import network_family_of
+from rankers.families import family_of, network_family_of
 from trainer.backends.backend import Network
 from trainer.carried_state import carry_over
-from trainer.config import FitConfig
+from trainer.config import BLEND, FitConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,19 @@ class WarmStart:
             return None
         before = torch.from_numpy(rows_before(self.parent, index))
         return carry_over(network, index.support, config, self.memory, before)
+
+
+def has_shape(bundle: Bundle, config: TrainConfig) -> bool:
+    """Whether a new model of the bundle's items would have its shape: of a blend, the families and both parts."""
+    family = family_of(bundle.family)
+    found = family.config(bundle.model)
+    if config.family != BLEND:
+        return found == config.shape(len(bundle.items))
+    network, neighbours = config.parts
+    return (found["network"], found["neighbours"]) == (
+        {"family": network.family, "config": network.shape(len(bundle.model.network_items))},
+        {"family": neighbours.family, "config": neighbours.shape(len(bundle.items))},
+    )
 
 
 def warm_network(parent: Bundle, index: ItemIndex, seed: int = 0) -> Any:

@@ -20,6 +20,7 @@ class Answer(msgspec.Struct, gc=False):
         model_version: of the model that answered; None before the first model.
         source: see `Recommendation.source`.
         top: the items in the form of `canonical_id`.
+        neighbours_share: see `Recommendation.neighbours_share`.
     """
 
     items: list[ItemId]
@@ -27,6 +28,7 @@ class Answer(msgspec.Struct, gc=False):
     model_version: str | None
     source: Source
     top: list[ItemId]
+    neighbours_share: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 def popular_answers(top: list[ItemId], scores: list[float], version: str | None) -> tuple[Answer, Answer]:

@@ -172,6 +172,7 @@ def encode_answers(batch: MicroBatch, outcome: Outcome, replay: str | None = Non
                 answer.source,
                 click.log or None,
                 replay,
+                answer.neighbours_share,
             )
         )
         answers[click.partition].append(

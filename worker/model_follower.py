@@ -251,7 +251,7 @@ class ModelFollower:
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
         check_session_history(bundle.needs.history, bundle.version, self._settings)
-        model = ServingModel(bundle, self._device, self._settings.scoring)
+        model = ServingModel(bundle, self._device, self._settings.scoring, details=self._settings.answer_details)
         model.ranker.warm_up(self._settings.max_batch)
         return model
 

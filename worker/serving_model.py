@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from rankers.bundle import Bundle
-from rankers.contract import Queries
+from rankers.contract import BlendingRanker, Queries
 from schemas.click import ItemId
 from schemas.recommendation import TOP
 from worker.answers import Answer, popular_answers
@@ -16,6 +16,12 @@ from worker.answers import Answer, popular_answers
 
 class ServingModel:
     """A model that the recommender serves with, or scores as a shadow.
+
+    Args:
+        bundle: the model.
+        device: cpu or cuda.
+        scoring: see `rankers.contract.Family.ranker`.
+        details: whether answers of a blend say which part brought each item.
 
     Attributes:
         version: the bundle's version.
@@ -28,10 +34,11 @@ class ServingModel:
             first is for a click whose item came as a number, the second for one that came as a text.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact") -> None:
+    def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact", *, details: bool = False) -> None:
         self.version = bundle.version
         self.network = bundle.digest
         self.ranker = bundle.ranker(device, scoring)
+        self._explains = self.ranker if details and isinstance(self.ranker, BlendingRanker) else None
         self.row_of = bundle.items.row_of
         self.memory_bytes = self.ranker.needs.memory
         self.top = min(TOP, len(bundle.items))
@@ -49,8 +56,17 @@ class ServingModel:
             queries: one per click that is ranked.
             as_text: (Q,), whether the clicked item came as a text.
         """
-        rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
-        return self._answers(rows, scores, as_text)
+        if self._explains is None:
+            rows, scores = self.ranker.best(queries, self.top)  # (Q, top) each
+            return self._answers(rows, scores, as_text)
+        (rows, scores), brought = self._explains.best_and_brought(queries, self.top)
+        return self._with_details(self._answers(rows, scores, as_text), brought)
+
+    @staticmethod
+    def _with_details(answers: Iterator[Answer], brought: NDArray[np.float32]) -> Iterator[Answer]:
+        for answer, shares in zip(answers, brought.astype(np.float64).round(2).tolist(), strict=True):
+            answer.neighbours_share = shares
+            yield answer
 
     def _answers(
         self, rows: NDArray[np.int64], scores: NDArray[np.float32], as_text: NDArray[np.bool_]

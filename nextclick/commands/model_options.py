@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schemas.errors import SettingsError, TrainingError
-from trainer.config import NETWORKS
+from trainer.config import BLEND, NETWORKS
 from trainer.options import OPTIONS, Option, option_values
 
 if TYPE_CHECKING:
@@ -58,6 +58,29 @@ def config_of(options: Mapping[str, Any], device: str) -> "TrainConfig":
     if config.input == "one-hot" and config.fit.dropout_embedding:
         raise TrainingError("--dropout-embedding drops units of an item's embedding, and one-hot input has none")
     return config
+
+
+def is_of_networks_only(field: str) -> bool:
+    """Whether only trainings of networks use the option of this field; a blend has its own use for `validate`."""
+    of_networks = {option.field for option in OPTIONS if set(option.families) <= set(NETWORKS)} - {"validate"}
+    return field in of_networks
+
+
+def check_no_network_options(options: Mapping[str, Any]) -> None:
+    """Refuse, beside --network-from, options that only the training of a network uses.
+
+    Raises:
+        TrainingError: names the option; or the family is no blend.
+    """
+    if options["family"] != BLEND:
+        raise TrainingError(f"--network-from is for blends: give --family {BLEND}")
+    for option in OPTIONS:
+        of_networks = option.field == "network" or is_of_networks_only(option.field)
+        if of_networks and options[option.field] is not None:
+            raise TrainingError(
+                f"--{option.name} {options[option.field]} is for the training of a network, and --network-from takes "
+                "one that is trained: leave it out"
+            )
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:

@@ -1,5 +1,6 @@
 """`nextclick train`: trains a model bundle on clicks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,13 @@ from clicklog.reading.form import DEFAULT_FORM, FileForm
 from nextclick.commands.bundle_delivery import BundleDelivery
 from nextclick.commands.click_source import ClickSource
 from nextclick.commands.file_form import takes_file_form
-from nextclick.commands.model_options import config_of, read_config, takes_model_options
+from nextclick.commands.model_options import (
+    check_no_network_options,
+    config_of,
+    is_of_networks_only,
+    read_config,
+    takes_model_options,
+)
 from nextclick.commands.options import Device, Split
 from nextclick.commands.progress import training_bar
 
@@ -54,6 +61,10 @@ def train(
         Path | None,
         typer.Option(help="Keep the state of every epoch in this directory, and go on from it after an interruption."),
     ] = None,
+    network_from: Annotated[
+        Path | None,
+        typer.Option(help="blend: take the trained network of this bundle, and count the neighbours only."),
+    ] = None,
     config: Annotated[  # noqa: ARG001
         Path | None,
         typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
@@ -71,9 +82,40 @@ def train(
     from schemas.settings import load_settings
 
     settings = load_settings()
-    chosen = config_of(options, device or settings.device)
     source = ClickSource.of(clicks, split, since, until, session_gap, form)
-    run(source, chosen, BundleDelivery(out, publish, checkpoint), settings)
+    delivery = BundleDelivery(out, publish, checkpoint)
+    if network_from is not None:
+        run_with_network(source, options, device or settings.device, network_from, delivery, settings)
+        return
+    run(source, config_of(options, device or settings.device), delivery, settings)
+
+
+def run_with_network(
+    source: ClickSource,
+    options: Mapping[str, Any],
+    device: str,
+    network_from: Path,
+    delivery: BundleDelivery,
+    settings: "Settings",
+) -> None:
+    """Count neighbours for the network of a bundle, write the blend and publish it."""
+    import torch
+
+    from rankers.bundle import read_bundle
+    from trainer.blending.join import join_network, network_in
+    from trainer.options import used_values
+
+    check_no_network_options(options)
+    network = network_in(read_bundle(network_from))
+    config = config_of({**options, "network": network.family}, device)
+    delivery.check(config, settings)
+    clicks = source.read(settings)
+    torch.set_num_threads(settings.torch_threads)
+    typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
+    used = {name: value for name, value in used_values(config).items() if not is_of_networks_only(name)}
+    told = {"clicks": source.clicks, "split": ",".join(source.splits), **source.form.rows_chosen, **used}
+    trained = join_network(clicks, config, network, told, lambda line: typer.echo(line, err=True))
+    delivery.deliver(trained.bundle, trained.fit, settings)
 
 
 def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, settings: "Settings") -> None:

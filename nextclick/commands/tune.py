@@ -61,7 +61,7 @@ def tune(
 
     from rankers.device import choose_device
     from schemas.settings import load_settings
-    from trainer.config import TrainConfig
+    from trainer.config import BLEND, TrainConfig
     from trainer.settings_file import read_train_config, train_options, with_options, write_train_config
     from trainer.studies.tune.search import search as find
     from trainer.studies.tune.space import default_space, read_space
@@ -70,7 +70,7 @@ def tune(
     chosen_device = choose_device(device or settings.device, "--device" if device else "NEXTCLICK_DEVICE")
     torch.set_num_threads(settings.torch_threads)
     base = read_train_config(config) if config is not None else TrainConfig()
-    if base.validate:
+    if base.validate and base.family != BLEND:  # a blend holds out a part of its own to fit its weight
         raise SettingsError(
             f"{config}: validate = {base.validate}: the share to judge on is --validation here: leave it out"
         )

@@ -39,6 +39,9 @@ class GRU4RecFamily:
         """One file with the network's tensors."""
         return save_weights(model)
 
+    def network_files(self, model: GRU4Rec) -> None:
+        """All."""
+
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> GRU4Rec:
         """The network on the CPU, for inference."""
         shape = NetworkConfig(**config)

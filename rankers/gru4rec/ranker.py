@@ -47,7 +47,7 @@ class GRU4RecRanker:
         self._network = prepared.to(device)
         weight = network.output_weight.detach().to(device)  # (I, h)
         self._dtype = weight.dtype  # not float32 only in tests
-        self._output = OutputLayer(weight, network.output_bias.detach().to(device), scoring)
+        self.output = OutputLayer(weight, network.output_bias.detach().to(device), scoring)
         self._steps: CudaGraphs | None = None
         self._searches: CudaGraphs | None = None
 
@@ -85,11 +85,11 @@ class GRU4RecRanker:
         if self._searches is not None and allowed is None and k == min(TOP, len(self.items)):
             rows, scores = (found.cpu().numpy() for found in self._searches(queries))
             return Top(rows, scores)
-        return self._output.best(queries, k, allowed)
+        return self.output.best(queries, k, allowed)
 
     def scores(self, queries: Tensor, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """One matrix product."""
-        return self._output.scores(queries, rows)
+        return self.output.scores(queries, rows)
 
     @torch.inference_mode()
     def step(self, items: Tensor, state: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class GRU4RecRanker:
 
     def warm_up(self, largest_batch: int) -> None:
         """On a GPU this records CUDA graphs first."""
-        if isinstance(self._output.scorer, DeviceScorer) and self._device.type == "cuda":
-            self._record(self._output.scorer, largest_batch)
+        if isinstance(self.output.scorer, DeviceScorer) and self._device.type == "cuda":
+            self._record(self.output.scorer, largest_batch)
         for size in (1, largest_batch):
             session = np.arange(size)
             zeros = np.zeros(size, dtype=np.int64)

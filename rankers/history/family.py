@@ -47,6 +47,9 @@ class HistoryFamily:
         """One file with the network's tensors."""
         return save_weights(model)
 
+    def network_files(self, model: HistoryNetwork) -> None:
+        """All."""
+
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> HistoryNetwork:
         """The network on the CPU, for inference."""
         shape = self._shape(**config)

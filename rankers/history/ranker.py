@@ -38,7 +38,7 @@ class HistoryRanker:
         # `to` would move the caller's
         self._network = network if device.type == "cpu" else copy.deepcopy(network).to(device)
         self._vectors = self._network.item_vectors.detach()  # (I, h)
-        self._output = OutputLayer(self._vectors, self._vectors.new_zeros(len(items)), scoring)
+        self.output = OutputLayer(self._vectors, self._vectors.new_zeros(len(items)), scoring)
 
     def rebuild(self, histories: Prefixes) -> Memory:
         """Only `seen` is set: the sessions that have a known item."""
@@ -52,11 +52,11 @@ class HistoryRanker:
 
     def best(self, queries: Tensor, k: int, allowed: Mask | None = None) -> Top:
         """By the output layer."""
-        return self._output.best(queries, k, allowed)
+        return self.output.best(queries, k, allowed)
 
     def scores(self, queries: Tensor, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """One matrix product."""
-        return self._output.scores(queries, rows)
+        return self.output.scores(queries, rows)
 
     def warm_up(self, largest_batch: int) -> None:
         """Blocks of every length, and a search for the largest batch."""

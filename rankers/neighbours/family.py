@@ -57,6 +57,10 @@ class NeighboursFamily:
         """One file with the arrays of the index."""
         return save_index(model.index)
 
+    def network_files(self, model: Neighbours) -> tuple[str, ...]:  # noqa: ARG002
+        """None of them: nothing is learned, and there is no memory."""
+        return ()
+
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Neighbours:
         """The model; see `load_index` for what is checked."""
         method = self._method(**config)

@@ -45,7 +45,7 @@ def best_items(
     k = rows.shape[1]
     for query in range(len(offsets) - 1):
         may, best, numbers = allowed[query % len(allowed)], scores[query], rows[query]
-        count = _add_scores(
+        count = add_scores(
             clicks[offsets[query] : offsets[query + 1]], index, weights, neighbours, newest, of_all, touched
         )
         found = 0
@@ -79,7 +79,7 @@ def scores_of_items(
     of_all = np.zeros(items, dtype=np.float32)
     touched = np.empty(items, dtype=np.int32)
     for query in range(len(offsets) - 1):
-        count = _add_scores(
+        count = add_scores(
             clicks[offsets[query] : offsets[query + 1]], index, weights, neighbours, newest, of_all, touched
         )
         scores[query] = of_all[rows]
@@ -87,7 +87,7 @@ def scores_of_items(
 
 
 @compiled_in_order
-def _add_scores(
+def add_scores(
     clicks: NDArray[np.int64],
     index: SessionIndex,
     weights: Weights,

@@ -4,6 +4,7 @@ Every scorer implements `Scorer` and passes one shared test. `exact_scorer` choo
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rankers.compiled import compiled
+from rankers.scoring.exponentials import Exponentials
 from rankers.scoring.topk import (
     BLOCK,
     ITEMS,
@@ -81,6 +83,14 @@ class DeviceScorer:
         columns, values = self.search(output, k)
         return columns.cpu().numpy(), values.cpu().numpy()
 
+    def best_and_log_sums(
+        self, output: Tensor, k: int, temperature: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The rows of `best`, and the log of Σ exp(score / temperature) over all items, (B,)."""
+        scores = torch.addmm(self._bias, output, self._weight.T)  # (B, I')
+        log_sums = torch.logsumexp(scores / temperature, dim=1)
+        return block_top_k(scores, k)[1].cpu().numpy(), log_sums.double().cpu().numpy()
+
     @torch.inference_mode()
     def search(self, output: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`best` with results on the device: rows of the network (B, k) and their scores (B, k)."""
@@ -101,13 +111,18 @@ class BlockScorer:
 
     def best(self, output: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `Scorer`."""
+        return self._best(output, k, self._bound)
+
+    def _best(
+        self, output: Tensor, k: int, bound: Callable[[NDArray[np.float32], NDArray[np.float32]], None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         outputs = output.contiguous().numpy()  # (B, h)
         values, rows = np.empty((len(outputs), k), dtype=np.float32), np.empty((len(outputs), k), dtype=np.int64)
         blocks = -(-len(self._bias) // ITEMS)
         for at in range(0, len(outputs), ROWS):
             part = outputs[at : at + ROWS]
             bounds = np.empty((len(part), blocks), dtype=np.float32)
-            self._bound(part, bounds)
+            bound(part, bounds)
             best_of_blocks(bounds, part, self._weight, self._bias, values[at : at + ROWS], rows[at : at + ROWS])
         return rows, values
 
@@ -160,14 +175,40 @@ class QuantisedScorer(BlockScorer):
             )
         ]
 
+    def best_and_log_sums(
+        self, output: Tensor, k: int, temperature: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The rows of `best`, and the log of Σ exp(score / temperature) over all items, (B,).
+
+        The sum is that of the scores from the int8 products, which are computed once for both.
+        """
+        log_sums = [np.empty(0)]
+
+        def bound(part: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
+            log_sums.append(self._bound_and_sum(part, bounds, temperature))
+
+        rows, _ = self._best(output, k, bound)
+        return rows, np.concatenate(log_sums)
+
     def _bound(self, output: NDArray[np.float32], bounds: NDArray[np.float32]) -> None:
+        self._bound_and_sum(output, bounds, None)
+
+    def _bound_and_sum(
+        self, output: NDArray[np.float32], bounds: NDArray[np.float32], temperature: float | None
+    ) -> NDArray[np.float64]:
+        """`_bound`, and the log of the sums of exponentials, (B,); zeros without a temperature."""
         quantised, scales, lengths, errors = _quantise(output, OUTPUT_LEVELS)  # (B, h) int8, (B,) each
         slack = self._allowed * (lengths * self._error + errors * (self._length + self._error))  # (B,)
         slack += ROUNDING * output.shape[1] * lengths * self._length
         outputs = torch.from_numpy(quantised)
+        sums = None if temperature is None else Exponentials(len(output), temperature)
         for number, (panel, item_scales, biases) in enumerate(self._panels):
             products = torch._int_mm(outputs, panel).numpy()  # (B, n) int32
-            quantised_block_maxima(products, scales, slack, item_scales, biases, number * PANEL // ITEMS, bounds)
+            first = number * PANEL // ITEMS
+            quantised_block_maxima(products, scales, slack, item_scales, biases, first, bounds)
+            if sums is not None:
+                sums.add(products, scales, item_scales, biases, bounds[:, first : first + PANEL // ITEMS])
+        return np.zeros(len(output)) if sums is None else sums.log
 
 
 def _panels(table: NDArray[T]) -> list[NDArray[T]]:

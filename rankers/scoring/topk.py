@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rankers.compiled import compiled_for_numbers
+from rankers.compiled import compiled_for_numbers, compiled_into_callers
 
 BLOCK = 16
 """Columns in a block of `block_top_k`: 16 and 32 were equally fast, 8 and 64 slower (`benchmarks/topk.py`)."""
@@ -158,18 +158,24 @@ def _search(
     first, last = block * ITEMS, best.shape[0] - 1
     rows, scores = weight[first : first + ITEMS], np.empty(ITEMS, dtype=np.float32)
     for place in range(rows.shape[0]):
-        score = bias[first + place]
-        for unit in range(state.shape[0]):
-            score += state[unit] * rows[place, unit]
-        scores[place] = score
+        scores[place] = score_of(state, rows[place], bias[first + place])
     for place in range(rows.shape[0]):
         score, item = scores[place], first + place
         if score > best[last] or (score == best[last] and item < numbers[last]):
             insert(score, item, best, numbers)
 
 
+@compiled_into_callers
+def score_of(state: NDArray[np.float32], weight: NDArray[np.float32], bias: np.float32) -> np.float32:
+    """The score of one item: its row of the weights (h,) and its bias, for a session's output (h,)."""
+    score = bias
+    for unit in range(state.shape[0]):
+        score += state[unit] * weight[unit]
+    return score
+
+
 @compiled_for_numbers
-def insert(score: np.float32, number: int, best: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+def insert(score: np.floating, number: int, best: NDArray[np.floating], numbers: NDArray[np.int64]) -> None:
     """Insert a score and its number into lists (k,) in place of the last; equal scores are ordered by number."""
     place = best.shape[0] - 1
     while place > 0 and (best[place - 1] < score or (best[place - 1] == score and numbers[place - 1] > number)):

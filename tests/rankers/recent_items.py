@@ -74,6 +74,8 @@ class RecentItemsFamily:
     def save(self, model: RecentItems) -> dict[str, bytes]:
         return {"likeness.json": json.dumps(model.likeness.tolist()).encode()}
 
+    def network_files(self, model: RecentItems) -> None: ...
+
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> RecentItems:
         likeness = np.array(json.loads(files["likeness.json"]), dtype=np.float32)
         return RecentItems(likeness.reshape(items, items), config["history"])

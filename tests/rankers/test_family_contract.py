@@ -13,24 +13,31 @@ from numpy.typing import NDArray
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
+from rankers.blend.model import Blend
 from rankers.bundle import Bundle, read_bundle, write_bundle
-from rankers.contract import Clicks, Memory, Ranker
+from rankers.contract import Clicks, Memory, NetworkFamily, Ranker
 from rankers.families import FAMILIES, counted_family_of, family_of, is_counted, network_family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.history.network import HistoryNetwork
+from rankers.narm.network import NARM
 from rankers.neighbours.family import Neighbours
+from rankers.neighbours.stan import STAN
+from rankers.neighbours.vs_knn import VSKNN
 from rankers.recurrent import NetworkConfig
+from rankers.sasrec.network import SASRec
+from rankers.stamp.network import STAMP
 from schemas.errors import BundleError
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
+from trainer.config import TrainConfig
 from trainer.evaluation.ranks import rank_streamed
 from trainer.presets import FAMILY_DEFAULTS
 
 ITEMS, SESSIONS = 200, 30
 
 
-def gru4rec(**shape: Any) -> GRU4Rec:
+def gru4rec(items: int = ITEMS, **shape: Any) -> GRU4Rec:
     torch.manual_seed(1)
-    network = GRU4Rec(NetworkConfig(items=ITEMS, hidden=12, **shape)).requires_grad_(False).eval()
+    network = GRU4Rec(NetworkConfig(items=items, hidden=12, **shape)).requires_grad_(False).eval()
     for weight in network.parameters():  # wide enough that the order of items depends on the whole session
         weight.data.mul_(3)
     return network
@@ -51,6 +58,17 @@ def neighbours(family: str, **settings: float) -> Neighbours:
     return counted_family_of(family).count({"items": ITEMS, **settings}, sessions)  # type: ignore[no-any-return]
 
 
+def blend(
+    network: Any, sessions: Neighbours, weights: tuple[float, ...] = (0.2, 0.4, 0.6), temperature: float = 2.0
+) -> Blend:
+    items = list(range(1000, 1000 + network.config.items))
+    networks = {GRU4Rec: "gru4rec", NARM: "narm", STAMP: "stamp", SASRec: "sasrec"}
+    methods = {VSKNN: "vs-knn", STAN: "stan"}
+    return Blend(
+        networks[type(network)], network, items, methods[type(sessions.config)], sessions, weights, temperature
+    )
+
+
 MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("gru4rec", "shared"): gru4rec,
     ("gru4rec", "two layers"): lambda: gru4rec(layers=2),
@@ -64,6 +82,16 @@ MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("vs-knn", "window of 3"): lambda: neighbours("vs-knn", window=3),
     ("stan", "few neighbours"): lambda: neighbours("stan", k=5, newest=9),
     ("stan", "all sessions"): lambda: neighbours("stan", distance_decay=2.0),
+    ("blend", "gru4rec and stan"): lambda: blend(gru4rec(), neighbours("stan", k=5, newest=9)),
+    ("blend", "two layers and vs-knn"): lambda: blend(gru4rec(layers=2), neighbours("vs-knn"), (0.3,), 1.5),
+    ("blend", "narm and stan"): lambda: blend(reads_history("narm"), neighbours("stan")),
+    ("blend", "stamp and vs-knn"): lambda: blend(reads_history("stamp"), neighbours("vs-knn"), (0.0, 0.5)),
+    ("blend", "sasrec and stan"): lambda: blend(reads_history("sasrec"), neighbours("stan"), (1.0, 0.5)),
+    ("blend", "items without a network"): lambda: blend(gru4rec(items=120), neighbours("stan", k=5, newest=9)),
+    ("blend", "few items with a network"): lambda: blend(gru4rec(items=9), neighbours("stan")),
+    ("blend", "history, items without a network"): lambda: blend(
+        reads_history("sasrec", items=120, window=50), neighbours("vs-knn")
+    ),
     ("recent-items", "that reads the history"): lambda: RecentItems.random(ITEMS),
 }
 """(Family, variant) → a small model of ITEMS items; every family, and one for tests."""
@@ -130,6 +158,13 @@ def some_clicks(count: int = 500) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     return random.integers(0, SESSIONS, count), rows
 
 
+def untrained(config: TrainConfig) -> Any:
+    if is_counted(config.family):
+        sessions = Sessions(np.array([0, 1, 2]), np.array([0, 3]))
+        return counted_family_of(config.family).count(config.shape(3), sessions)
+    return network_family_of(config.family).untrained(config.shape(3))
+
+
 def test_every_family_is_tested() -> None:
     assert {family for family, _ in MODELS} == set(FAMILIES)
     assert all(family.name == name for name, family in FAMILIES.items())
@@ -138,10 +173,8 @@ def test_every_family_is_tested() -> None:
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_what_a_training_will_need_is_known_before_it(family: str) -> None:
     config = replace(FAMILY_DEFAULTS[family], hidden=4, window=7)
-    if is_counted(family):
-        model = counted_family_of(family).count(config.shape(3), Sessions(np.array([0, 1, 2]), np.array([0, 3])))
-    else:
-        model = network_family_of(family).untrained(config.shape(3))
+    made = [untrained(part) for part in config.parts]
+    model = made[0] if len(made) == 1 else Blend("gru4rec", made[0], ["a", "b", "c"], "stan", made[1], (0.5,), 1.0)
     assert config.history == family_of(family).needs(model).history
 
 
@@ -255,7 +288,7 @@ def test_any_file_of_a_bundle_that_is_cut_short_or_missing_is_noticed(bundle: Bu
     read_bundle(tmp_path / "whole")
 
 
-NETWORKS = [key for key in sorted(MODELS) if key[0] in FAMILIES and not is_counted(key[0])]
+NETWORKS = [key for key in sorted(MODELS) if isinstance(FAMILIES.get(key[0]), NetworkFamily)]
 
 
 @pytest.mark.parametrize("bundle", NETWORKS, ids="-".join, indirect=True)

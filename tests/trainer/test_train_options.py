@@ -12,7 +12,7 @@ from tests.command_line import Command
 from trainer.config import FitConfig, TrainConfig
 from trainer.options import OPTIONS
 from trainer.presets import FAMILY_DEFAULTS, RETRAINING
-from trainer.settings_file import RUN, read_train_config
+from trainer.settings_file import RUN, read_train_config, with_options
 
 LOSSES = "<cross-entropy|bpr|top1|bpr-max|top1-max|binary-cross-entropy>"
 SHOWN = {
@@ -22,9 +22,11 @@ SHOWN = {
         "A clicked item enters by its output row, its own embedding, or one-hot, shared by default.",
     ),
     "family": (
-        "<gru4rec|narm|stamp|sasrec|vs-knn|stan>",
+        "<gru4rec|narm|stamp|sasrec|vs-knn|stan|blend>",
         "Family of the model; the defaults shown here are those of gru4rec. [default: gru4rec]",
     ),
+    "network": ("<gru4rec|narm|stamp|sasrec>", "blend: family of its network, gru4rec by default."),
+    "neighbours": ("<vs-knn|stan>", "blend: family of its neighbours, stan by default."),
     "hidden": ("<int range> [x>=1]", "Hidden units of a layer, and numbers of an item's vector. [default: 100]"),
     "layers": ("<int range> [x>=1]", "GRU layers, or attention blocks, 1 by default."),
     "heads": ("<int range> [x>=1]", "sasrec: attention heads of a block, 1 by default."),
@@ -70,7 +72,8 @@ SHOWN = {
     "seed": ("<int range> [x>=0]", "Of everything that is random. [default: 0]"),
     "validate": (
         "<float range> [0<=x<=0.9]",
-        "Share of the sessions, the newest, that are not trained on but choose the best epoch. [default: 0.0]",
+        "Share of the sessions, the newest, that are not trained on but choose the best epoch; blend: .1 that also "
+        "choose its weight, before it is trained on all. [default: 0.0]",
     ),
     "min-support": ("<int range> [x>=1]", "Fewest clicks of an item. [default: 5]"),
     "min-length": ("<int range> [x>=2]", "Fewest clicks of a session. [default: 2]"),
@@ -148,6 +151,32 @@ def test_an_option_of_another_family_is_refused_on_the_line_and_in_files(nextcli
     unknown = nextclick("train", "--clicks", "c.parquet", "--family", "bert4rec")
     assert unknown.code == 2
     assert "'bert4rec' is not one of 'gru4rec', 'narm', 'stamp'" in re.sub(r"[│\s]+", " ", unknown.stderr)
+
+
+def test_a_blend_takes_the_options_and_defaults_of_its_parts(nextclick: Command) -> None:
+    def refused(*options: object) -> str:
+        done = nextclick("train", "--clicks", "c.parquet", "--family", "blend", *options)
+        assert (done.code, done.stderr.count("\n")) == (1, 1)
+        return done.stderr
+
+    assert "c.parquet does not exist" in refused("--k", 50, "--hidden", 7, "--network", "sasrec", "--heads", 7)
+    line = "heads 2 belongs to sasrec, and the family is blend of gru4rec and stan: leave it out"
+    assert line in refused("--heads", 2)
+    line = "age-decay 2.0 belongs to stan, and the family is blend of narm and vs-knn: leave it out"
+    assert line in refused("--network", "narm", "--neighbours", "vs-knn", "--age-decay", 2)
+    line = "elu 1.0 belongs to bpr-max, and the loss is cross-entropy: leave it out"
+    assert line in refused("--elu", 1)
+    alone = nextclick("train", "--clicks", "c.parquet", "--network", "narm")
+    assert "network narm belongs to blend, and the family is gru4rec: leave it out" in alone.stderr
+    unknown = nextclick("train", "--clicks", "c.parquet", "--family", "blend", "--network", "stan")
+    assert unknown.code == 2
+
+    own = FAMILY_DEFAULTS["sasrec"]
+    config = with_options(TrainConfig(), {"family": "blend", "network": "sasrec", "k": 9})
+    network, neighbours = config.parts
+    assert network == replace(own, k=9, network="sasrec", validate=0.1)
+    assert (neighbours.family, neighbours.k, neighbours.window) == ("stan", 9, own.window)
+    assert with_options(config, {"network": "gru4rec"}) == replace(FAMILY_DEFAULTS["blend"], k=9)
 
 
 def test_a_family_has_defaults_of_its_own(tmp_path: Path) -> None:

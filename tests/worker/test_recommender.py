@@ -5,13 +5,16 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
+from rankers.blend.model import Blend
 from rankers.bundle import Bundle, read_bundle
-from rankers.families import FAMILIES
+from rankers.families import FAMILIES, counted_family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
 from tests.rankers.recent_items import RecentItems, RecentItemsFamily
@@ -215,6 +218,50 @@ def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(tmp_pat
     for batch in (clicks, again, again):
         recurrent_from_the_start.click(*batch)
     assert feed.click(*again) == recurrent_from_the_start.click(*again)
+
+
+def blend(directory: Path, *, details: bool = False) -> ServingModel:
+    """A blend of the network of `model(directory)` and of neighbours."""
+    network = read_bundle(directory / "v1")
+    lengths = np.random.default_rng(1).integers(2, 8, 300)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    sessions = Sessions(np.random.default_rng(2).integers(0, ITEMS, offsets[-1]), offsets)
+    neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 5, "newest": 9}, sessions)
+    made = Blend("gru4rec", network.model, network.items.ids, "stan", neighbours, (0.4,), 2.0)
+    return ServingModel(Bundle("v2", made, network.items, "blend"), torch.device("cpu"), details=details)
+
+
+def test_a_change_to_a_blend_and_back_loses_no_session(tmp_path: Path) -> None:
+    recurrent = model(tmp_path)
+    both = blend(tmp_path)
+    clicks = [(f"s{n % 7}", (n * 31) % ITEMS if n % 9 else "never seen") for n in range(60)]
+    again = [(f"s{n % 9}", n) for n in range(20)]
+    feed, straight, from_the_start = stream(recurrent), stream(both), stream(recurrent)
+    for one in (feed, straight, from_the_start):
+        one.click(*clicks)
+    feed.recommender.model = both
+    assert feed.click(*again) == straight.click(*again)
+    assert [feed.state(f"s{n}").served for n in range(9)] == [straight.state(f"s{n}").served for n in range(9)]
+    feed.recommender.model = recurrent
+    from_the_start.click(*again)
+    assert feed.click(*again) == from_the_start.click(*again)
+
+
+def test_answers_say_which_part_of_a_blend_brought_each_item_only_if_they_shall(tmp_path: Path) -> None:
+    model(tmp_path)
+    click = ("s", 3)
+    (plain,) = stream(blend(tmp_path)).click(click)
+    (told,) = stream(blend(tmp_path, details=True)).click(click)
+    assert plain is not None
+    assert told is not None
+    assert plain.neighbours_share is msgspec.UNSET
+    assert (told.items, told.scores) == (plain.items, plain.scores)
+    shares = told.neighbours_share
+    assert isinstance(shares, list)
+    assert len(shares) == len(told.items)
+    assert all(0 <= share <= 1 for share in shares)
+    assert 0 in shares, "an item that no neighbour has"
+    assert any(share > 0.5 for share in shares)
 
 
 READS_HISTORY = ("narm", "stamp", "sasrec", RecentItemsFamily.name)

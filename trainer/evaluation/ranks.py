@@ -5,8 +5,9 @@ item is ranked among all items. Clicks on unknown items were dropped before (`cl
 default, ties count against the method.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,28 +97,46 @@ def rank_streamed(
     Raises:
         TrainingError: see `rank_events`.
     """
-    session, position = _events(sessions)  # (E,) each
-    event = sessions.offsets[session] + position  # (E,) index of each event's target in `sessions.items`
-    target = sessions.items[event]
-    rank = np.empty(len(session))
+    events = Events.of(sessions)
+    rank = np.empty(len(events.session))
+    for now, queries in streamed(ranker, sessions, events):
+        rank[now] = _target_ranks(ranker.scores(queries), events.target[now], ties)
+        if progress is not None:
+            progress(now.stop, len(rank))
+    return Ranks(rank, *events)
+
+
+class Events(NamedTuple):
+    """The events of some sessions, see `Ranks`."""
+
+    session: NDArray[np.int64]
+    position: NDArray[np.int64]
+    target: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sessions: Sessions) -> "Events":
+        """All events.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        session, position = _events(sessions)
+        return cls(session, position, sessions.items[sessions.offsets[session] + position])
+
+
+def streamed(ranker: Ranker, sessions: Sessions, events: Events) -> Iterator[tuple[slice, Any]]:
+    """Advance all sessions as in serving; yields blocks of events, with the queries before their targets."""
+    last = sessions.items[sessions.offsets[events.session] + events.position - 1]  # (E,) the click before each target
     first_event = sessions.offsets - np.arange(len(sessions) + 1)  # (S+1,); a session has one event less than clicks
     block = max(1, SCORES_AT_ONCE // len(ranker.items))
     for begin in range(0, len(sessions), SESSIONS_AT_ONCE):
         end = min(begin + SESSIONS_AT_ONCE, len(sessions))
         low, high = int(first_event[begin]), int(first_event[end])
-        clicks = Clicks(
-            sessions.items[event[low:high] - 1],
-            session[low:high] - begin,
-            position[low:high] - 1,
-            np.zeros(high - low, dtype=bool),
-        )
+        session, position = events.session[low:high] - begin, events.position[low:high] - 1
+        clicks = Clicks(last[low:high], session, position, np.zeros(high - low, dtype=bool))
         queries = ranker.advance(clicks, Memory.empty(end - begin, ranker.needs)).queries
         for now in range(low, high, block):
-            scores = ranker.scores(queries[now - low : now - low + block])  # (n, I)
-            rank[now : min(now + block, high)] = _target_ranks(scores, target[now : min(now + block, high)], ties)
-            if progress is not None:
-                progress(min(now + block, high), len(session))
-    return Ranks(rank, session, position, target)
+            yield slice(now, min(now + block, high)), queries[now - low : now - low + block]
 
 
 def _events(sessions: Sessions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,7 +7,7 @@ from clicklog.clicks import Clicks
 from modelregistry.optimiser_state import get_optimiser_state
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle
-from rankers.families import family_of, is_counted
+from rankers.families import is_counted
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.fit import Progress
@@ -17,7 +17,7 @@ from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import DecisionDraft
 from trainer.retraining.reading import Reading
 from trainer.retraining.resume_point import resume_directory, save_resume_point
-from trainer.warm_start import WarmStart
+from trainer.warm_start import WarmStart, has_shape
 
 
 def fit_candidate(
@@ -86,7 +86,7 @@ def warm_start(parent: Bundle, config: TrainConfig, settings: Settings, say: Cal
             "the file of NEXTCLICK_RETRAIN_CONFIG): training in full"
         )
         return None
-    if family_of(parent.family).config(parent.model) != config.shape(len(parent.items)):
+    if not has_shape(parent, config):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = get_optimiser_state(BundleStore(settings.models_uri), parent.version)

@@ -21,7 +21,7 @@ from schemas.announcement import ModelAnnouncement
 from schemas.durations import milliseconds
 from schemas.errors import BundleError, SettingsError
 from schemas.settings import Settings
-from trainer.config import TrainConfig
+from trainer.config import BLEND, TrainConfig
 from trainer.presets import RETRAINING
 from trainer.retraining.outcome import DecisionDraft, Refused
 from trainer.retraining.resume_point import ResumePoint, forget_resume_point, load_resume_point, resume_directory
@@ -72,7 +72,7 @@ def read(
     store = BundleStore(settings.models_uri)
     store.check_writable()
     config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
-    if config.validate:
+    if config.validate and config.family != BLEND:  # a blend is trained on the sessions that fit its weight, too
         raise SettingsError(
             f"{settings.retrain_config}: validate = {config.validate}: a retraining judges on newest sessions of its "
             "own (NEXTCLICK_RETRAIN_HOLDOUT), and all older ones are trained on: leave it out"

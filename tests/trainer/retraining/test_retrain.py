@@ -102,6 +102,31 @@ def test_a_family_that_counts_is_counted_anew(settings: Settings) -> None:
     assert len(after.model.index.of_session) > len(before.model.index.of_session)
 
 
+def test_a_blend_is_retrained_in_full_and_then_warm_with_its_weights(settings: Settings) -> None:
+    assert settings.retrain_config is not None
+    settings.retrain_config.write_text("family = 'blend'\n" + settings.retrain_config.read_text())
+    frame = shop_clicks()
+    new = pl.col("timestamp") >= frame["timestamp"].max() - DAY  # type: ignore[operator]
+    send(settings, frame.filter(~new))
+    first = retrain(settings)
+    assert (first.outcome, first.kind) == ("published", "full")
+    send(settings, frame.filter(new))
+    said: list[str] = []
+    second = retrain(settings.model_copy(update={"retrain_margin": -0.05}), said.append)
+    assert (second.outcome, second.kind) == ("published", "warm")
+    assert not any("1 of 2" in line for line in said)
+    before, after = (
+        read_bundle(Path(settings.models_uri) / version)
+        for version in (first.candidate, second.candidate)  # type: ignore[operator]
+    )
+    assert (after.family, after.model.weights) == ("blend", before.model.weights)
+    assert len(after.model.neighbours.index.of_session) > len(before.model.neighbours.index.of_session)
+    assert settings.retrain_config.write_text(settings.retrain_config.read_text() + "neighbours = 'vs-knn'\n")
+    third = retrain(settings.model_copy(update={"retrain_margin": -0.5, "retrain_holdout": 20}), said.append)
+    assert any("has another shape than the settings ask for: training in full" in line for line in said)
+    assert third.kind == "full"
+
+
 def test_a_candidate_is_not_published_over_a_model_that_it_was_not_compared_with(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -22,13 +22,13 @@ from rankers.device import choose_device
 from rankers.families import family_of, is_counted
 from schemas.errors import TrainingError
 from schemas.recommendation import TOP
-from trainer.config import TrainConfig
+from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import Progress, fit
 from trainer.settings_file import recorded_options, train_options, with_options
 from trainer.studies.tune.space import Space
-from trainer.train import untrained_network
+from trainer.train import train, untrained_network
 from trainer.validation import hold_out_newest
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def search(
             raise TrainingError(f"none of {trials} trials could be trained, the last one because {impossible[-1]}")
         raise TrainingError(f"all {trials} trials diverged: search lower values of learning-rate")
     best = max(done, key=lambda trial: (trial.value, -trial.number))
-    options = best.settings if is_counted(config.family) else {**best.settings, "epochs": best.epochs}
+    chooses_epochs = config.family != BLEND and not is_counted(config.family)  # a blend's training chooses them itself
+    options = {**best.settings, "epochs": best.epochs} if chooses_epochs else best.settings
     return Found(with_options(config, options), best, len(_ended(study)))
 
 
@@ -139,6 +140,7 @@ def search(
 class _Task:
     """What every trial is trained and judged on."""
 
+    clicks: Clicks
     train: Sessions
     valid: Sessions
     index: ItemIndex
@@ -150,7 +152,8 @@ class _Task:
     def of(cls, clicks: Clicks, config: TrainConfig, share: float, metric: Metric) -> "_Task":
         parts = hold_out_newest(clicks.frame, share, config.min_support, config.min_length)
         train, device = sessions_of(parts.train, parts.index), choose_device(config.device, "--device")
-        return cls(train, parts.valid, parts.index, device, metric, family_of(config.family))
+        older = Clicks(parts.train, clicks.source)
+        return cls(older, train, parts.valid, parts.index, device, metric, family_of(config.family))
 
     def judge(self, model: Any) -> float:
         evaluation = evaluate(self.family.ranker(model, self.index, self.device, "exact"), self.valid)
@@ -174,6 +177,8 @@ def _run(
         value = task.judge(model)
         trial.set_user_attr("value", value)
         return value, TrialState.COMPLETE
+    if chosen.family == BLEND:
+        return _run_blend(task, trial, chosen, progress)
     torch.manual_seed(chosen.fit.seed)
     try:
         network = untrained_network(chosen, len(task.index)).to(task.device)
@@ -208,6 +213,22 @@ def _run(
         trial.set_user_attr("error", str(error))
         return None, TrialState.PRUNED
     return best, TrialState.COMPLETE
+
+
+def _run_blend(
+    task: _Task, trial: "optuna.Trial", chosen: TrainConfig, progress: Callable[[int, Progress], None] | None
+) -> "tuple[float | None, optuna.trial.TrialState]":
+    """A trial of a blend: a whole training, which holds out sessions of its own to choose epochs and weight."""
+    from optuna.trial import TrialState
+
+    try:
+        trained = train(task.clicks, chosen, progress=lambda now: progress and progress(trial.number, now))
+    except TrainingError as error:
+        trial.set_user_attr("error", str(error))
+        return None, TrialState.PRUNED
+    value = task.judge(trained.bundle.model)
+    trial.set_user_attr("value", value)
+    return value, TrialState.COMPLETE
 
 
 def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from rankers.families import is_counted
 from schemas.errors import SettingsError
-from trainer.config import TrainConfig
+from trainer.config import BLEND, TrainConfig
 from trainer.options import option_values
 from trainer.settings_file import train_options, with_options
 
 if TYPE_CHECKING:
     import optuna
 
-NOT_SEARCHED = ("family", "epochs", "validate", "min-support", "min-length")
+NOT_SEARCHED = ("family", "network", "neighbours", "epochs", "validate", "min-support", "min-length")
 """The search finds the number of epochs anyway; with different filters the figures could not be compared."""
 
 LOGARITHMIC_FROM = 8.0
@@ -67,7 +67,13 @@ Space = Mapping[str, Range | Choice]
 
 
 def default_space(config: TrainConfig) -> dict[str, Range | Choice]:
-    """The options that matter most in practice, without those that the family, loss, optimiser or input do not use."""
+    """The options that matter most in practice, without those that the family, loss, optimiser or input do not use.
+
+    Of a blend those of both parts.
+    """
+    if config.family == BLEND:
+        network, neighbours = config.parts
+        return default_space(network) | default_space(neighbours)
     if is_counted(config.family):
         every: dict[str, Range | Choice] = {
             "k": Choice((50, 100, 200, 500, 1000, 1500)),

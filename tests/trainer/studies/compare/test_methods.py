@@ -50,6 +50,18 @@ def test_a_network_reaches_what_train_and_evaluate_say(comparison: Comparison, q
     assert outcome.evaluation.mrr == pytest.approx(expected.mrr)
 
 
+def test_a_blend_is_a_method(comparison: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "blend.toml"
+    path.write_text("family = 'blend'\nbatch-size = 16\nsamples = 16\nepochs = 2\nhidden = 8\n")
+    (blend,) = read_methods([f"own={path}"])
+    outcome = blend.run(comparison, 1, lambda _doing, _share: None)
+    assert outcome.evaluation.events == 240
+    assert outcome.evaluation.recall[20] > 0.8
+    assert 2 * 864 + 960 <= outcome.trained_events <= 2 * (864 + 960), "of both fits"
+    assert blend.seeded
+    assert {blend.settings[name] for name in ("method", "network", "neighbours")} == {"blend", "gru4rec", "stan"}
+
+
 def test_the_settings_tell_runs_apart(quick: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(quick.read_text() + "learning-rate = 0.01\n")
@@ -95,7 +107,10 @@ def test_a_family_is_a_method_with_its_own_defaults() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["pop", "nope"], "there is no method 'nope': choose from pop, s-pop, .*, stan, or write NAME=FILE.toml"),
+        (
+            ["pop", "nope"],
+            "there is no method 'nope': choose from pop, s-pop, .*, stan, blend, or write NAME=FILE.toml",
+        ),
         (["pop", "pop"], "two methods are called pop"),
         ([], "no method is named"),
         (["pop=a.toml"], "is named as you like, but not 'pop'"),

@@ -66,6 +66,20 @@ def test_a_family_that_counts_is_tuned(nextclick: Command, shop_file: Path, tmp_
     assert f"k = {found.k}" in output
 
 
+def test_a_blend_is_tuned(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("family = 'blend'\nepochs = 2\nsamples = 16\nhidden = 8\n")
+    arguments = ("--clicks", shop_file, "--config", "base.toml", "--search", "k=5|50", "--search", "learning-rate")
+    code, output, errors = nextclick("tune", *arguments, "--trials", 2)
+    assert code == 0, errors
+    found = read_train_config(tmp_path / "best.toml")
+    assert (found.family, found.network, found.fit.epochs) == ("blend", "gru4rec", 2), "most epochs; training chooses"
+    assert f"k = {found.k}" in output
+    assert found.k in (5, 50)
+    assert nextclick("train", "--clicks", shop_file, "--config", "best.toml", "--out", "bundle").code == 0
+    wrong = nextclick("tune", *arguments, "--search", "network=gru4rec|narm", "--trials", 2)
+    assert "'network' cannot be searched" in wrong.stderr
+
+
 def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
     """The networks are judged with the weights of their epoch, on the newest tenth of the sessions."""
     code, output, errors = tune("--split", "train", "--trials", 1, "--metric", "mrr")

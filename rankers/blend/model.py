@@ -1,0 +1,55 @@
+"""A blend of a network and a neighbourhood method.
+
+    score(j) = (1 − w) · softmax(g / T)[j] + w · n[j] / Σ n
+
+g are the network's scores, n those of the neighbours. The weight w depends on how many clicks the neighbours read.
+Items that the network does not have get nothing from it. If no neighbour has an item to give, w acts as 0; if the
+session has no item of the network, w acts as 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankers.neighbours.family import Neighbours
+from schemas.click import ItemId
+from schemas.errors import BundleError
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """A model. Its rows are the network's, in the network's order, and then the items that only the neighbours know.
+
+    Attributes:
+        network_family: name of the network's family.
+        network: the trained network.
+        network_items: the item of each of the network's rows.
+        neighbours_family: name of the neighbours' family.
+        neighbours: counted for all the items.
+        weights: w for sessions of 1, 2, … clicks; the last one is also for longer ones.
+        temperature: T.
+
+    Raises:
+        BundleError: a weight is outside of 0 to 1, the temperature is not above 0, or the network has other rows.
+    """
+
+    network_family: str
+    network: Any
+    network_items: Sequence[ItemId]
+    neighbours_family: str
+    neighbours: Neighbours
+    weights: tuple[float, ...]
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not self.weights or not all(0 <= weight <= 1 for weight in self.weights):
+            raise BundleError(f"a blend with the weights {list(self.weights)}: it needs one or more, each from 0 to 1")
+        if not 0 < self.temperature < float("inf"):
+            raise BundleError(f"a blend with the temperature {self.temperature}: it must be above 0")
+        if self.network.config.items != len(self.network_items):
+            raise BundleError(f"a network of {self.network.config.items} rows for {len(self.network_items)} items")
+        if len(self.network_items) > self.neighbours.config.items:
+            raise BundleError(
+                f"a blend of {self.neighbours.config.items} items with a network of {len(self.network_items)}: the "
+                "network's must be among them"
+            )

@@ -1,0 +1,115 @@
+"""What a blend's bundle holds, what is refused when it is loaded, and neighbours that are counted anew."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
+from rankers.blend.family import NETWORK_ITEMS
+from rankers.blend.model import Blend
+from rankers.bundle import Bundle, read_bundle, write_bundle
+from rankers.bundle_files import ABOUT, ITEMS, network_digest
+from rankers.contract import Clicks, Memory, RefreshableFamily
+from rankers.families import counted_family_of, family_of, network_family_of
+from schemas.errors import BundleError
+
+SESSIONS = Sessions(np.array([0, 1, 2, 2, 1, 0, 3, 0]), np.array([0, 3, 6, 8]))
+FAMILY = family_of("blend")
+
+
+def made(weights: tuple[float, ...] = (0.25,), temperature: float = 1.0) -> Blend:
+    """A network of the items a, b, c, and neighbours that know d too."""
+    torch.manual_seed(0)
+    network = network_family_of("gru4rec").untrained({"items": 3, "hidden": 4}).requires_grad_(False).eval()
+    neighbours = counted_family_of("stan").count({"items": 4}, SESSIONS)
+    return Blend("gru4rec", network, ["a", "b", "c"], "stan", neighbours, weights, temperature)
+
+
+def written(directory: Path, model: Blend, ids: str) -> dict[str, Any]:
+    index = ItemIndex(list(ids), np.ones(len(ids), dtype=np.int64))
+    write_bundle(Bundle("v1", model, index, "blend"), directory)
+    about: dict[str, Any] = json.loads((directory / ABOUT).read_bytes())
+    return about
+
+
+def test_a_bundle_has_the_files_of_both_parts_and_the_digest_of_the_network_alone(tmp_path: Path) -> None:
+    about = written(tmp_path / "b", made(), "abcd")
+    assert set(about["files"]) == {"weights.safetensors", "sessions.safetensors", NETWORK_ITEMS, ITEMS}
+    assert about["network_files"] == ["weights.safetensors", NETWORK_ITEMS]
+    again = read_bundle(tmp_path / "b")
+    assert (again.model.network_items, again.model.weights, again.model.temperature) == (["a", "b", "c"], (0.25,), 1.0)
+    assert again.needs.history == again.model.neighbours.config.window
+
+
+def test_neighbours_counted_anew_keep_the_network_its_rows_and_the_digest(tmp_path: Path) -> None:
+    assert isinstance(FAMILY, RefreshableFamily)
+    model, ids = made(), "abcxyz"
+    assert FAMILY.kept_items(model) == ["a", "b", "c"]
+    index = ItemIndex(list(ids), np.array([0, 1, 1, 2, 2, 2]))
+    sessions = Sessions(np.array([3, 4, 5, 4, 1, 2]), np.array([0, 2, 4, 6]))
+    counted = FAMILY.recounted(model, sessions, index)
+    assert (counted.weights, counted.temperature, counted.network) == (model.weights, model.temperature, model.network)
+    before, after = written(tmp_path / "before", model, "abcd"), written(tmp_path / "after", counted, ids)
+    assert network_digest(after) == network_digest(before)
+    ranker = FAMILY.ranker(read_bundle(tmp_path / "after").model, index, torch.device("cpu"), "exact")
+    one = np.zeros(1, dtype=np.int64)
+    clicks = Clicks(np.array([3]), one, one, one.astype(bool))
+    top = ranker.best(ranker.advance(clicks, Memory.empty(1, ranker.needs)).queries, 3)
+    assert [ids[row] for row in top.rows[0]] == ["x", "y", "a"], "new items are recommended"
+    other = written(tmp_path / "other", made(weights=(0.5,)), "abcd")
+    assert network_digest(other) != network_digest(before), "another weight is another model"
+
+
+def changed(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(config: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            config = config[name]
+        config[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed(("weights",), []), r"weights \[\]: it needs one or more, each from 0 to 1"),
+        (changed(("weights",), [0.5, 1.5]), r"weights \[0.5, 1.5\]: it needs one or more, each from 0 to 1"),
+        (changed(("weights",), [float("nan")]), r"weights \[nan\]: it needs one or more, each from 0 to 1"),
+        (changed(("temperature",), 0), "temperature 0.0: it must be above 0"),
+        (changed(("temperature",), float("inf")), "temperature inf: it must be above 0"),
+        (changed(("network", "family"), "stan"), "'stan', which is none of the networks gru4rec, narm, stamp, sasrec"),
+        (changed(("neighbours", "family"), "knn"), "'knn', which is none of the neighbourhood methods vs-knn, stan"),
+        (changed(("network", "config", "items"), 4), "a network of 4 items with 3 different ids"),
+        (changed(("neighbours", "config", "items"), 3), "a model of 3 items with 4 different ids"),
+    ],
+)
+def test_settings_that_make_no_blend_are_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
+    config = FAMILY.config(made())
+    change(config)
+    files = FAMILY.save(made()) | {ITEMS: json.dumps({"items": list("abcd")}).encode()}
+    with pytest.raises(BundleError, match=message):
+        FAMILY.load(config, files, 4)
+
+
+@pytest.mark.parametrize("ids", ["bacd", "abdc", "xyza"])
+def test_a_network_whose_items_are_not_the_first_ones_is_refused(ids: str) -> None:
+    files = FAMILY.save(made()) | {ITEMS: json.dumps({"items": list(ids)}).encode()}
+    with pytest.raises(BundleError, match=r"the items of network-items.json are not the first ones of items.json"):
+        FAMILY.load(FAMILY.config(made()), files, 4)
+
+
+def test_an_index_of_other_items_and_fewer_items_than_the_network_has_are_refused() -> None:
+    files = FAMILY.save(made()) | {ITEMS: json.dumps({"items": list("abcde")}).encode()}
+    config = FAMILY.config(made())
+    config["neighbours"]["config"]["items"] = 5
+    with pytest.raises(BundleError, match="an index of 4 items with 5 different ids"):
+        FAMILY.load(config, files, 5)
+    few = counted_family_of("stan").count({"items": 2}, Sessions(np.array([0, 1]), np.array([0, 2])))
+    with pytest.raises(BundleError, match=r"a blend of 2 items with a network of 3: the network's must be among them"):
+        Blend("gru4rec", made().network, ["a", "b", "c"], "stan", few, (0.5,), 1.0)

@@ -1,0 +1,119 @@
+"""The scores of a blend against a plain numpy computation of the formula in `rankers.blend.model`."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
+from rankers.blend.model import Blend
+from rankers.blend.ranker import BlendRanker
+from rankers.contract import Clicks, Memory
+from rankers.families import counted_family_of, family_of, network_family_of
+
+ITEMS, KNOWN, QUERIES, K = 90, 60, 40, 20
+CPU = torch.device("cpu")
+INDEX = ItemIndex(list(range(ITEMS)), np.ones(ITEMS, dtype=np.int64))
+
+
+def made(weights: tuple[float, ...] = (0.3,), temperature: float = 1.5, family: str = "gru4rec") -> Blend:
+    """A blend of a network of the first KNOWN items and of neighbours who have all but the last 5 of all items."""
+    torch.manual_seed(1)
+    network = network_family_of(family).untrained({"items": KNOWN, "hidden": 40})
+    for weight in network.requires_grad_(False).eval().parameters():
+        weight.mul_(2)
+    random = np.random.default_rng(1)
+    sessions = Sessions(random.integers(0, ITEMS - 5, 600), np.arange(0, 601, 4))
+    neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 20, "newest": 50}, sessions)
+    return Blend(family, network, list(range(KNOWN)), "stan", neighbours, weights, temperature)
+
+
+def ranker_of(blend: Blend) -> BlendRanker:
+    ranker = family_of("blend").ranker(blend, INDEX, CPU, "exact")
+    assert isinstance(ranker, BlendRanker)
+    return ranker
+
+
+def sessions(count: int = QUERIES) -> list[list[int]]:
+    """Sessions of 1 to 4 clicks: also of items that only the neighbours have, and that nobody has."""
+    random = np.random.default_rng(2)
+    made = [random.integers(0, ITEMS - 5, 1 + number % 4).tolist() for number in range(count - 4)]
+    return [*made, [ITEMS - 1], [KNOWN, KNOWN + 1], [3, ITEMS - 1], [ITEMS - 1, 3]]
+
+
+def clicks_of(rows: list[list[int]]) -> Clicks:
+    lengths = [len(one) for one in rows]
+    return Clicks(
+        np.concatenate(rows),
+        np.repeat(np.arange(len(rows)), lengths),
+        np.concatenate([np.arange(length) for length in lengths]),
+        np.zeros(sum(lengths), dtype=bool),
+    )
+
+
+def plain(blend: Blend, rows: list[int], weight: float) -> NDArray[np.float64]:
+    """The scores (ITEMS,) after a session, from the scores of two rankers of the parts."""
+    scores = np.zeros(ITEMS)
+    network = family_of(blend.network_family).ranker(
+        blend.network, ItemIndex(range(KNOWN), np.ones(KNOWN)), CPU, "exact"
+    )
+    known = [row for row in rows if row < KNOWN]
+    neighbours = family_of("stan").ranker(blend.neighbours, INDEX, CPU, "exact")
+    n = neighbours.scores(neighbours.advance(clicks_of([rows]), Memory.empty(1, neighbours.needs)).queries)[-1]
+    weight = 1.0 if not known else 0.0 if not n.any() else weight
+    if known:
+        g = network.scores(network.advance(clicks_of([known]), Memory.empty(1, network.needs)).queries)[-1]
+        power = np.exp((g.astype(np.float64) - g.max()) / blend.temperature)
+        scores[:KNOWN] = (1 - weight) * power / power.sum()
+    if n.any():
+        scores += weight * n / n.astype(np.float64).sum()
+    return scores
+
+
+@pytest.mark.parametrize("family", ["gru4rec", "sasrec"])
+def test_scores_are_those_of_the_formula(family: str) -> None:
+    weights = (0.2, 0.5, 0.8)
+    blend = made(weights, family=family)
+    ranker, rows = ranker_of(blend), sessions()
+    advanced = ranker.advance(clicks_of(rows), Memory.empty(len(rows), ranker.needs))
+    assert advanced.ranked.all(), "the neighbours' last five items are in the index too"
+    last = np.cumsum([len(one) for one in rows]) - 1
+    scores = ranker.scores(advanced.queries)[last]
+    expected = np.array([plain(blend, one, weights[min(len(one), 3) - 1]) for one in rows])
+    np.testing.assert_allclose(scores, expected, rtol=0.08)  # the normaliser is that of int8 products
+    np.testing.assert_allclose(scores.sum(axis=1)[:-4], 1, rtol=0.08)
+    assert expected[-4].max() == 0, "an item that nobody has, alone"
+
+
+def test_each_item_says_how_much_of_its_score_the_neighbours_brought() -> None:
+    blend = made()
+    ranker, rows = ranker_of(blend), sessions()
+    queries = ranker.advance(clicks_of([one[-1:] for one in rows]), Memory.empty(len(rows), ranker.needs)).queries
+    top, brought = ranker.best_and_brought(queries, K)
+    np.testing.assert_array_equal(top.rows, ranker.best(queries, K).rows)
+    for number, one in enumerate(rows):
+        n = plain(blend, one[-1:], 1.0)
+        of_neighbours = n if one[-1] >= KNOWN else 0.3 * n
+        if one[-1] == ITEMS - 1:
+            assert not brought[number].any()
+            continue
+        both = np.maximum(top.scores[number], 1e-30)
+        np.testing.assert_allclose(brought[number], of_neighbours[top.rows[number]] / both, rtol=0.02, atol=1e-6)
+    only_neighbours = top.rows[top.rows >= KNOWN]
+    assert len(only_neighbours)
+    assert (brought[(top.rows >= KNOWN) & (top.scores > 0)] == 1).all()
+
+
+@pytest.mark.parametrize(("weights", "part"), [((0.0,), "network"), ((1.0,), "neighbours")])
+def test_at_the_ends_of_the_weight_one_part_answers_alone(weights: tuple[float, ...], part: str) -> None:
+    blend = made(weights)
+    ranker = ranker_of(blend)
+    rows = [[row] for row in range(KNOWN)]
+    queries = ranker.advance(clicks_of(rows), Memory.empty(KNOWN, ranker.needs)).queries
+    if part == "network":
+        alone = family_of("gru4rec").ranker(blend.network, ItemIndex(range(KNOWN), np.ones(KNOWN)), CPU, "exact")
+    else:
+        alone = family_of("stan").ranker(blend.neighbours, INDEX, CPU, "exact")
+    expected = alone.best(alone.advance(clicks_of(rows), Memory.empty(KNOWN, alone.needs)).queries, K)
+    np.testing.assert_array_equal(ranker.best(queries, K).rows, expected.rows)

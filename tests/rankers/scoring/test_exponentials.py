@@ -1,0 +1,40 @@
+"""The log of Σ exp(score / T) of the int8 scorer, against numpy's."""
+
+import numpy as np
+import pytest
+import torch
+
+from rankers.scoring.output_layer import OutputLayer
+from rankers.scoring.scorers import DeviceScorer
+from rankers.scoring.softmax import Softmax
+
+
+@pytest.mark.parametrize("items", [5, 1000, 1500, 5000])
+@pytest.mark.parametrize(("spread", "temperature"), [(1.0, 1.0), (1.0, 0.07), (20.0, 2.0), (40.0, 0.5), (0.0, 1.0)])
+def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperature: float) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(items, 32) * spread / 8, torch.randn(items) * spread / 8
+    queries = torch.randn(70, 32)
+    softmax = Softmax(OutputLayer(weight, bias, "exact"), temperature, "exact")
+    rows, found = softmax.best(queries, 3)
+    scores = (queries @ weight.T + bias).double()
+    expected = torch.logsumexp(scores / temperature, dim=1).numpy()
+    lengths = queries.norm(dim=1) * weight.norm(dim=1).max()
+    error = 0.015 * lengths.numpy() / temperature  # of a score from int8 products; those of many items cancel out
+    error *= 0.2 if items >= 1000 and spread / temperature <= 1 else 1
+    assert (np.abs(found - expected) <= error + 1e-4).all()
+    np.testing.assert_array_equal(
+        rows, torch.topk(scores, 3).indices.numpy() if spread else np.tile([0, 1, 2], (70, 1))
+    )
+    np.testing.assert_array_equal(softmax.log_sums(queries), found)
+    for number in (0, 33, 69):  # alone as in the batch, bit by bit
+        assert softmax.log_sums(queries[number : number + 1])[0] == found[number]
+
+
+def test_on_a_device_the_sum_is_that_of_the_float_scores() -> None:
+    torch.manual_seed(0)
+    weight, bias, queries = torch.randn(1000, 32), torch.randn(1000), torch.randn(70, 32)
+    rows, found = DeviceScorer(weight, bias).best_and_log_sums(queries, 3, 1.5)
+    scores = (queries @ weight.T + bias).double()
+    np.testing.assert_allclose(found, torch.logsumexp(scores / 1.5, dim=1).numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(rows, torch.topk(scores, 3).indices.numpy())

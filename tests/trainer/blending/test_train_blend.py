@@ -1,0 +1,114 @@
+"""A blend from the command line and by `train`: its two phases, what it resumes from, and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clicklog.click_files import read_click_file
+from clicklog.clicks import Clicks
+from clicklog.splits import newest_share
+from rankers.bundle import read_bundle
+from schemas.errors import TrainingError
+from tests.command_line import Command
+from trainer.config import TrainConfig
+from trainer.fit import Progress
+from trainer.presets import blend_defaults
+from trainer.train import train
+from trainer.warm_start import WarmStart
+
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
+
+def config(network: str = "gru4rec") -> TrainConfig:
+    usual = blend_defaults(network)
+    return replace(usual, fit=replace(usual.fit, epochs=3, batch_size=16, samples=16), hidden=8, device="cpu")
+
+
+@pytest.fixture
+def clicks(shop_file: Path) -> Clicks:
+    return read_click_file(shop_file, ["train"])
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_network_is_trained_on_all_sessions_for_the_epochs_that_the_newest_chose(clicks: Clicks) -> None:
+    said: list[str] = []
+    trained = train(clicks, config(), say=said.append)
+    blend = trained.bundle.model
+    chosen = train(clicks, replace(config().parts[0], validate=0.1)).fit.epoch
+    whole = config().parts[0]
+    alone = train(clicks, replace(whole, validate=0.0, fit=replace(whole.fit, epochs=chosen)))
+    assert same(blend.network.state_dict(), alone.bundle.model.state_dict())
+    assert list(blend.network_items) == list(trained.bundle.items.ids) == list(alone.bundle.items.ids)
+    assert len(blend.neighbours.index.of_session) == 240 + 1, "of all sessions"
+    assert trained.bundle.trained_on is not None
+    assert trained.bundle.trained_on.last == clicks.frame["timestamp"].max()
+    (told,) = [line for line in said if line.startswith("weight ")]
+    assert "Recall@20/MRR@20" in told
+    assert f"weight {blend.weights[0]:g} of the neighbours and temperature {blend.temperature:g}" in told
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+def test_a_training_that_was_interrupted_in_either_phase_goes_on(clicks: Clicks, tmp_path: Path, phase: int) -> None:
+    straight = train(clicks, config()).bundle.model
+    fits: list[int] = []
+
+    def interrupt(now: Progress) -> None:
+        if now.epoch == 1 and now.epoch_done:
+            fits.append(1)
+        if len(fits) == phase and now.epoch == 2:
+            raise KeyboardInterrupt
+
+    trained: list[int] = []
+
+    def watch(now: Progress) -> None:
+        if now.epoch_done:
+            trained.append(now.epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(clicks, config(), progress=interrupt, checkpoint=tmp_path)
+    resumed = train(clicks, config(), progress=watch, checkpoint=tmp_path).bundle.model
+    assert same(resumed.network.state_dict(), straight.network.state_dict())
+    assert (resumed.weights, resumed.temperature) == (straight.weights, straight.temperature)
+    assert trained[0] == 2, "the first epoch was not trained again"
+    assert 1 in trained if phase == 1 else 1 not in trained
+
+
+def test_a_warm_start_trains_the_network_further_and_keeps_weights_and_temperature(clicks: Clicks) -> None:
+    older, _ = newest_share(clicks.frame, 0.3)
+    parent = train(Clicks(older, "older"), config()).bundle
+    blend = parent.model
+    parent = replace(parent, model=replace(blend, weights=(0.21, 0.43), temperature=1.7))
+    assert parent.trained_on is not None
+    warm = WarmStart(parent, None, parent.trained_on.last or 0, epochs=1, replay=0.0)
+    trained = train(clicks, config(), warm=warm)
+    child = trained.bundle.model
+    assert (trained.bundle.family, child.weights, child.temperature) == ("blend", (0.21, 0.43), 1.7)
+    assert len(trained.fit.losses) == 1
+    assert len(child.neighbours.index.of_session) - 1 == 240
+    assert not same(child.network.state_dict(), blend.network.state_dict())
+
+
+def test_train_and_evaluate_on_the_command_line(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    options = ["--family", "blend", "--network", "sasrec", "--neighbours", "vs-knn", "--epochs", 2, "--hidden", 8]
+    done = nextclick("train", "--clicks", shop_file, "--split", "train", *options, "--out", "b", "--checkpoint", "c")
+    assert done.code == 0, done.stderr
+    assert "1 of 2: sasrec and vs-knn of the older 90%" in done.stderr
+    assert not list((tmp_path / "c").iterdir()), "the checkpoints of both phases are removed"
+    bundle = read_bundle(tmp_path / "b")
+    assert (bundle.family, bundle.model.network_family, bundle.model.neighbours_family) == ("blend", "sasrec", "vs-knn")
+    assert bundle.settings["network"] == "sasrec"
+    assert bundle.settings["window"] == bundle.needs.history == 20
+    done = nextclick("evaluate", "--model", "b", "--clicks", shop_file, "--split", "test", "--json", "f.json")
+    assert done.code == 0, done.stderr
+    assert json.loads((tmp_path / "f.json").read_text())["recall"]["20"] > 0.8
+
+
+def test_a_blend_without_a_validation_part_is_refused(clicks: Clicks) -> None:
+    with pytest.raises(TrainingError, match=r"--validate 0 leaves a blend without sessions to fit its weight on"):
+        train(clicks, replace(config(), validate=0.0))
