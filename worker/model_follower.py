@@ -1,10 +1,12 @@
 """Follows the models topic: fetches, checks and loads each announced bundle, then passes it to the pipeline."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from messaging.clients import new_consumer, stop
 from messaging.daemon_thread import in_daemon_thread
 from messaging.topic_identity import topic_identity
-from modelregistry.models_state import parse_announcement, serving_key, shadow_key
+from modelregistry.models_state import parse_announcement, serving_key, shadow_key, version_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
@@ -83,6 +85,7 @@ class ModelFollower:
         self._serving: str | None = None
         self._shadowing: str | None = None
         self._topic_id: str | None = None  # of the models topic, as it was last read
+        self._refreshes: defaultdict[str, set[str]] = defaultdict(set)  # version that was trained → its refreshes
 
     async def run(self) -> None:
         """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
@@ -109,6 +112,7 @@ class ModelFollower:
             last = await self._new_messages(consumer, partition)
             self._outage.worked(UNREAD)
             name = self._settings.model_name
+            self._note_refreshes(last)
             announced = last.get(serving_key(name))
             if announced is not None:
                 await self._take_up(announced)
@@ -140,6 +144,15 @@ class ModelFollower:
             await consumer.seek_to_beginning(partition)
         self._topic_id = identity.topic_id
         return dict(await read_to_end(consumer, partition))
+
+    def _note_refreshes(self, last: Mapping[bytes, bytes | None]) -> None:
+        """Remember which announced versions have the network of another one: they use the same memories."""
+        prefix = version_key(self._settings.model_name, "")
+        for key, value in last.items():
+            if value is not None and key.startswith(prefix) and b'"network"' in value:
+                with contextlib.suppress(BundleError):
+                    announcement = parse_announcement(value)
+                    self._refreshes[announcement.trained_as].add(announcement.version)
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -242,7 +255,8 @@ class ModelFollower:
         torch.set_num_threads(self._settings.torch_threads)
         directory = self._cache / announcement.sha256
         if not directory.is_dir():
-            BundleStore(self._settings.models_uri).fetch(announcement.uri, directory)
+            others = [other for other in self._cache.glob("*") if other.is_dir()]
+            BundleStore(self._settings.models_uri).fetch(announcement.uri, directory, others)
         try:
             bundle = read_bundle(directory, announcement.sha256)
         except BundleError:
@@ -251,7 +265,13 @@ class ModelFollower:
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
         check_session_history(bundle.needs.history, bundle.version, self._settings)
-        model = ServingModel(bundle, self._device, self._settings.scoring, details=self._settings.answer_details)
+        model = ServingModel(
+            bundle,
+            self._device,
+            self._settings.scoring,
+            details=self._settings.answer_details,
+            versions={bundle.trained_as, *self._refreshes[bundle.trained_as]},
+        )
         model.ranker.warm_up(self._settings.max_batch)
         return model
 
