@@ -110,14 +110,8 @@ def next_run(cron: str, after: datetime) -> datetime:
 
 
 def _run(stop: threading.Event, look: Callable[[], None], *options: str) -> int:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "nextclick",
-        "retrain",
-        *options,
-    ]  # -P: no module of the current folder hides ours
+    # -P: no module of the current folder hides ours
+    command = [sys.executable, "-P", "-m", "nextclick", "retrain", *options]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     looked = time.monotonic()
     while process.poll() is None:
