@@ -21,7 +21,7 @@ from trainer.retraining.holdout import FEWEST, split_holdout
 from trainer.retraining.judge import Events, difference, rank_by_bundle
 from trainer.retraining.recounting import recount
 
-JUDGED = 300
+JUDGED = 200
 """Most sessions to judge by: about a second, for the serving model and the refreshed one together."""
 
 TOLERANCE = 0.02

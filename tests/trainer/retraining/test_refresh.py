@@ -168,7 +168,7 @@ def test_clicks_of_no_use_are_refused_by_the_gate(tmp_path: Path) -> None:
         compare_neighbours(serving, Clicks(frame.with_columns(wrong), "the log"), STAN)
     judged = compare_neighbours(serving, Clicks(frame, "the log"), STAN)
     assert judged is not None
-    assert judged.sessions == 300
+    assert judged.sessions == 200
     few = frame.filter(before(24) | (pl.col("session_id") == frame.filter(~before(1))["session_id"][0]))
     assert compare_neighbours(serving, Clicks(few, "the log"), STAN) is None
 
