@@ -167,5 +167,4 @@ def _record(decision: Decision | None) -> list[Message]:
 
 
 def _encoded(announcement: ModelAnnouncement) -> bytes:
-    empty = {name for name in ("network", "role") if getattr(announcement, name) is None}
-    return announcement.model_dump_json(exclude=empty).encode()
+    return announcement.model_dump_json(exclude=None if announcement.role else {"role"}).encode()

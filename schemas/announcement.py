@@ -1,8 +1,15 @@
 """A model announcement: which bundle serves, as JSON on the models topic under the model's name."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from schemas.names import NAME
 
@@ -74,6 +81,14 @@ class ModelAnnouncement(BaseModel):
         default=None,
         description="of a shadow: it may replace the model that serves, or it served before and may come back",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_empty_network(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The announcement of a model with a network of its own is as before there were refreshes."""
+        fields: dict[str, Any] = serialise(self)
+        if self.network is None:
+            fields.pop("network", None)
+        return fields
 
     @property
     def trained_as(self) -> str:
