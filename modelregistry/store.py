@@ -24,7 +24,7 @@ from typing import Any
 import fsspec
 
 from rankers import bundle_format_1
-from rankers.bundle_files import ABOUT, DIGEST, files_of, kept_with, read_digest
+from rankers.bundle_files import ABOUT, DIGEST, files_of, kept_with, network_version, read_digest
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
 
@@ -183,7 +183,9 @@ class BundleStore:
         Raises:
             BundleError: another version needs its files, or the store refuses the deletion.
         """
-        needing = sorted(other for other, network in self.networks().items() if network == version)
+        needing = []
+        if _may_be_needed(self._content(f"{self._place(version)}/{ABOUT}")):
+            needing = sorted(other for other, network in self.networks().items() if network == version)
         if needing:
             raise BundleError(f"{version} has the network of {needing[-1]}, which would be lost: delete that one first")
         place = self._place(version)
@@ -201,7 +203,7 @@ class BundleStore:
         """Version → the version that has its network's files, of all versions with files elsewhere.
 
         Raises:
-            BundleError: a bundle.json cannot be read.
+            BundleError: the store refuses to read a bundle.json.
         """
         found = {}
         for version in self.versions():
@@ -212,12 +214,10 @@ class BundleStore:
                 continue
             except Exception as error:  # every fsspec backend has its own exceptions
                 raise BundleError(f"cannot read {place}/{ABOUT}: {one_line(error)}") from error
-            lacking = {
-                network for name, network in kept_with(about, place).items()
-                if not self._filesystem.exists(f"{place}/{name}")
-            }  # fmt: skip
-            if lacking:
-                (found[version],) = lacking
+            with contextlib.suppress(BundleError):  # one that is damaged cannot be served and needs nothing
+                for name, network in kept_with(about, place).items():
+                    if not self._filesystem.exists(f"{place}/{name}"):
+                        found[version] = network
         return found
 
     def foreign_files(self, version: str) -> list[str]:
@@ -313,6 +313,15 @@ def _is_local(filesystem: Any) -> bool:
 
 def _last(entry: Any) -> str:
     return str(entry).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _may_be_needed(about: bytes | None) -> bool:
+    """Whether other versions may have no copy of this one's network, from the content of its bundle.json."""
+    try:
+        stated = json.loads(about or b"{}")
+        return bool(stated.get("network_files")) and network_version(stated) is None
+    except (ValueError, AttributeError):
+        return False
 
 
 def _digests(about: bytes) -> dict[str, str]:

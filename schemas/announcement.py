@@ -30,8 +30,8 @@ class ClickSpan(BaseModel):
     )
     network_until: int | None = Field(
         default=None,
-        description="latest click time that had a part in the training of the network, where the neighbours were "
-        "counted anew later; null for other models",
+        description="latest click time that the network was trained on, where its neighbours were counted anew later; "
+        "null for other models",
     )
     source: str = Field("", description="the file or topic that the clicks were read from")
     offsets: dict[int, tuple[int, int]] = Field(
@@ -46,7 +46,7 @@ class ClickSpan(BaseModel):
     @property
     def network_seen_until(self) -> int | None:
         """Latest click time of all sessions that had a part in the training of the network."""
-        return self.seen_until if self.network_until is None else self.network_until
+        return self.seen_until if self.network_until is None else max(self.network_until, self.judged_until or 0)
 
 
 SHADOW = "/shadow"

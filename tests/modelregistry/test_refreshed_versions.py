@@ -8,7 +8,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from modelregistry.models_state import OTHERS_KEPT, REFRESHES_KEPT, ModelsState
-from modelregistry.publishing import publish
+from modelregistry.publishing import promote, publish
 from modelregistry.retention import verdicts
 from modelregistry.rollback import rollback
 from modelregistry.store import BundleStore
@@ -16,8 +16,10 @@ from rankers.bundle_files import ABOUT, DIGEST, read_files
 from schemas.errors import BundleError
 from schemas.evidence import GROUPS, LiveEvidence
 from schemas.settings import Settings
+from tests.command_line import CommandLine
 from tests.modelregistry.memory_topic import MemoryTopic
 from tests.modelregistry.refreshes import NEIGHBOURS, NETWORK, refreshable
+from trainer.retraining.shadow_trial import _carry_out, _finish_promotion, _next_step, _UnfinishedPromotion
 
 TOMORROW = datetime.now(UTC) + timedelta(days=2)
 
@@ -88,6 +90,15 @@ def test_a_version_whose_network_another_one_needs_is_not_deleted(root: str, tmp
     store.delete("a2")
     store.delete("a")
     assert store.versions() == []
+
+
+def test_a_damaged_version_does_not_keep_others_from_being_deleted(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "models"))
+    put(store, tmp_path, "a")
+    put(store, tmp_path, "a2", "a")
+    (tmp_path / "models" / "a2" / ABOUT).write_text("{")
+    store.delete("a")
+    assert store.versions() == ["a2"]
 
 
 def test_an_interrupted_put_is_no_version(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,3 +271,75 @@ async def test_announcements_of_plain_models_are_as_before(settings: Settings, t
     assert "network" not in first
     assert second["network"] == "a"
     assert ModelsState.of("n", []).serving is None
+
+
+def test_the_list_shows_networks_and_json_all_versions(
+    kafka_settings: Settings, command_line: CommandLine, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> str:
+        code, output, errors = command_line.run("models", *arguments, settings=kafka_settings)
+        assert code == 0, errors
+        return output
+
+    for version in ("a", "a1", "b", "b1", "b2"):
+        run("publish", str(refreshable(tmp_path / version, version, version[0] if version[1:] else None)))
+    shown = [line.split("│")[1:3] for line in run().splitlines() if "│" in line]
+    assert [[cell.strip() for cell in cells] for cells in shown] == [["", "a1"], ["serves", "b2"]]
+    assert run().splitlines()[-1] == "and 3 versions with the same networks before a refresh (--json)"
+    listed = [json.loads(line) for line in run("--json").splitlines()]
+    assert [(one["version"], one.get("network")) for one in listed] == [
+        ("a", None), ("a1", "a"), ("b", None), ("b1", "b"), ("b2", "b")
+    ]  # fmt: skip
+    assert "announced a1 at" in run("rollback")
+
+
+def contest(topic: MemoryTopic, settings: Settings, champion: str, shadow: str, shadow_hits: int) -> None:
+    """A worker's counts of a contest, 640 clicks."""
+    evidence = LiveEvidence(
+        name=settings.model_name, worker="w", champion=champion, shadow=shadow, counted_at=datetime.now(UTC),
+        events=[10] * GROUPS, champion_hits=[5] * GROUPS, shadow_hits=[shadow_hits] * GROUPS,
+        champion_reciprocal_ranks=1, shadow_reciprocal_ranks=1,
+    )  # fmt: skip
+    topic.log.append((evidence.key, evidence.model_dump_json().encode()))
+
+
+async def look(topic: MemoryTopic, settings: Settings) -> str | None:
+    """Decide by live evidence, without the lease."""
+    step = _next_step(await topic.read(), settings)
+    if isinstance(step, _UnfinishedPromotion):
+        await _finish_promotion(step, topic)
+        return "finished"
+    if step is not None:
+        await _carry_out(step, topic, settings)
+    return None if step is None else step.decision.outcome
+
+
+async def test_a_contest_ends_over_refreshes_and_the_newest_refresh_is_the_former_model(
+    settings: Settings, tmp_path: Path
+) -> None:
+    topic, settings = MemoryTopic(settings), settings.model_copy(update={"live_fewest": 500})
+    await announce_all(topic, settings, tmp_path, "a", "a1")
+    await publish(refreshable(tmp_path / "made" / "s", "s"), topic, settings, shadow=True)
+    contest(topic, settings, "a", "s", shadow_hits=9)
+    await announce_all(topic, settings, tmp_path, "a2")
+    assert await look(topic, settings) == "promoted"
+    state = await topic.read()
+    assert (state.serving and state.serving.version, state.shadow and state.shadow.version) == ("s", "a2")
+
+    await announce_all(topic, settings, tmp_path, "s1", "s2")  # the promoted model is refreshed, and does worse
+    contest(topic, settings, "s", "a", shadow_hits=9)
+    assert await look(topic, settings) == "rolled-back"
+    state = await topic.read()
+    assert (state.serving and state.serving.version, state.shadow) == ("a2", None)
+    assert state.withdrawn >= {"s1", "s2"}
+
+
+async def test_a_promotion_that_was_cut_short_is_finished_after_a_refresh(settings: Settings, tmp_path: Path) -> None:
+    topic = MemoryTopic(settings)
+    await announce_all(topic, settings, tmp_path, "a", "a1")
+    await publish(refreshable(tmp_path / "made" / "s", "s"), topic, settings, shadow=True)
+    await promote("s", topic, settings)
+    await announce_all(topic, settings, tmp_path, "s1")
+    assert await look(topic, settings) == "finished"
+    state = await topic.read()
+    assert (state.shadow and (state.shadow.version, state.shadow.role)) == ("a1", "former")

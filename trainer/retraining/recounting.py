@@ -43,8 +43,8 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
         sessions=kept["session_id"].n_unique(),
         first=kept["timestamp"].min(),  # type: ignore[arg-type]
         last=kept["timestamp"].max(),  # type: ignore[arg-type]
-        judged_until=None,
-        network_until=(before.network_seen_until if before else None) or 0,
+        judged_until=before.judged_until if before else None,
+        network_until=_network_until(before),
         source=clicks.source,
         offsets=clicks.offsets,
     )
@@ -59,3 +59,10 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
         digest="",
         network=bundle.trained_as,
     )
+
+
+def _network_until(before: ClickSpan | None) -> int:
+    """Latest click time that the network was trained on; 0 if unknown."""
+    if before is None:
+        return 0
+    return (before.last if before.network_until is None else before.network_until) or 0
