@@ -11,7 +11,7 @@
 The model that served when a session began ranks all its next clicks; an item that the model does not know is a miss.
 Every trained or refreshed model is released. For each launched item two times are measured from its launch: until it
 was first among a visitor's 20 recommendations, and until the first click on it while it was among them (the item is
-found). The first is also measured from its third click on, before which no model includes it.
+found); and from its third click, before which no model includes it, until a model that serves includes it.
 """
 
 import dataclasses
@@ -59,6 +59,7 @@ class Kept:
 
     hits: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # by day
     events: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
+    included: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     shown: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     found: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     cpu: float = 0.0
@@ -68,14 +69,14 @@ class Kept:
     def figures(self, last_day: int, launched: int, known: dict[int, int]) -> dict[str, float | str | None]:
         """The figures to print, out of `launched` launched items; `known`: item → ms from its launch to its third
         click."""
-        after = [max(ms - known[item], 0) / 60_000 for item, ms in self.shown.items() if item in known]
+        after = [max(ms - known[item], 0) / MINUTE for item, ms in self.included.items() if item in known]
         shown, found = ([ms / 60_000 for ms in times.values()] for times in (self.shown, self.found))
         return {
             "Recall@20": round(sum(self.hits.values()) / sum(self.events.values()), 4),
             "Recall@20, last day": round(self.hits[last_day] / self.events[last_day], 4),
             "launched items recommended": f"{len(shown)} of {launched}",
             "minutes from launch to recommended, median": round(statistics.median(shown)) if shown else None,
-            "minutes from its third click to recommended, median": round(statistics.median(after)) if after else None,
+            "minutes from third click to a model with it, median": round(statistics.median(after)) if after else None,
             "launched items found": f"{len(found)} of {launched}",
             "minutes from launch to found, median": round(statistics.median(found)) if found else None,
             "trainings": self.trainings,
@@ -122,6 +123,8 @@ def follow(way: str, clicks: pl.DataFrame, launched: dict[int, int], days: int, 
                 model = _train(log, config, warm, kept)
             elif way == "refresh":
                 model = _refresh(log, model, kept)
+        for item in launched.keys() & model.bundle.items.row_of.keys():
+            kept.included.setdefault(int(item), now - launched[int(item)])
         part = starts.filter((pl.col("start") >= now) & (pl.col("start") < now + step))
         _serve(part, model, launched, (now - begin) // DAY, kept)
     return kept
