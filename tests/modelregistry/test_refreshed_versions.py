@@ -70,6 +70,14 @@ def test_a_refresh_is_stored_whole_where_its_network_is_not(root: str, tmp_path:
     assert read_files(tmp_path / "fetched").about["version"] == "a2"
 
 
+def test_a_network_that_is_not_whole_is_not_relied_on(root: str, tmp_path: Path) -> None:
+    store = BundleStore(root)
+    put(store, tmp_path, "a")
+    store._filesystem.rm_file(f"{store._place('a')}/{DIGEST}")  # as if it were being deleted
+    put(store, tmp_path, "a2", "a")
+    assert NETWORK in files_at(store, "a2")
+
+
 def test_a_network_with_other_files_under_the_same_name_is_not_taken_for_it(root: str, tmp_path: Path) -> None:
     store = BundleStore(root)
     put(store, tmp_path, "a")

@@ -137,6 +137,16 @@ def test_what_cannot_be_refreshed_ends_in_one_line_and_nothing_changes(
         assert str(failed[0].reason).startswith(str(failure.value))
 
 
+def test_a_log_that_is_older_than_the_model_is_nothing_new(settings: Settings, tmp_path: Path) -> None:
+    made = counted(tmp_path / "stan", shop_clicks())
+    asyncio.run(publish_bundle(tmp_path / "stan", settings))
+    send(settings, shop_clicks().filter(before(12)))
+    kept = refresh(settings)
+    assert (kept.outcome, kept.reason.startswith("nothing new: ")) == ("kept", True)
+    assert BundleStore(settings.models_uri).versions() == [made.version]
+    assert [decision.outcome for decision in decisions(settings)] == ["published"]
+
+
 def test_models_without_neighbours_and_no_model_at_all_are_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is nothing to refresh: no model .* was announced yet"):
         refresh(settings)
