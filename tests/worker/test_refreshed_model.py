@@ -1,5 +1,6 @@
 """A refresh is a new version with the network of the one before: open sessions and the live contest go on."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,17 +132,32 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
     monkeypatch.setattr("worker.model_follower.read_bundle", loaded)
     follower, served = follower_of(settings)
     versions: list[str] = []
-    for version, network in (("v1", None), ("v2", "v1"), ("v3", "v1")):
+
+    async def announce(version: str, network: str | None) -> None:
         versions.append(version)
-        store.put(refreshable(tmp_path / "made" / version, version, network), version)
+        if version not in store.versions():
+            store.put(refreshable(tmp_path / "made" / version, version, network), version)
         announcement = ModelAnnouncement(
             name=name, version=version, uri=store.uri_of(version), sha256=f"{len(versions)}" * 64,
             announced_at=datetime.now(UTC), network=network,
         ).model_dump_json().encode()  # fmt: skip
-        kept = [] if not fetched else [(fetched[-1] / NETWORK).stat().st_ino]
         await follow(follower, [(version_key(name, version), announcement), (serving_key(name), announcement)],
                      monkeypatch)  # fmt: skip
-        assert kept in ([], [(fetched[-1] / NETWORK).stat().st_ino]), "a second name of the same file"
+
+    await announce("v1", None)
+    file = (fetched[-1] / NETWORK).stat().st_ino
+    for version in ("v2", "v3"):
+        await announce(version, "v1")
+        assert (fetched[-1] / NETWORK).stat().st_ino == file, "a second name of the same file"
     assert [(model.version, model.versions) for model in served] == [
         ("v1", {"v1"}), ("v2", {"v1", "v2"}), ("v3", {"v1", "v2", "v3"})
     ]  # fmt: skip
+
+    (tmp_path / "models" / "v1" / NETWORK).unlink()
+    shutil.rmtree(settings.data_dir / "fetched-models")
+    settings.data_dir.joinpath("fetched-models").mkdir()
+    store.put(whole := refreshable(tmp_path / "made" / "v4", "v4", "v1"), "v4")
+    assert (tmp_path / "models" / "v4" / NETWORK).read_bytes() == (whole / NETWORK).read_bytes()
+    (tmp_path / "models" / "v4" / NETWORK).unlink()
+    await announce("v4", "v1")
+    assert (follower.refused, served[-1].version) == (1, "v3")

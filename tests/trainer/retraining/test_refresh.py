@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,7 @@ from tests.modelregistry.memory_topic import MemoryTopic
 from tests.modelregistry.refreshes import refreshable
 from tests.modelregistry.topic import decisions, models_state
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
+from tests.trainer.retraining.test_end_to_end import start
 from tests.trainer.retraining.test_release import FakeConnection, FakeLease
 from tests.worker.deployment import bundle
 from trainer.config import TrainConfig
@@ -168,6 +170,25 @@ def test_a_refresh_by_the_command_line(settings: Settings, stan: Bundle, command
     code, output, errors = command_line.run("models", "rollback", settings=settings)
     assert code == 1
     assert f"{stan.version} is the network of all versions announced so far; name one by --to" in errors
+
+
+@pytest.mark.slow
+def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "schedule.log"
+    schedule = start(settings, log, "schedule", "--refresh", "* * * * * */5")  # the sixth field: seconds
+    try:
+        deadline = time.monotonic() + 120
+        while "refresh ended: kept the serving model" not in log.read_text():  # the second finds nothing new
+            assert schedule.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+    finally:
+        schedule.terminate()
+        schedule.wait(60)
+    assert "refresh ended: refreshed" in log.read_text()
+    serving = models_state(settings).serving
+    assert serving is not None
+    assert serving.network == stan.version
 
 
 def test_clicks_of_no_use_are_refused_by_the_gate(tmp_path: Path) -> None:
