@@ -86,6 +86,8 @@ def _refresh(
         draft.missing = [str(line) for line in log.missing]
         for line in draft.missing:
             say(f"missing: {line}")
+        if log.skipped:
+            say(f"{log.skipped:,} messages are no valid click: skipped")
         frame, source, offsets = log.frame(), log.source, log.offsets
     if _is_known(bundle, frame, offsets, now + milliseconds(settings.clock_tolerance)):
         reason = f"nothing new: {source} has no click that {bundle.version} does not have; {bundle.version} serves on"
