@@ -43,7 +43,7 @@ class TakenUp:
     """A model that was announced and made ready.
 
     Attributes:
-        announced_at: when it was announced, seconds since 1970 UTC.
+        announced_at: when it was announced, seconds since 1970 UTC; of a refresh: when its network was.
         newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
         seconds: from its announcement being read until it was ready.
     """
@@ -86,6 +86,7 @@ class ModelFollower:
         self._shadowing: str | None = None
         self._topic_id: str | None = None  # of the models topic, as it was last read
         self._refreshes: defaultdict[str, set[str]] = defaultdict(set)  # version that was trained → its refreshes
+        self._trained_at: dict[str, float] = {}  # version that was trained → when it or its first refresh was announced
 
     async def run(self) -> None:
         """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
@@ -149,10 +150,13 @@ class ModelFollower:
         """Remember which announced versions have the network of another one: they use the same memories."""
         prefix = version_key(self._settings.model_name, "")
         for key, value in last.items():
-            if value is not None and key.startswith(prefix) and b'"network"' in value:
+            if value is not None and key.startswith(prefix):
                 with contextlib.suppress(BundleError):
                     announcement = parse_announcement(value)
-                    self._refreshes[announcement.trained_as].add(announcement.version)
+                    network, at = announcement.trained_as, announcement.announced_at.timestamp()
+                    self._trained_at[network] = min(at, self._trained_at.get(network, at))
+                    if announcement.network is not None:
+                        self._refreshes[network].add(announcement.version)
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -226,7 +230,10 @@ class ModelFollower:
         span = announcement.trained_on
         newest = None if span is None or span.last is None else span.last / 1000
         seconds = time.monotonic() - begin
-        self.taken_up[model.version] = TakenUp(announcement.announced_at.timestamp(), newest, seconds)
+        announced_at = announcement.announced_at.timestamp()
+        if announcement.network is not None:
+            announced_at = self._trained_at.get(announcement.network, announced_at)
+        self.taken_up[model.version] = TakenUp(announced_at, newest, seconds)
         return model
 
     async def _take_up_last_good(self) -> None:

@@ -153,6 +153,9 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
         ("v1", {"v1"}), ("v2", {"v1", "v2"}), ("v3", {"v1", "v2", "v3"})
     ]  # fmt: skip
 
+    trained_at = follower.taken_up["v1"].announced_at
+    assert follower.taken_up["v3"].announced_at == trained_at, "the age of the network, for alerts"
+
     (tmp_path / "models" / "v1" / NETWORK).unlink()
     shutil.rmtree(settings.data_dir / "fetched-models")
     settings.data_dir.joinpath("fetched-models").mkdir()
