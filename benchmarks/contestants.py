@@ -2,6 +2,7 @@
 
 worker        nextclick's worker, as a user runs it
 plain-faust   the plain Faust idiom with the same traffic and no model (`benchmarks.plain_faust`)
+refresh       `nextclick retrain --refresh`, which ends by itself
 raw-kafka     an aiokafka loop that answers and keeps no state (`benchmarks.raw_kafka`): the upper limit
 """
 
@@ -22,6 +23,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 COMMANDS = {
     "worker": ("-m", "faust", "-A", "worker", "worker", "--without-web"),
+    "refresh": ("-m", "nextclick", "retrain", "--refresh"),
     "plain-faust": ("-m", "benchmarks.plain_faust", "worker", "--without-web", "-l", "info"),
     "raw-json": ("-m", "benchmarks.raw_kafka", "json"),
     "raw-bytes": ("-m", "benchmarks.raw_kafka", "bytes"),

@@ -1,14 +1,17 @@
-"""The value of fresh models: the simulated shop with daily launches, and three retraining rhythms.
+"""The value of fresh models: the simulated shop with daily launches, and rhythms of retraining and refreshing.
 
     python -m benchmarks.freshness --days 10 --sessions 4000 --plot freshness.png
 
     never    trained once on the first days
     daily    trained in full every midnight on the last days
     hourly   warm from the previous model, every hour
+    blend    a blend with STAN, trained in full every midnight
+    refresh  the same blend, and its neighbours counted anew every five minutes (--every)
 
 The model that served when a session began ranks all its next clicks; an item that the model does not know is a miss.
-Every trained model is released. For each launched item two times are measured from its launch: until it was first among
-a visitor's 20 recommendations, and until the first click on it while it was among them (the item is found).
+Every trained or refreshed model is released. For each launched item two times are measured from its launch: until it
+was first among a visitor's 20 recommendations, and until the first click on it while it was among them (the item is
+found); and from its third click, before which no model includes it, until a model that serves includes it.
 """
 
 import dataclasses
@@ -32,93 +35,126 @@ from schemas.click import ItemId
 from trainer.config import FitConfig, TrainConfig
 from trainer.retraining.candidate import Candidate, train_candidate
 from trainer.retraining.judge import Events, rank_by_bundle
+from trainer.retraining.recounting import recount
 from trainer.warm_start import WarmStart
 from worker.recommender import PendingClick, Recommender
 from worker.serving_model import ServingModel
 from worker.session_state import SessionState, new_session
 
-HOUR, DAY = 3_600_000, 86_400_000
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 CONFIG = TrainConfig(
     FitConfig(batch_size=64, samples=256, learning_rate=0.1, dropout_hidden=0.2, epochs=10),
     hidden=64,
     min_support=3,
     device="cpu",
 )
+BLEND = dataclasses.replace(CONFIG, family="blend", validate=0.1)
 HOURLY_EPOCHS, HOURLY_REPLAY = 2, 0.1
 """An hour is short compared with the window, so the share of older clicks that is replayed decides the cost."""
 
 
 @dataclasses.dataclass
 class Kept:
-    """The results of one retraining rhythm."""
+    """The results of one rhythm."""
 
     hits: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))  # by day
     events: defaultdict[int, int] = dataclasses.field(default_factory=lambda: defaultdict(int))
+    included: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     shown: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     found: dict[int, int] = dataclasses.field(default_factory=dict)  # item → ms after its launch
     cpu: float = 0.0
     trainings: int = 0
+    refreshes: int = 0
 
-    def figures(self, last_day: int, launched: int) -> dict[str, float | str | None]:
-        """The figures to print, out of `launched` launched items."""
+    def figures(self, last_day: int, launched: int, known: dict[int, int]) -> dict[str, float | str | None]:
+        """The figures to print, out of `launched` launched items; `known`: item → ms from its launch to its third
+        click."""
+        after = [max(ms - known[item], 0) / MINUTE for item, ms in self.included.items() if item in known]
         shown, found = ([ms / 60_000 for ms in times.values()] for times in (self.shown, self.found))
         return {
             "Recall@20": round(sum(self.hits.values()) / sum(self.events.values()), 4),
             "Recall@20, last day": round(self.hits[last_day] / self.events[last_day], 4),
             "launched items recommended": f"{len(shown)} of {launched}",
             "minutes from launch to recommended, median": round(statistics.median(shown)) if shown else None,
+            "minutes from third click to a model with it, median": round(statistics.median(after)) if after else None,
             "launched items found": f"{len(found)} of {launched}",
             "minutes from launch to found, median": round(statistics.median(found)) if found else None,
             "trainings": self.trainings,
+            "refreshes": self.refreshes,
             "CPU seconds": round(self.cpu, 1),
         }
 
 
-def follow(
-    way: str,
-    clicks: pl.DataFrame,
-    launched: dict[int, int],
-    first: int,
-    days: int,
-    window: int,
-    warmth: tuple[int, float],
-) -> Kept:
-    """Serve the days from `first` on, hour by hour."""
+@dataclasses.dataclass(frozen=True)
+class Rhythm:
+    """When models are trained and refreshed.
+
+    Attributes:
+        first: days before serving begins.
+        window: days that a training or a refresh reads.
+        epochs, replay: of a warm training.
+        minutes: between two refreshes; a divisor of 60.
+    """
+
+    first: int
+    window: int
+    epochs: int
+    replay: float
+    minutes: int
+
+
+def follow(way: str, clicks: pl.DataFrame, launched: dict[int, int], days: int, rhythm: Rhythm) -> Kept:
+    """Serve the days from the first one on, hour by hour, or refresh by refresh."""
     kept = Kept()
     begin = int(clicks["timestamp"].min()) // DAY * DAY  # type: ignore[arg-type]
     starts = clicks.with_columns(pl.col("timestamp").min().over("session_id").alias("start"))
-    model = _train(clicks.filter(pl.col("timestamp") < begin + first * DAY), None, kept)
-    for hour in range(first * 24, days * 24):
-        now = begin + hour * HOUR
-        log = clicks.filter((pl.col("timestamp") < now) & (pl.col("timestamp") >= now - window * DAY))
-        if way == "daily" and hour % 24 == 0 and hour > first * 24:
-            model = _train(log, None, kept)
-        elif way == "hourly" and hour > first * 24:
-            seen = model.bundle.trained_on
-            assert seen is not None
-            warm = WarmStart(model.bundle, model.memory, seen.last or 0, *warmth)
-            model = _train(log, warm, kept)
-        _serve(starts.filter((pl.col("start") >= now) & (pl.col("start") < now + HOUR)), model, launched, hour, kept)
+    config = BLEND if way in ("blend", "refresh") else CONFIG
+    model = _train(clicks.filter(pl.col("timestamp") < begin + rhythm.first * DAY), config, None, kept)
+    step = rhythm.minutes * MINUTE if way == "refresh" else HOUR
+    for now in range(begin + rhythm.first * DAY, begin + days * DAY, step):
+        log = clicks.filter((pl.col("timestamp") < now) & (pl.col("timestamp") >= now - rhythm.window * DAY))
+        if now > begin + rhythm.first * DAY:
+            if way in ("daily", "blend", "refresh") and (now - begin) % DAY == 0:
+                model = _train(log, config, None, kept)
+            elif way == "hourly":
+                seen = model.bundle.trained_on
+                assert seen is not None
+                warm = WarmStart(model.bundle, model.memory, seen.last or 0, rhythm.epochs, rhythm.replay)
+                model = _train(log, config, warm, kept)
+            elif way == "refresh":
+                model = _refresh(log, model, kept)
+        for item in launched.keys() & model.bundle.items.row_of.keys():
+            kept.included.setdefault(int(item), now - launched[int(item)])
+        part = starts.filter((pl.col("start") >= now) & (pl.col("start") < now + step))
+        _serve(part, model, launched, (now - begin) // DAY, kept)
     return kept
 
 
-def _train(frame: pl.DataFrame, warm: WarmStart | None, kept: Kept) -> Candidate:
+def _train(frame: pl.DataFrame, config: TrainConfig, warm: WarmStart | None, kept: Kept) -> Candidate:
     with tempfile.TemporaryDirectory() as scratch:
         began = time.process_time()
-        candidate = train_candidate(Clicks(frame, "the simulated shop"), CONFIG, warm, {}, Path(scratch))
+        candidate = train_candidate(Clicks(frame, "the simulated shop"), config, warm, {}, Path(scratch))
         kept.cpu += time.process_time() - began
         kept.trainings += 1
         return candidate
 
 
-def _serve(sessions: pl.DataFrame, model: Candidate, launched: dict[int, int], hour: int, kept: Kept) -> None:
+def _refresh(frame: pl.DataFrame, model: Candidate, kept: Kept) -> Candidate:
+    began = time.process_time()
+    bundle = recount(model.bundle, Clicks(frame, "the simulated shop"), BLEND)
+    kept.cpu += time.process_time() - began
+    kept.refreshes += 1
+    return dataclasses.replace(model, bundle=bundle)
+
+
+def _serve(sessions: pl.DataFrame, model: Candidate, launched: dict[int, int], day: int, kept: Kept) -> None:
     frame = sessions.sort("start", "session_id", "timestamp", maintain_order=True)
     events = Events.of(frame)
     if not len(events):
         return
     rank = rank_by_bundle(model.bundle, events).rank
-    kept.events[hour // 24] += len(rank)
-    kept.hits[hour // 24] += int((rank <= 20).sum())
+    kept.events[day] += len(rank)
+    kept.hits[day] += int((rank <= 20).sum())
     for moment, items in _recommended(sessions.sort("timestamp"), model):
         for item in launched.keys() & items:
             kept.shown.setdefault(item, moment - launched[item])
@@ -165,6 +201,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=4000, help="a day")
     parser.add_argument("--epochs", type=int, default=HOURLY_EPOCHS, help="of a warm training")
     parser.add_argument("--replay", type=float, default=HOURLY_REPLAY, help="share of the older sessions in it")
+    parser.add_argument("--every", type=int, default=5, help="minutes between two refreshes")
     parser.add_argument("--only", help="one of the ways")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
@@ -178,12 +215,13 @@ def main() -> None:
         int(item) + 1: begin + int(shop.launch_day[item]) * DAY
         for item in np.flatnonzero(shop.launch_day >= options.first)
     }
+    thirds = clicks.sort("timestamp").group_by("item_id").agg(pl.col("timestamp").slice(2, 1).first())
+    third = {item: at - launched[item] for item, at in thirds.iter_rows() if item in launched and at is not None}
     results = {}
-    for way in [options.only] if options.only else ["never", "daily", "hourly"]:
-        kept = results[way] = follow(
-            way, clicks, launched, options.first, options.days, options.window, (options.epochs, options.replay)
-        )
-        figures = {"way": way, **kept.figures(options.days - 1, len(launched))}
+    rhythm = Rhythm(options.first, options.window, options.epochs, options.replay, options.every)
+    for way in [options.only] if options.only else ["never", "daily", "hourly", "blend", "refresh"]:
+        kept = results[way] = follow(way, clicks, launched, options.days, rhythm)
+        figures = {"way": way, **kept.figures(options.days - 1, len(launched), third)}
         print(json.dumps(figures), flush=True)
     if options.plot is not None:
         plot(results, options.plot)

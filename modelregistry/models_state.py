@@ -3,14 +3,19 @@
 The topic is compacted and has one partition. All keys begin with the model's name:
 
     {name}                                  the announcement of the serving version
-    {name}/announced/{version}              the newest announcement of each version, kept for a rollback
+    {name}/announced/{version}              the newest announcement of each version, kept for a rollback; no value: of
+                                            a refresh that is no longer needed
     {name}/shadow                           the version that is scored next to the serving one; no value: none
     {name}/decision/{id}                    why a model was published, kept, promoted, …
-    {name}/live/{serving}/{shadow}/{worker} one worker's counts for both versions on the same clicks
+    {name}/live/{serving}/{shadow}/{worker} one worker's counts for both networks on the same clicks
+
+A refresh is a new version with the network of an earlier one. Evidence, rollbacks and retention count networks, each by
+the version that it was trained as (`ModelAnnouncement.trained_as`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -18,6 +23,12 @@ from schemas.announcement import ANNOUNCED, SHADOW, ModelAnnouncement
 from schemas.decision import DECISION, Decision
 from schemas.errors import BundleError, one_line
 from schemas.evidence import EVIDENCE, LiveEvidence
+
+REFRESHES_KEPT = 300
+"""Announcements of refreshes of the serving network that stay on the topic, about a day's: by them a worker knows the
+versions whose session memories it can use. Of other networks the newest `OTHERS_KEPT` stay."""
+
+OTHERS_KEPT = 2
 
 Message = tuple[bytes, bytes | None]
 """Key and value; a message without a value deletes the key."""
@@ -82,6 +93,9 @@ class ModelsState:
                 announcement = _announcement_or_none(value)
                 if announcement is not None and announcement not in history[-1:]:
                     history.append(announcement)
+                if value is None and key != serving_key(name):
+                    forgotten = key.removeprefix(any_version).decode()
+                    history = [one for one in history if one.version != forgotten]
                 if key == serving_key(name) and (announcement is not None or value is None):
                     serving = announcement
         return cls(name, tuple(messages), serving, tuple(history), shadow)
@@ -111,11 +125,36 @@ class ModelsState:
                     continue
         return sorted(found.values(), key=lambda decision: decision.decided_at)
 
+    def versions_of(self, network: str) -> list[str]:
+        """The announced versions with this network by their last announcement, the newest first."""
+        found = (one.version for one in reversed(self.history) if one.trained_as == network)
+        return list(dict.fromkeys(found))
+
+    def forgettable(self, announced: ModelAnnouncement) -> list[str]:
+        """The refreshes whose announcements need not stay once this version is announced, so that frequent refreshes
+        do not let the topic grow."""
+        kept = {one.version for one in (announced, self.serving, self.shadow) if one is not None}
+        by_network: dict[str, list[str]] = {}
+        for one in reversed(self.history):
+            versions = by_network.setdefault(one.trained_as, [])
+            if one.version not in versions:
+                versions.append(one.version)
+        return [
+            version
+            for network, versions in by_network.items()
+            for version in versions[REFRESHES_KEPT if network == announced.trained_as else OTHERS_KEPT :]
+            if version not in kept
+        ]
+
     def evidence(self, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
-        """The newest counts of each worker for these two versions, counted after both were announced."""
-        prefix = f"{self.name}{EVIDENCE}{serving.version}/{shadow.version}/".encode()
-        since = max(serving.announced_at, shadow.announced_at)
-        newest = {key: value for key, value in self.messages if key.startswith(prefix)}
+        """The newest counts of each worker for the networks of these two versions, counted after both were in use.
+
+        Workers of 0.2 and older count versions: only their counts since the last refresh are found.
+        """
+        pairs = {(serving.trained_as, shadow.trained_as), (serving.version, shadow.version)}
+        prefixes = tuple(f"{self.name}{EVIDENCE}{mine}/{its}/".encode() for mine, its in pairs)
+        since = max(self._serves_since(serving), shadow.announced_at)
+        newest = {key: value for key, value in self.messages if key.startswith(prefixes)}
         found = []
         for value in newest.values():
             try:
@@ -125,6 +164,15 @@ class ModelsState:
             if evidence is not None and evidence.counted_at >= since:
                 found.append(evidence)
         return found
+
+    def _serves_since(self, serving: ModelAnnouncement) -> datetime:
+        """When the network of the serving version began to serve: its refreshes do not end what is counted."""
+        since = serving.announced_at
+        for announcement in reversed(self.history):
+            if announcement.trained_as != serving.trained_as:
+                break
+            since = min(since, announcement.announced_at)
+        return since
 
 
 def _announcement_or_none(value: bytes | None) -> ModelAnnouncement | None:

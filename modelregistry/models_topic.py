@@ -80,9 +80,11 @@ class ModelsTopic:
         """Make the workers serve a version, and record why.
 
         The announcement also gets a key of its version, so that compaction keeps it for a rollback, even if another
-        process announces at the same moment.
+        process announces at the same moment. Refreshes that are no longer needed lose that key, see
+        `ModelsState.forgettable`.
         """
-        before, name = (await self.read()).serving, self._settings.model_name
+        state, name = await self.read(), self._settings.model_name
+        before = state.serving
         messages: list[Message] = []
         if before is not None and before.version != announcement.version:
             kept = version_key(name, before.version), _encoded(before)
@@ -90,7 +92,8 @@ class ModelsTopic:
                 messages.append(kept)
         messages.append((version_key(name, announcement.version), _encoded(announcement)))
         messages.append((serving_key(name), _encoded(announcement)))
-        await self._send(*messages, *_record(decision))
+        forgotten = [(version_key(name, version), None) for version in state.forgettable(announcement)]
+        await self._send(*messages, *forgotten, *_record(decision))
 
     async def score_shadow(
         self,

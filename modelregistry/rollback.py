@@ -21,7 +21,8 @@ async def rollback(
     Args:
         topic: entered.
         settings: the models URI and the model name.
-        to: the version to announce; None: the last one announced before the serving one that was not withdrawn.
+        to: the version to announce; None: of the last network that served before the present one, the newest version
+            that was not withdrawn.
         author: who rolls back, and why; None: this user.
 
     Raises:
@@ -33,7 +34,7 @@ async def rollback(
     serving = state.serving
     if serving is None:
         raise BundleError(f"nothing to roll back from: {missing_announcement(state)}")
-    version = to or _version_before(serving.version, state)
+    version = to or _version_before(serving, state)
     if version == serving.version:
         raise BundleError(f"--to {version} is the version that serves: name another one")
     announcement = await checked_announcement(version, settings)
@@ -66,16 +67,19 @@ def missing_announcement(state: ModelsState) -> str:
     )
 
 
-def _version_before(serving: str, state: ModelsState) -> str:
-    earlier = [announcement.version for announcement in state.history if announcement.version != serving]
+def _version_before(serving: ModelAnnouncement, state: ModelsState) -> str:
+    earlier = [one.version for one in state.history if one.trained_as != serving.trained_as]
     if not earlier:
-        raise BundleError(f"nothing to roll back to: {serving} is the only version announced so far")
+        refreshes = len(state.versions_of(serving.trained_as)) > 1
+        only = "the network of all versions" if refreshes else "the only version"
+        name = "; name one by --to" if refreshes else ""
+        raise BundleError(f"nothing to roll back to: {serving.trained_as} is {only} announced so far{name}")
     withdrawn = state.withdrawn
     usable = [version for version in earlier if version not in withdrawn]
     if not usable:
         raise BundleError(
-            f"nothing to roll back to: {', '.join(dict.fromkeys(earlier))} served before {serving} and was rolled back "
-            "from; name a version by --to"
+            f"nothing to roll back to: {', '.join(dict.fromkeys(earlier))} served before {serving.version} and was "
+            "rolled back from; name a version by --to"
         )
     return usable[-1]
 

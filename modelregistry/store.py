@@ -5,14 +5,18 @@ store.put(directory)
 store.versions()
 
 A version never changes once it is there. Its digest is written last and deleted first, so an incomplete version is
-never read as a bundle.
+never read as a bundle. A refreshed version has no copy of its network's files: they are in the directory of the version
+that the network was trained as (`network_version` in bundle.json), which is not deleted while another version needs it.
 """
 
 import contextlib
+import hashlib
+import json
+import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from typing import Any
 import fsspec
 
 from rankers import bundle_format_1
-from rankers.bundle_files import ABOUT, DIGEST, files_of, read_digest
+from rankers.bundle_files import ABOUT, DIGEST, files_of, kept_with, network_version, read_digest
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
 
@@ -84,7 +88,8 @@ class BundleStore:
             ) from error
 
     def put(self, directory: Path, version: str) -> None:
-        """Copy a bundle's files to the store, unless they are already there.
+        """Copy a bundle's files to the store, unless they are already there. Files of its network that the store has
+        with the version that the network was trained as are not stored again.
 
         Args:
             directory: of a bundle that `read_bundle` has checked.
@@ -104,18 +109,21 @@ class BundleStore:
                     )
             else:
                 self._ensure_directory(place)
-                names = files_of((directory / ABOUT).read_bytes(), directory)
-                for name in (*names, DIGEST):  # the digest last: a bundle without it is incomplete
-                    self._filesystem.put_file(str(directory / name), f"{place}/{name}")
+                about = (directory / ABOUT).read_bytes()
+                there_already = self._kept_with_network(about, directory)
+                for name in (*files_of(about, directory), DIGEST):  # the digest last: without it, it is incomplete
+                    if name not in there_already:
+                        self._filesystem.put_file(str(directory / name), f"{place}/{name}")
         except OSError as error:
             raise BundleError(f"cannot put the bundle at {place} (NEXTCLICK_MODELS_URI): {error}") from error
 
-    def fetch(self, uri: str, directory: Path) -> None:
-        """Copy an announced bundle to a local directory, only after all its files were fetched.
+    def fetch(self, uri: str, directory: Path, local: Iterable[Path] = ()) -> None:
+        """Copy an announced bundle with all its files to a local directory, which appears once they are all there.
 
         Args:
             uri: of the bundle: a path or an fsspec URI below the models URI.
             directory: to create; must not exist.
+            local: directories of bundles on the same disk: a file that one of them has is not fetched again.
 
         Raises:
             BundleError: the URI is outside the models URI, has an unknown scheme, or a file cannot be fetched.
@@ -129,15 +137,30 @@ class BundleStore:
             raise BundleError(f"{uri} lies outside NEXTCLICK_MODELS_URI={self._stated_uri}: publish the bundle there")
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".fetching-") as scratch:
-            names = [ABOUT, DIGEST]
-            for name in names:  # bundle.json names the other files
+            whole = Path(scratch) / "bundle"
+            whole.mkdir()
+
+            def get(name: str, version: str | None = None) -> None:
+                source = place if version is None else f"{place.rsplit('/', 1)[0]}/{version}"
                 try:
-                    filesystem.get_file(f"{place}/{name}", f"{scratch}/{name}")
+                    filesystem.get_file(f"{source}/{name}", str(whole / name))
                 except Exception as error:  # every fsspec backend has its own exceptions
-                    raise BundleError(f"cannot fetch {uri}/{name}: {one_line(error)}") from error
-                if name == DIGEST:
-                    names += files_of((Path(scratch) / ABOUT).read_bytes(), uri)[:-1]
-            shutil.copytree(scratch, directory)
+                    lies = uri if version is None else f"the network of {uri}, {source}"
+                    raise BundleError(f"cannot fetch {lies}/{name}: {one_line(error)}") from error
+
+            for name in (ABOUT, DIGEST):
+                get(name)
+            about = (whole / ABOUT).read_bytes()  # it names the other files
+            elsewhere = kept_with(about, uri)
+            copies = _copies(about, local)
+            for name in files_of(about, uri)[:-1]:
+                if name in copies:
+                    _link(copies[name], whole / name)
+                elif name in elsewhere and not filesystem.exists(f"{place}/{name}"):
+                    get(name, elsewhere[name])
+                else:
+                    get(name)
+            whole.rename(directory)
 
     @contextlib.contextmanager
     def fetched(self, uri: str) -> Iterator[Path]:
@@ -158,8 +181,13 @@ class BundleStore:
         """Delete a version: its digest first, then the rest.
 
         Raises:
-            BundleError: the store refuses the deletion.
+            BundleError: another version needs its files, or the store refuses the deletion.
         """
+        needing = []
+        if _may_be_needed(self._content(f"{self._place(version)}/{ABOUT}")):
+            needing = sorted(other for other, network in self.networks().items() if network == version)
+        if needing:
+            raise BundleError(f"{version} has the network of {needing[-1]}, which would be lost: delete that one first")
         place = self._place(version)
         try:
             for name in self._own_files(version):
@@ -170,6 +198,27 @@ class BundleStore:
                     Path(place).rmdir()
         except Exception as error:
             raise BundleError(f"cannot delete {place} (NEXTCLICK_MODELS_URI): {one_line(error)}") from error
+
+    def networks(self) -> dict[str, str]:
+        """Version → the version that has its network's files, of all versions with files elsewhere.
+
+        Raises:
+            BundleError: the store refuses to read a bundle.json.
+        """
+        found = {}
+        for version in self.versions():
+            place = self._place(version)
+            try:
+                about = self._filesystem.cat_file(f"{place}/{ABOUT}")
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            except Exception as error:  # every fsspec backend has its own exceptions
+                raise BundleError(f"cannot read {place}/{ABOUT}: {one_line(error)}") from error
+            with contextlib.suppress(BundleError):  # one that is damaged cannot be served and needs nothing
+                for name, network in kept_with(about, place).items():
+                    if not self._filesystem.exists(f"{place}/{name}"):
+                        found[version] = network
+        return found
 
     def foreign_files(self, version: str) -> list[str]:
         """The files in a version's directory that the store did not write."""
@@ -200,10 +249,32 @@ class BundleStore:
 
     def get_beside(self, version: str, name: str) -> bytes | None:
         """The content of such a file; None if it is missing or cannot be read."""
+        return self._content(f"{self._place(version)}/{name}")
+
+    def _content(self, place: str) -> bytes | None:
+        """The content of a file; None if it is missing or cannot be read."""
         try:
-            return bytes(self._filesystem.cat_file(f"{self._place(version)}/{name}"))
+            return bytes(self._filesystem.cat_file(place))
         except Exception:  # every fsspec backend has its own exceptions
             return None
+
+    def _kept_with_network(self, about: bytes, directory: Path) -> set[str]:
+        """The files of a bundle that need not be put, because the version with its network has them.
+
+        Args:
+            about: content of bundle.json.
+            directory: of the bundle.
+        """
+        elsewhere, stated = kept_with(about, directory), _digests(about)
+        found = set()
+        for network in set(elsewhere.values()):
+            there = _digests(self._content(f"{self._place(network)}/{ABOUT}") or b"{}")
+            if self._filesystem.exists(f"{self._place(network)}/{DIGEST}"):
+                found |= {
+                    name for name in elsewhere
+                    if there.get(name) == stated[name] and self._filesystem.exists(f"{self._place(network)}/{name}")
+                }  # fmt: skip
+        return found
 
     def _own_files(self, version: str) -> list[str]:
         """The store's files of a version in the order of deletion: bundle.json is last, because it names the others."""
@@ -242,3 +313,49 @@ def _is_local(filesystem: Any) -> bool:
 
 def _last(entry: Any) -> str:
     return str(entry).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _may_be_needed(about: bytes | None) -> bool:
+    """Whether other versions may have no copy of this one's network, from the content of its bundle.json."""
+    try:
+        stated = json.loads(about or b"{}")
+        return bool(stated.get("network_files")) and network_version(stated) is None
+    except (ValueError, AttributeError):
+        return False
+
+
+def _digests(about: bytes) -> dict[str, str]:
+    """File name → sha256, from the content of bundle.json; empty if it cannot be parsed or is of format 1."""
+    try:
+        files: Mapping[str, Any] = json.loads(about)["files"]
+        return {name: str(file["sha256"]) for name, file in files.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _copies(about: bytes, local: Iterable[Path]) -> dict[str, Path]:
+    """File name → a local file with its content, from the bundles in local directories."""
+    wanted = _digests(about)
+    found: dict[str, Path] = {}
+    for directory in local:
+        try:
+            digests = _digests((directory / ABOUT).read_bytes())
+            for name, sha256 in wanted.items():
+                if name not in found and digests.get(name) == sha256 == _sha256(directory / name):
+                    found[name] = directory / name
+        except OSError:  # it was deleted meanwhile
+            continue
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make a second name of a file, or a copy where the disk has no second names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -6,6 +6,7 @@ This module imports neither torch nor numpy, so that commands which only list, c
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from rankers import bundle_format_1
 from schemas.errors import BundleError, printable
+from schemas.names import NAME
 
 FORMAT = 2
 """Format of the bundles that this version writes."""
@@ -49,7 +51,10 @@ def read_files(directory: Path, sha256: str | None = None) -> BundleFiles:
     """
     content = _read(directory, ABOUT)
     stated = read_digest(directory)
-    contents = {name: _read(directory, name) for name in files_of(content, directory) if name != ABOUT}
+    elsewhere = kept_with(content, directory)
+    contents = {
+        name: _read(directory, name, elsewhere.get(name)) for name in files_of(content, directory) if name != ABOUT
+    }
     try:
         about = json.loads(content)
         digest = (
@@ -100,6 +105,39 @@ def files_of(about: bytes, place: Path | str) -> list[str]:
     return [*names, ABOUT]
 
 
+def network_version(about: Mapping[str, Any]) -> str | None:
+    """The version whose network this bundle has, with neighbours that were counted anew; None: the network is its own.
+
+    Args:
+        about: bundle.json, in any format.
+
+    Raises:
+        ValueError: it is no version.
+    """
+    network = about.get("network_version")
+    if network is None:
+        return None
+    if not isinstance(network, str) or not re.fullmatch(NAME, network) or network.startswith("."):
+        raise ValueError(f"the network {network!r} is no version")
+    return network
+
+
+def kept_with(about: bytes, place: Path | str) -> dict[str, str]:
+    """File name → the version in whose directory, beside this one, the file is if it is not in the bundle's own.
+
+    A bundle with the network of another version has no copy of that network's files at the models URI.
+
+    Raises:
+        BundleError: the content cannot be parsed.
+    """
+    try:
+        stated = json.loads(about)
+        network = network_version(stated)
+        return {} if network is None else {str(name): network for name in stated["network_files"]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise not_readable(place, error) from error
+
+
 def network_digest(about: Mapping[str, Any]) -> str:
     """A short digest of what a session's memory depends on, 16 hexadecimal digits: bundles with the same one read each
     other's memories.
@@ -145,8 +183,14 @@ def _check_digests(directory: Path, stated: Mapping[str, Any], contents: Mapping
             )
 
 
-def _read(directory: Path, name: str) -> bytes:
+def _read(directory: Path, name: str, network: str | None = None) -> bytes:
+    place = directory / name
+    if network is not None and not place.exists():
+        place = directory.parent / network / name
     try:
-        return (directory / name).read_bytes()
+        return place.read_bytes()
     except OSError as error:
-        raise BundleError(f"{directory} is no whole bundle: cannot read {name}: {error.strerror or error}") from error
+        whose = "" if network is None else f" of its network, {network}"
+        raise BundleError(
+            f"{directory} is no whole bundle: cannot read {name}{whose}: {error.strerror or error}"
+        ) from error

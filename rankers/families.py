@@ -1,7 +1,7 @@
 """The families of models, one line each. Other code uses only the interface in `rankers.contract`."""
 
 from rankers.blend.family import BlendFamily
-from rankers.contract import CountedFamily, Family, NetworkFamily
+from rankers.contract import CountedFamily, Family, NetworkFamily, RefreshableFamily
 from rankers.gru4rec.family import GRU4RecFamily
 from rankers.history.family import HistoryFamily
 from rankers.history.network import HistoryConfig
@@ -56,3 +56,16 @@ def counted_family_of(name: str) -> CountedFamily:
     family = family_of(name)
     assert isinstance(family, CountedFamily)
     return family
+
+
+def refreshable_family_of(name: str) -> RefreshableFamily:
+    """The family of a name, if its models have neighbours that can be counted anew.
+
+    Raises:
+        BundleError: they have none, or there is no such family.
+    """
+    family = family_of(name)
+    if isinstance(family, RefreshableFamily):
+        return family
+    able = [other.name for other in _ALL if isinstance(other, RefreshableFamily)]
+    raise BundleError(f"a model of the family {name} has no neighbours to refresh (only {', '.join(able)} have)")

@@ -1,8 +1,15 @@
 """A model announcement: which bundle serves, as JSON on the models topic under the model's name."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from schemas.names import NAME
 
@@ -21,6 +28,11 @@ class ClickSpan(BaseModel):
     judged_until: int | None = Field(
         None, description="latest click time of the newer sessions that chose the epoch; null where none did"
     )
+    network_until: int | None = Field(
+        default=None,
+        description="latest click time that the network was trained on, where its neighbours were counted anew later; "
+        "null for other models",
+    )
     source: str = Field("", description="the file or topic that the clicks were read from")
     offsets: dict[int, tuple[int, int]] = Field(
         default_factory=dict, description="partition → first offset read and the one after the last, for a topic"
@@ -30,6 +42,11 @@ class ClickSpan(BaseModel):
     def seen_until(self) -> int | None:
         """Latest click time of all sessions that had a part in the training: only newer ones can judge the model."""
         return self.last if self.judged_until is None else max(self.last or 0, self.judged_until)
+
+    @property
+    def network_seen_until(self) -> int | None:
+        """Latest click time of all sessions that had a part in the training of the network."""
+        return self.seen_until if self.network_until is None else max(self.network_until, self.judged_until or 0)
 
 
 SHADOW = "/shadow"
@@ -55,7 +72,26 @@ class ModelAnnouncement(BaseModel):
     )
     trained_on: ClickSpan | None = None
     announced_at: AwareDatetime
+    network: str | None = Field(
+        default=None,
+        pattern=NAME,
+        description="the version whose network this one has, with neighbours that were counted anew; null: its own",
+    )
     role: Literal["challenger", "former"] | None = Field(
         default=None,
         description="of a shadow: it may replace the model that serves, or it served before and may come back",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_empty_network(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The announcement of a model with a network of its own is as before there were refreshes."""
+        fields: dict[str, Any] = serialise(self)
+        if self.network is None:
+            fields.pop("network", None)
+        return fields
+
+    @property
+    def trained_as(self) -> str:
+        """The version that the network was trained as. Evidence, rollbacks and retention count networks by it, so
+        that a refresh is the same model to them."""
+        return self.network or self.version

@@ -62,7 +62,9 @@ class Decision(BaseModel):
 
     name: str = Field(pattern=NAME, description="the model's name")
     id: str = Field(pattern=NAME)
-    outcome: Literal["published", "kept", "failed", "shadowed", "promoted", "dropped", "rolled-back", "confirmed"]
+    outcome: Literal[
+        "published", "kept", "failed", "shadowed", "promoted", "dropped", "rolled-back", "confirmed", "refreshed"
+    ]
     reason: str = Field(description="one line")
     began_at: AwareDatetime
     decided_at: AwareDatetime
@@ -75,6 +77,9 @@ class Decision(BaseModel):
     cpu_seconds: float = Field(0, ge=0)
     package: str = Field("", description="version of nextclick")
     by: str = Field("", description="who decided: user@host or --by, `retraining` or `live evidence`")
+    times: int = Field(
+        default=1, ge=1, description="of refreshes, which have one record per network and outcome: how many it tells of"
+    )
     withdrawn: dict[str, AwareDatetime] = Field(
         default_factory=dict, description="of a rollback: the versions that it withdrew → when each was announced"
     )

@@ -1,6 +1,7 @@
 """Live evidence: how well champion and shadow ranked the same clicks, counted by one worker. JSON on the models topic.
 
 A worker writes its counts again and again under one key per pair of models, so compaction keeps the newest record.
+Counts go on when a model is refreshed, because they count networks.
 """
 
 from typing import Self
@@ -30,8 +31,10 @@ class LiveEvidence(BaseModel):
 
     name: str = Field(pattern=NAME, description="the model's name")
     worker: str = Field(pattern=NAME, description="one process of a worker")
-    champion: str = Field(pattern=NAME, description="version whose answers were published")
-    shadow: str = Field(pattern=NAME)
+    champion: str = Field(
+        pattern=NAME, description="the version that the network whose answers were published was trained as"
+    )
+    shadow: str = Field(pattern=NAME, description="the same of the shadow")
     counted_at: AwareDatetime
     events: list[NonNegativeInt] = Field(description="per group: clicks that followed answers of both")
     champion_hits: list[NonNegativeInt] = Field(description="per group: of those, among the champion's 20 items")

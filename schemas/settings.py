@@ -88,7 +88,10 @@ class Settings(ClickSettings, ConnectionSettings):
     fetch_timeout: Duration = Field(timedelta(seconds=60), description="how long fetching an announced bundle may take")
     model_name: str = Field("gru4rec", pattern=NAME, description="key of this model's announcements")
     models_kept: int = Field(
-        5, ge=1, description="versions before the serving one that `nextclick models gc` keeps, to roll back to"
+        5,
+        ge=1,
+        description="networks before the serving one that `nextclick models gc` keeps, each in its newest version, to "
+        "roll back to",
     )
     retrain_mode: Literal["warm", "full"] = Field(
         "warm", description="retraining goes on from the serving model (warm), or begins from nothing (full)"

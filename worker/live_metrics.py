@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -30,7 +30,8 @@ class LiveMetrics:
 
 
 class LiveEvaluation:
-    """Recall@20 and MRR@20 by model version and source, since the worker started."""
+    """Recall@20 and MRR@20 by model version and source, since the worker started. Of the versions with one network the
+    last two are kept."""
 
     def __init__(self) -> None:
         self._metrics: defaultdict[tuple[str | None, str], LiveMetrics] = defaultdict(LiveMetrics)
@@ -43,6 +44,11 @@ class LiveEvaluation:
             if label.rank:
                 metrics.hits += 1
                 metrics.reciprocal_ranks += 1 / label.rank
+
+    def forget(self, versions: Collection[str]) -> None:
+        """Drop the metrics of versions, so that frequent refreshes do not let them grow."""
+        for version, source in [key for key in self._metrics if key[0] in versions]:
+            del self._metrics[version, source]
 
     def result(self) -> Mapping[tuple[str | None, str], LiveMetrics]:
         """(model version, source) → its metrics."""
@@ -61,7 +67,7 @@ class _Side:
 
 
 class ShadowComparison:
-    """Hits of champion and shadow on the same clicks, counted since either of them last changed.
+    """Hits of champion and shadow on the same clicks, counted since the network of either of them last changed.
 
     Attributes:
         worker: random id of this process, 12 hexadecimal digits.
@@ -73,7 +79,7 @@ class ShadowComparison:
         self.begin()
 
     def begin(self) -> None:
-        """Reset the counts. Called after each exchange of the champion or the shadow, even for the same model."""
+        """Reset the counts. Called after each exchange of the champion or the shadow, except for a refresh of it."""
         self._events = [0] * GROUPS
         self._champion, self._shadow = _Side(), _Side()
 

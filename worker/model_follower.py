@@ -1,10 +1,12 @@
 """Follows the models topic: fetches, checks and loads each announced bundle, then passes it to the pipeline."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from messaging.clients import new_consumer, stop
 from messaging.daemon_thread import in_daemon_thread
 from messaging.topic_identity import topic_identity
-from modelregistry.models_state import parse_announcement, serving_key, shadow_key
+from modelregistry.models_state import parse_announcement, serving_key, shadow_key, version_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
@@ -41,7 +43,7 @@ class TakenUp:
     """A model that was announced and made ready.
 
     Attributes:
-        announced_at: when it was announced, seconds since 1970 UTC.
+        announced_at: when it was announced, seconds since 1970 UTC; of a refresh: when its network was.
         newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
         seconds: from its announcement being read until it was ready.
     """
@@ -83,6 +85,8 @@ class ModelFollower:
         self._serving: str | None = None
         self._shadowing: str | None = None
         self._topic_id: str | None = None  # of the models topic, as it was last read
+        self._refreshes: defaultdict[str, set[str]] = defaultdict(set)  # version that was trained → its refreshes
+        self._trained_at: dict[str, float] = {}  # version that was trained → when it or its first refresh was announced
 
     async def run(self) -> None:
         """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
@@ -109,6 +113,7 @@ class ModelFollower:
             last = await self._new_messages(consumer, partition)
             self._outage.worked(UNREAD)
             name = self._settings.model_name
+            self._note_refreshes(last)
             announced = last.get(serving_key(name))
             if announced is not None:
                 await self._take_up(announced)
@@ -140,6 +145,18 @@ class ModelFollower:
             await consumer.seek_to_beginning(partition)
         self._topic_id = identity.topic_id
         return dict(await read_to_end(consumer, partition))
+
+    def _note_refreshes(self, last: Mapping[bytes, bytes | None]) -> None:
+        """Remember which announced versions have the network of another one: they use the same memories."""
+        prefix = version_key(self._settings.model_name, "")
+        for key, value in last.items():
+            if value is not None and key.startswith(prefix):
+                with contextlib.suppress(BundleError):
+                    announcement = parse_announcement(value)
+                    network, at = announcement.trained_as, announcement.announced_at.timestamp()
+                    self._trained_at[network] = min(at, self._trained_at.get(network, at))
+                    if announcement.network is not None:
+                        self._refreshes[network].add(announcement.version)
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -213,7 +230,10 @@ class ModelFollower:
         span = announcement.trained_on
         newest = None if span is None or span.last is None else span.last / 1000
         seconds = time.monotonic() - begin
-        self.taken_up[model.version] = TakenUp(announcement.announced_at.timestamp(), newest, seconds)
+        announced_at = announcement.announced_at.timestamp()
+        if announcement.network is not None:
+            announced_at = self._trained_at.get(announcement.network, announced_at)
+        self.taken_up[model.version] = TakenUp(announced_at, newest, seconds)
         return model
 
     async def _take_up_last_good(self) -> None:
@@ -242,7 +262,8 @@ class ModelFollower:
         torch.set_num_threads(self._settings.torch_threads)
         directory = self._cache / announcement.sha256
         if not directory.is_dir():
-            BundleStore(self._settings.models_uri).fetch(announcement.uri, directory)
+            others = [other for other in self._cache.glob("*") if other.is_dir()]
+            BundleStore(self._settings.models_uri).fetch(announcement.uri, directory, others)
         try:
             bundle = read_bundle(directory, announcement.sha256)
         except BundleError:
@@ -251,7 +272,13 @@ class ModelFollower:
         if bundle.version != announcement.version:
             raise BundleError(f"{announcement.uri} holds version {bundle.version}, announced is {announcement.version}")
         check_session_history(bundle.needs.history, bundle.version, self._settings)
-        model = ServingModel(bundle, self._device, self._settings.scoring, details=self._settings.answer_details)
+        model = ServingModel(
+            bundle,
+            self._device,
+            self._settings.scoring,
+            details=self._settings.answer_details,
+            versions={bundle.trained_as, *self._refreshes[bundle.trained_as]},
+        )
         model.ranker.warm_up(self._settings.max_batch)
         return model
 

@@ -130,7 +130,10 @@ class Pipeline:
         app.finish_deliveries = self.finish
 
     def swap_champion(self, model: ServingModel) -> None:
-        """Serve with another model from the next micro-batch on. A session's memory is rebuilt at its next click."""
+        """Serve with another model from the next micro-batch on.
+
+        A session's memory is rebuilt at its next click, unless the new model is a refresh with the same network.
+        """
         self._exchange("model", model)
 
     def swap_shadow(self, model: ServingModel | None) -> None:
@@ -144,8 +147,12 @@ class Pipeline:
 
     def _exchange(self, role: str, model: ServingModel | None) -> None:
         def exchange() -> None:
+            before: ServingModel | None = getattr(self._recommender, role)
             setattr(self._recommender, role, model)
-            self.comparison.begin()
+            if before is not None and model is not None and before.trained_as == model.trained_as:
+                self.live.forget(model.versions - {before.version, model.version})
+            else:
+                self.comparison.begin()
 
         self._exchanges.append(exchange)
 

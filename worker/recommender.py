@@ -54,7 +54,11 @@ class Label(msgspec.Struct, gc=False):
 
 
 class PairedLabel(msgspec.Struct, gc=False):
-    """The labels that one click gives to the model and to its shadow; `key` is the session's key."""
+    """The labels that one click gives to the model and to its shadow; `key` is the session's key.
+
+    `model_version` of these labels is the version that the network was trained as, so that counts go on when the model
+    is refreshed.
+    """
 
     key: bytes
     champion: Label
@@ -70,7 +74,7 @@ class Outcome:
             for one that is too old.
         states: (partition, session key) → packed new state, for each session of the batch with a new click.
         labels: one per click that followed an answer in its session, and one more if it followed one of a shadow model.
-        duels: one per click with both labels, if both are of the current model and shadow.
+        duels: one per click with both labels, if both are of the networks of the current model and shadow.
         too_old: number of clicks that were applied without an answer.
         step_seconds, score_seconds: time for the new memories, and for the best items, of model and shadow together.
     """
@@ -197,11 +201,15 @@ class Recommender:
         return plan
 
     def _duels(self, plan: _BatchPlan, champion: list[Label | None], shadow: list[Label | None]) -> list[PairedLabel]:
-        versions = (self.model.version if self.model else None, self.shadow.version if self.shadow else None)
+        if self.model is None or self.shadow is None:
+            return []
         return [
-            PairedLabel(plan.keys[slot][1], mine, its)
+            PairedLabel(plan.keys[slot][1], _of_network(mine, self.model), _of_network(its, self.shadow))
             for slot, mine, its in zip(plan.slots, champion, shadow, strict=True)
-            if mine is not None and its is not None and (mine.model_version, its.model_version) == versions
+            if mine is not None
+            and its is not None
+            and mine.model_version in self.model.versions
+            and its.model_version in self.shadow.versions
         ]
 
     def _advance(
@@ -281,14 +289,24 @@ class Recommender:
 
 
 def _kept_as(state: ModelState, model: ServingModel) -> str | None:
-    """The dtype of a memory that the model can use: empty if there is none yet, None if it must be rebuilt."""
-    if state.version != model.version or (state.network and state.network != model.network):
+    """The dtype of a memory that the model can use: empty if there is none yet, None if it must be rebuilt.
+
+    The memory of a version with the same network can be used. Format 2 does not have the network's digest: there the
+    version tells.
+    """
+    if state.version not in model.versions or (state.network and state.network != model.network):
         return None
     if not state.memory:
         return ""
     if state.dtype in ("", "float32") and len(state.memory) == model.memory_bytes:
         return "float32"
     return "float16" if state.dtype in ("", "float16") and len(state.memory) == model.memory_bytes // 2 else None
+
+
+def _of_network(label: Label, model: ServingModel) -> Label:
+    if label.model_version == model.trained_as:
+        return label
+    return Label(model.trained_as, label.source, label.rank)
 
 
 def _rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], *, known: bool = False) -> Prefixes:

@@ -1,6 +1,6 @@
 """A bundle loaded for serving: its ranker on the device, item ids, popular items and version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,12 @@ class ServingModel:
         device: cpu or cuda.
         scoring: see `rankers.contract.Family.ranker`.
         details: whether answers of a blend say which part brought each item.
+        versions: the announced versions with the same network.
 
     Attributes:
         version: the bundle's version.
+        trained_as: the version that the network was trained as; a refresh has another version with the same network.
+        versions: the known versions with the same network, this one among them.
         network: short digest of the trained model; memory made by a model with another digest cannot be used.
         ranker: a ranker of any family.
         row_of: item id → row.
@@ -34,8 +37,18 @@ class ServingModel:
             first is for a click whose item came as a number, the second for one that came as a text.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device, scoring: str = "exact", *, details: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        scoring: str = "exact",
+        *,
+        details: bool = False,
+        versions: Iterable[str] = (),
+    ) -> None:
         self.version = bundle.version
+        self.trained_as = bundle.trained_as
+        self.versions = frozenset({bundle.version, *versions})
         self.network = bundle.digest
         self.ranker = bundle.ranker(device, scoring)
         self._explains = self.ranker if details and isinstance(self.ranker, BlendingRanker) else None

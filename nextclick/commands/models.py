@@ -27,7 +27,10 @@ def list_models(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line and version.")] = False,
 ) -> None:
-    """List the versions at the models URI and on the models topic; the one that serves is marked."""
+    """List the versions at the models URI and on the models topic; the one that serves is marked.
+
+    Of a network whose neighbours were counted anew, the newest version is listed, and --json lists all.
+    """
     if context.invoked_subcommand is not None:
         return
     import asyncio
@@ -48,7 +51,10 @@ def list_models(
         for version in versions:
             typer.echo(_json_line(version, _role(version, state), version in stored, latest.get(version)))
     elif versions:
-        _print_versions([(_role(version, state), version, latest.get(version)) for version in versions], settings)
+        shown = _without_older_refreshes(versions, state)
+        _print_versions([(_role(version, state), version, latest.get(version)) for version in shown], settings)
+        if len(shown) < len(versions):
+            typer.echo(f"and {len(versions) - len(shown)} versions with the same networks before a refresh (--json)")
     else:
         typer.echo(f"no model yet at {settings.models_uri}: `nextclick train --publish`")
 
@@ -159,6 +165,13 @@ def _role(version: str, state: "ModelsState") -> str:
     if version in state.withdrawn:
         return "rolled back"
     return "shadow" if state.shadow and version == state.shadow.version else ""
+
+
+def _without_older_refreshes(versions: "list[str]", state: "ModelsState") -> "list[str]":
+    """Of each network the newest version, and those that serve or are a shadow."""
+    older = {version for one in state.history for version in state.versions_of(one.trained_as)[1:]}
+    used = {one.version for one in (state.serving, state.shadow) if one is not None}
+    return [version for version in versions if version in used or version not in older]
 
 
 def _json_line(version: str, role: str, stored: bool, announcement: "ModelAnnouncement | None") -> str:

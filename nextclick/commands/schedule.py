@@ -1,4 +1,4 @@
-"""`nextclick schedule`: runs retrainings by a cron expression."""
+"""`nextclick schedule`: runs retrainings and refreshes by cron expressions."""
 
 from typing import Annotated
 
@@ -6,12 +6,27 @@ import typer
 
 
 def schedule(
-    cron: Annotated[str, typer.Option(help="When to retrain, five fields, UTC: '0 3 * * *' is daily at 3.")],
+    cron: Annotated[
+        str | None,
+        typer.Option(help="When to retrain, five fields, UTC: '0 3 * * *' is daily at 3.", show_default=False),
+    ] = None,
+    refresh: Annotated[
+        str | None,
+        typer.Option(
+            help="When to refresh the neighbours of the serving model: '*/5 * * * *' is every five minutes.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run `nextclick retrain` by a cron expression until stopped, each run as a process of its own.
 
+    With --refresh it also runs `nextclick retrain --refresh`. The two never run at once: a refresh that is due during a
+    retraining follows it, once.
+
     In between it does what `nextclick watch` does: promote, drop and roll back by live evidence.
     """
+    if cron is None and refresh is None:
+        raise typer.BadParameter("give --cron, --refresh or both", param_hint="--cron")
     import signal
     import threading
 
@@ -26,4 +41,4 @@ def schedule(
     settings = load_settings()
     say = service_log(settings, "nextclick.schedule")
     look = looking(settings, lambda decision: say(decided_line(decision)), say)
-    run_on_schedule(cron, stop, say, look)
+    run_on_schedule(cron, stop, say, look, refresh)

@@ -1,7 +1,7 @@
 """Neighbourhood methods as families of models: bundle files, and how a model is counted and served."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class Neighbours:
 
 
 class NeighboursFamily:
-    """See `rankers.contract.CountedFamily`. A model is a `Neighbours` of one method.
+    """See `rankers.contract.CountedFamily` and `RefreshableFamily`. A model is a `Neighbours` of one method.
 
     Args:
         name: of the family.
@@ -52,6 +52,13 @@ class NeighboursFamily:
         """Index the sessions."""
         method = self._method(**config)
         return Neighbours(method, index_sessions(sessions, method.items, method.newest))
+
+    def kept_items(self, model: Neighbours) -> None:
+        """There is no network."""
+
+    def recounted(self, model: Neighbours, sessions: Sessions, items: ItemIndex) -> Neighbours:
+        """The sessions indexed with the same settings."""
+        return self.count(asdict(replace(model.config, items=len(items))), sessions)
 
     def save(self, model: Neighbours) -> dict[str, bytes]:
         """One file with the arrays of the index."""

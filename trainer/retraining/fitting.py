@@ -89,6 +89,7 @@ def warm_start(parent: Bundle, config: TrainConfig, settings: Settings, say: Cal
     if not has_shape(parent, config):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
-    memory = get_optimiser_state(BundleStore(settings.models_uri), parent.version)
-    trained_until = (parent.trained_on.last if parent.trained_on else None) or 0
-    return WarmStart(parent, memory, trained_until, settings.retrain_epochs, settings.retrain_replay)
+    memory = get_optimiser_state(BundleStore(settings.models_uri), parent.trained_as)
+    span = parent.trained_on
+    trained_until = 0 if span is None else span.last if span.network_until is None else span.network_until
+    return WarmStart(parent, memory, trained_until or 0, settings.retrain_epochs, settings.retrain_replay)

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from clicklog.clicks import Clicks
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.baselines import Baseline, make_baseline
@@ -28,6 +29,7 @@ from trainer.retraining.candidate import Candidate
 from trainer.retraining.holdout import Holdout
 from trainer.retraining.outcome import Accepted, DecisionDraft, Refused
 from trainer.retraining.reading import Reading
+from trainer.retraining.recounting import recount
 
 DRAWS = 1000
 
@@ -97,6 +99,9 @@ def judge(
     lower end of the difference to popularity is above 0. With NEXTCLICK_RETRAIN_RELEASE=shadow it is accepted as a
     shadow if the upper end of the difference to the serving model is above NEXTCLICK_RETRAIN_MARGIN.
 
+    A serving model that was refreshed knows the held out clicks. So its neighbours are counted on the clicks that the
+    candidate was trained on.
+
     Args:
         candidate: with the sessions that the baselines are fitted to.
         reading: with the serving model.
@@ -105,7 +110,11 @@ def judge(
         draft: gets the judgement.
         say: called with a line for people.
     """
-    judgement = _judgement(candidate, reading.parent, holdout, settings.retrain_margin)
+    compared = reading.parent
+    if compared is not None and compared.network is not None:
+        say(f"{compared.version} is judged with neighbours of the clicks that the candidate was trained on")
+        compared = recount(compared, Clicks(holdout.train, reading.source), reading.config)
+    judgement = _judgement(candidate, compared, holdout, settings.retrain_margin)
     draft.judgement = judgement
     for name, figures in judgement.figures.items():
         say(f"{name:10} Recall@20 {figures.recall:.4f}  MRR@20 {figures.mrr:.4f}")

@@ -37,7 +37,8 @@ class Reading:
         config: of the training.
         serving: the announcement of the serving model; None if none serves.
         parent: the bundle of the serving model.
-        seen: time of the last click that had a part in the parent's training, ms since 1970 UTC; None if unknown.
+        seen: time of the last click that had a part in the training of the parent's network, ms since 1970 UTC; None
+            if unknown.
         clicks: session_id, item_id, timestamp; cut into sessions, a session's clicks in adjacent rows.
         source: description of where the clicks were read.
         offsets: partition → first offset covered and the offset after the last.
@@ -71,7 +72,7 @@ def read(
     """
     store = BundleStore(settings.models_uri)
     store.check_writable()
-    config = read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
+    config = training_config(settings)
     if config.validate and config.family != BLEND:  # a blend is trained on the sessions that fit its weight, too
         raise SettingsError(
             f"{settings.retrain_config}: validate = {config.validate}: a retraining judges on newest sessions of its "
@@ -86,11 +87,12 @@ def read(
     draft.serving = serving.version if serving else None
     if serving is None and state.history:
         say(f"warning: {missing_announcement(state)}")
-    if settings.retrain_release == "shadow" and serving and shadow and shadow.version != serving.version:
+    if settings.retrain_release == "shadow" and serving and shadow and shadow.trained_as != serving.trained_as:
         return Refused(f"{shadow.version} is still scored beside {serving.version}")
-    parent = _fetch_parent(serving, store) if serving else None
+    parent = fetch_serving(serving, store) if serving else None
     deciding = _deciding(config, settings)
-    resumed = load_resume_point(resume_directory(settings), draft.serving, deciding, now)
+    network = serving.trained_as if serving else None  # a refresh in between changes nothing
+    resumed = load_resume_point(resume_directory(settings), network, deciding, now)
     begun = now
     if resumed is not None:
         say("going on with a retraining that was interrupted")
@@ -109,9 +111,18 @@ def read(
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     ends = {number: end for number, (_, end) in offsets.items()}
-    point = ResumePoint(since, now, ends, draft.serving, deciding, log.logs)
-    seen = parent.trained_on.seen_until if parent and parent.trained_on else None
+    point = ResumePoint(since, now, ends, network, deciding, log.logs)
+    seen = parent.trained_on.network_seen_until if parent and parent.trained_on else None
     return Reading(config, serving, parent, seen, clicks, log.source, offsets, point)
+
+
+def training_config(settings: Settings) -> TrainConfig:
+    """The options of a retraining: those of the file NEXTCLICK_RETRAIN_CONFIG, or its defaults.
+
+    Raises:
+        SettingsError: the file cannot be read, or an option does not exist.
+    """
+    return read_train_config(settings.retrain_config, RETRAINING) if settings.retrain_config else RETRAINING
 
 
 def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:
@@ -123,7 +134,12 @@ def _deciding(config: TrainConfig, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _fetch_parent(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
+def fetch_serving(serving: ModelAnnouncement, store: BundleStore) -> Bundle:
+    """The bundle of the serving model.
+
+    Raises:
+        BundleError: it cannot be fetched.
+    """
     try:
         return read_stored_bundle(store, serving.uri, serving.sha256)
     except BundleError as error:

@@ -51,10 +51,12 @@ def record_failure(
 
 
 def _unless_overtaken(accepted: Accepted, connection: LeasedTopic) -> Accepted | Refused:
-    """The candidate is refused if another model serves now than the one that it was compared with."""
+    """The candidate is refused if another network serves now than the one that it was compared with."""
     before, now = accepted.serving, connection.run(connection.topic.read()).serving
-    if now is None or (before is not None and now.version == before.version):
+    if now is None:
         return accepted
+    if before is not None and now.trained_as == before.trained_as:
+        return replace(accepted, serving=now)
     against = before.version if before else "popularity"
     return Refused(f"{now.version} was announced meanwhile, and the candidate was compared with {against}")
 

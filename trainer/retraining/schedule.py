@@ -1,6 +1,7 @@
-"""Retraining by a cron expression, for deployments without a CronJob, and deciding by live evidence in between.
+"""Retraining and refreshing by cron expressions, for deployments without CronJobs, and deciding by live evidence in
+between.
 
-Each retraining runs in a separate process: memory leaks and crashes end with it.
+Each run is a separate process: memory leaks and crashes end with it.
 """
 
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from croniter import croniter
@@ -18,34 +20,88 @@ from trainer.retraining.live_watch import LOOK_SECONDS
 STOP_SECONDS = 20.0
 
 
-def run_on_schedule(
-    cron: str, stop: threading.Event, say: Callable[[str], None], look: Callable[[], None] = lambda: None
-) -> None:
-    """Run `nextclick retrain` at the times of the cron expression (UTC), until `stop` is set.
+@dataclass
+class _Job:
+    """A command that runs again and again.
 
-    A run that is due while another is still running is skipped.
+    Attributes:
+        name: for people.
+        cron: when it runs.
+        options: of `nextclick retrain`.
+        done: what it means if it ends with exit code 0.
+        stopped: what it means if it was stopped.
+        due: when it runs next; in the past while another job runs; None: not known yet.
+    """
+
+    name: str
+    cron: str
+    options: tuple[str, ...]
+    done: str
+    stopped: str
+    due: datetime | None = None
+
+
+def run_on_schedule(
+    cron: str | None,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+    refresh: str | None = None,
+) -> None:
+    """Run `nextclick retrain` and `nextclick retrain --refresh` at the times of cron expressions (UTC), until `stop` is
+    set.
+
+    They never run at once. A run that is due while the other one runs follows it, once. A run that is due while one of
+    the same kind runs is skipped. If both are due, the one that was due first runs first; at the same time the refresh,
+    which takes seconds.
 
     Args:
-        cron: expression with five fields.
-        stop: ends the schedule, and a running retraining.
+        cron: expression with five fields, for retrainings; None: none.
+        stop: ends the schedule, and a run.
         say: called with a line for people.
-        look: called every `LOOK_SECONDS`, between and during retrainings.
+        look: called every `LOOK_SECONDS`, between and during runs.
+        refresh: the expression for refreshes; None: none.
 
     Raises:
-        SettingsError: `cron` is not a cron expression.
+        SettingsError: one of them is not a cron expression.
     """
-    if not croniter.is_valid(cron):
-        raise SettingsError(
-            f"--cron {cron!r} is no cron expression: five fields, such as '0 3 * * *' (daily at 3, UTC)"
-        )
+    jobs = []
+    if refresh is not None:
+        _check(refresh, "--refresh", "'*/5 * * * *' (every five minutes)")
+        jobs.append(_Job("refresh", refresh, ("--refresh",), "refreshed", "stopped"))
+    if cron is not None:
+        _check(cron, "--cron", "'0 3 * * *' (daily at 3, UTC)")
+        jobs.append(_Job("retraining", cron, (), "published", "stopped; the next run continues"))
     while not stop.is_set():
-        due = next_run(cron, datetime.now(UTC))
-        say(f"next retraining at {due:%Y-%m-%d %H:%M} UTC")
-        while (left := (due - datetime.now(UTC)).total_seconds()) > 0:
-            look()
-            if stop.wait(min(left, LOOK_SECONDS)):  # in short waits, because the clock may be set
-                return
-        say(f"retraining ended: {_meaning(_run(stop, look))}")
+        due = _wait_for_next(jobs, stop, say, look)
+        if due is None:
+            return
+        due.due = None
+        code = _run(stop, look, *due.options)
+        say(f"{due.name} ended: {_meaning(code, due)}")
+
+
+def _check(cron: str, option: str, example: str) -> None:
+    if not croniter.is_valid(cron):
+        raise SettingsError(f"{option} {cron!r} is no cron expression: five fields, such as {example}")
+
+
+def _wait_for_next(
+    jobs: list[_Job], stop: threading.Event, say: Callable[[str], None], look: Callable[[], None]
+) -> _Job | None:
+    """Wait until a job is due; None if the schedule is stopped before."""
+    times = []
+    for job in jobs:
+        if job.due is None:
+            job.due = next_run(job.cron, datetime.now(UTC))
+            say(f"next {job.name} at {job.due:%Y-%m-%d %H:%M} UTC")
+        times.append(job.due)
+    first = min(times)
+    while (left := (first - datetime.now(UTC)).total_seconds()) > 0:
+        look()
+        if stop.wait(min(left, LOOK_SECONDS)):  # in short waits, because the clock may be set
+            return None
+    return jobs[times.index(first)]
 
 
 def next_run(cron: str, after: datetime) -> datetime:
@@ -53,8 +109,9 @@ def next_run(cron: str, after: datetime) -> datetime:
     return croniter(cron, after).get_next(datetime)  # type: ignore[no-any-return]
 
 
-def _run(stop: threading.Event, look: Callable[[], None]) -> int:
-    command = [sys.executable, "-P", "-m", "nextclick", "retrain"]  # -P: no module of the current folder hides ours
+def _run(stop: threading.Event, look: Callable[[], None], *options: str) -> int:
+    # -P: no module of the current folder hides ours
+    command = [sys.executable, "-P", "-m", "nextclick", "retrain", *options]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     looked = time.monotonic()
     while process.poll() is None:
@@ -71,7 +128,7 @@ def _run(stop: threading.Event, look: Callable[[], None]) -> int:
     return process.returncode
 
 
-def _meaning(code: int) -> str:
-    return {0: "published", 3: "kept the serving model", 143: "stopped; the next run continues"}.get(
+def _meaning(code: int, job: _Job) -> str:
+    return {0: job.done, 3: "kept the serving model", 143: job.stopped}.get(
         code, f"failed (exit code {code}); the serving model is left"
     )

@@ -155,7 +155,7 @@ class _Decided:
 
 @dataclass(frozen=True)
 class _UnfinishedPromotion:
-    """The shadow already serves: it was promoted by hand, or the process that promoted it was killed.
+    """The shadow's network already serves: it was promoted by hand, or the process that promoted it was killed.
 
     Attributes:
         former: the next shadow; None to end the shadow.
@@ -170,8 +170,8 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
     if serving is None or shadow is None:
         return None
     role = shadow.role or "challenger"
-    if shadow.version == serving.version:
-        before = [announcement for announcement in state.history if announcement.version != shadow.version]
+    if shadow.trained_as == serving.trained_as:
+        before = [announcement for announcement in state.history if announcement.trained_as != shadow.trained_as]
         promoted = shadow.role == "challenger" and before and serving.announced_at > shadow.announced_at
         return _UnfinishedPromotion(before[-1] if promoted else None)
     result = sum_up(state.evidence(serving, shadow))
@@ -195,9 +195,14 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
         cpu_seconds=0,
         package=importlib.metadata.version("nextclick"),
         by="live evidence",
-        withdrawn={serving.version: serving.announced_at} if outcome == "rolled-back" else {},
+        withdrawn=_announced(serving.trained_as, state) if outcome == "rolled-back" else {},
     )
     return _Decided(decision, serving, shadow)
+
+
+def _announced(network: str, state: ModelsState) -> dict[str, datetime]:
+    """The versions with this network → when each was announced last."""
+    return {one.version: one.announced_at for one in state.history if one.trained_as == network}
 
 
 async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> None:

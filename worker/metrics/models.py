@@ -23,9 +23,15 @@ class ModelMetrics:
             "nextclick_models_refused", "Announced models that were refused", value=self._follower.refused
         )
         serving = GaugeMetricFamily("nextclick_model", "1 for each model in use", labels=LABELS)
-        age = GaugeMetricFamily("nextclick_model_age_seconds", "Time since the model was announced", labels=LABELS)
+        age = GaugeMetricFamily(
+            "nextclick_model_age_seconds",
+            "Time since the model was announced; since its training, not its last refresh",
+            labels=LABELS,
+        )
         clicks_age = GaugeMetricFamily(
-            "nextclick_model_newest_click_age_seconds", "Age of the newest click that it was trained on", labels=LABELS
+            "nextclick_model_newest_click_age_seconds",
+            "Age of the newest click that it was trained on or its neighbours were counted on",
+            labels=LABELS,
         )
         swap = GaugeMetricFamily(
             "nextclick_model_swap_seconds", "From its announcement being read until it was ready", labels=LABELS

@@ -127,6 +127,20 @@ def test_a_shadow_is_scored_beside_the_model_that_serves_on(settings: Settings, 
     assert decision.outcome == "shadowed"
 
 
+def test_a_refresh_during_a_retraining_does_not_stop_it_and_becomes_the_former_model(
+    settings: Settings, tmp_path: Path
+) -> None:
+    topic = MemoryTopic(settings)
+    published(topic, settings, tmp_path, "v1")
+    result = accepted(tmp_path, state(topic).serving)
+    refreshed = state(topic).serving.model_copy(update={"version": "v2", "network": "v1"})
+    asyncio.run(topic.announce(refreshed))
+    connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
+    assert release(result, DecisionDraft("m"), connection, settings, print).outcome == "published"
+    now = state(topic)
+    assert (now.serving.version, now.shadow.version, now.shadow.role) == ("candidate", "v2", "former")
+
+
 def test_live_evidence_decides_nothing_without_the_lease(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

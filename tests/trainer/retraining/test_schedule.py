@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from schemas.errors import SettingsError
+from tests.command_line import Command
 from trainer.retraining import schedule as module
 from trainer.retraining.schedule import run_on_schedule
 
@@ -47,6 +49,78 @@ def test_a_schedule_that_is_stopped_ends_its_wait(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "_run", lambda *_: pytest.fail("ran"))
     run_on_schedule("0 * * * *", stop, print, look)
     assert looks == [1]
+
+
+class Runs:
+    """A clock that only waits and runs move, and what ran when, in minutes since it began."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, minutes: dict[str, list[int]], until: int) -> None:
+        """`minutes`: by kind, how long each run takes; the last one repeats."""
+        self.now = self.begin = datetime(2026, 11, 24, 2, 58, tzinfo=UTC)
+        self.ran: list[tuple[str, int]] = []
+        self.said: list[str] = []
+        self._minutes, self._until = minutes, until
+        self._stop = threading.Event()
+        clock = type("Clock", (datetime,), {"now": staticmethod(lambda _zone: self.now)})
+        monkeypatch.setattr(module, "datetime", clock)
+        monkeypatch.setattr(module, "_run", self._run)
+
+    def schedule(self, cron: str | None, refresh: str | None) -> None:
+        stop = SimpleNamespace(is_set=self._stop.is_set, wait=self._wait)
+        run_on_schedule(cron, stop, self.said.append, lambda: None, refresh)  # type: ignore[arg-type]
+
+    def _wait(self, seconds: float) -> bool:
+        self._pass(timedelta(seconds=seconds))
+        return self._stop.is_set()
+
+    def _run(self, _stop: object, _look: object, *options: str) -> int:
+        kind = "refresh" if options == ("--refresh",) else "retrain"
+        self.ran.append((kind, round((self.now - self.begin).total_seconds() / 60)))
+        lengths = self._minutes[kind]
+        self._pass(timedelta(minutes=lengths.pop(0) if len(lengths) > 1 else lengths[0]))
+        return 0
+
+    def _pass(self, time: timedelta) -> None:
+        self.now += time
+        if self.now - self.begin > timedelta(minutes=self._until):
+            self._stop.set()
+
+
+def test_a_refresh_that_is_due_during_a_retraining_follows_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, {"retrain": [17], "refresh": [0]}, until=30)
+    runs.schedule("0 3 * * *", "*/5 * * * *")
+    assert runs.ran == [("refresh", 2), ("retrain", 2), ("refresh", 19), ("refresh", 22), ("refresh", 27)]
+    assert runs.said[:4] == [
+        "next refresh at 2026-11-24 03:00 UTC",
+        "next retraining at 2026-11-24 03:00 UTC",
+        "refresh ended: refreshed",
+        "next refresh at 2026-11-24 03:05 UTC",
+    ]
+    assert "retraining ended: published" in runs.said
+
+
+def test_a_retraining_that_is_due_during_a_refresh_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, {"retrain": [1], "refresh": [7]}, until=20)
+    runs.schedule("4 3 * * *", "*/5 * * * *")
+    assert runs.ran == [("refresh", 2), ("retrain", 9), ("refresh", 12), ("refresh", 22)][: len(runs.ran)]
+    assert len(runs.ran) >= 3
+
+
+def test_refreshes_alone_are_a_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, {"refresh": [0]}, until=10)
+    runs.schedule(None, "*/5 * * * *")
+    assert runs.ran == [("refresh", 2), ("refresh", 7)]
+
+
+def test_what_is_no_cron_expression_of_refreshes_is_said_before_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"--refresh 'often' is no cron expression: five fields, such as '\*/5"):
+        run_on_schedule("0 3 * * *", threading.Event(), print, refresh="often")
+
+
+def test_a_schedule_of_nothing_is_wrong_usage(nextclick: Command) -> None:
+    done = nextclick("schedule")
+    assert done.code == 2
+    assert "give --cron, --refresh or both" in done.stderr
 
 
 class Process:

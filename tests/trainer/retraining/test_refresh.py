@@ -1,0 +1,267 @@
+"""Refreshes over a real topic: what they publish, record and refuse."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+import pytest
+
+from clicklog.clicks import Clicks
+from modelregistry.leased_topic import LeasedTopic
+from modelregistry.publishing import publish, publish_bundle
+from modelregistry.store import BundleStore
+from rankers.bundle import Bundle, read_bundle, write_bundle
+from schemas.errors import BundleError, NextclickError
+from schemas.settings import Settings
+from tests.command_line import CommandLine
+from tests.modelregistry.memory_topic import MemoryTopic
+from tests.modelregistry.refreshes import refreshable
+from tests.modelregistry.topic import decisions, models_state
+from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
+from tests.trainer.retraining.test_end_to_end import start
+from tests.trainer.retraining.test_release import FakeConnection, FakeLease
+from tests.worker.deployment import bundle
+from trainer.config import TrainConfig
+from trainer.presets import FAMILY_DEFAULTS
+from trainer.retraining.recounting import recount
+from trainer.retraining.refresh import _release, refresh
+from trainer.retraining.refresh_decision import RefreshDraft
+from trainer.retraining.run import retrain
+from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
+from trainer.train import train
+
+pytestmark = pytest.mark.usefixtures("compiled_kernel")
+
+STAN = replace(FAMILY_DEFAULTS["stan"], k=100)
+HOUR = DAY // 24
+
+
+def before(hours: int) -> pl.Expr:
+    """Clicks until so long before the newest one."""
+    return pl.col("timestamp") < shop_clicks()["timestamp"].max() - hours * HOUR  # type: ignore[operator]
+
+
+def counted(directory: Path, frame: pl.DataFrame, config: TrainConfig = STAN) -> Bundle:
+    """A model of these clicks, written to the directory."""
+    write_bundle(train(Clicks(frame.sort("session_id", maintain_order=True), "c"), config).bundle, directory)
+    return read_bundle(directory)
+
+
+@pytest.fixture
+def settings(kafka_settings: Settings, tmp_path: Path) -> Settings:
+    return retrain_settings(kafka_settings, tmp_path)
+
+
+@pytest.fixture
+def stan(settings: Settings, tmp_path: Path) -> Bundle:
+    """A serving model of all clicks but the last day's; the topic has all but the last twelve hours'."""
+    made = counted(tmp_path / "stan", shop_clicks().filter(before(24)))
+    asyncio.run(publish_bundle(tmp_path / "stan", settings))
+    send(settings, shop_clicks().filter(before(12)))
+    return made
+
+
+def test_new_items_are_in_a_refreshed_model_and_its_network_stays(settings: Settings, stan: Bundle) -> None:
+    first = refresh(settings)
+    assert (first.outcome, first.serving, first.by) == ("refreshed", stan.version, "refresh")
+    serving = models_state(settings).serving
+    assert serving is not None
+    assert (serving.version, serving.network, serving.trained_as) == (first.candidate, stan.version, stan.version)
+    made = read_bundle(Path(settings.models_uri) / serving.version)
+    assert (made.digest, made.network, made.model.config.k) == (stan.digest, stan.version, 100)
+    assert set(made.items.ids) - set(stan.items.ids), "items launched in between"
+    assert made.trained_on is not None
+    assert stan.trained_on is not None
+    assert made.trained_on.last > stan.trained_on.last  # type: ignore[operator]
+    assert made.trained_on.network_until == stan.trained_on.last
+    assert first.judgement is not None
+    assert first.judgement.figures["candidate"].recall >= first.judgement.figures["serving"].recall - 0.02
+
+    nothing = refresh(settings)
+    assert (nothing.outcome, nothing.candidate) == ("kept", None)
+    assert nothing.reason.startswith("nothing new: ")
+    assert len(decisions(settings)) == 2
+    send(settings, shop_clicks().filter(~before(12)))
+    second = refresh(settings)
+    assert (second.outcome, second.times, second.serving) == ("refreshed", 2, first.candidate)
+    assert second.began_at == first.began_at
+    again = models_state(settings).serving
+    assert again is not None
+    assert (again.version, again.trained_as) == (second.candidate, stan.version)
+    story = decisions(settings)
+    assert [decision.outcome for decision in story] == ["published", "refreshed"]
+    assert f"(the last of 2 since {first.began_at:%Y-%m-%d %H:%M})" in story[1].reason
+
+
+def test_a_retraining_judges_a_refreshed_model_on_clicks_that_neither_has_seen(
+    settings: Settings, stan: Bundle
+) -> None:
+    assert refresh(settings).outcome == "refreshed"
+    assert settings.retrain_config is not None
+    settings.retrain_config.write_text("family = 'stan'\nk = 100\n")
+    said: list[str] = []
+    decision = retrain(settings.model_copy(update={"retrain_margin": -0.02}), said.append)
+    assert decision.judgement is not None, decision.reason
+    assert decision.judgement.over["serving"].value == 0, "the same method, counted on the same clicks"
+    assert decision.judgement.first > stan.trained_on.last  # type: ignore[union-attr,operator]
+    assert any("is judged with neighbours of the clicks" in line for line in said)
+    state = models_state(settings)
+    assert (state.serving and state.serving.trained_as) == decision.candidate, "it wins over the refreshes before it"
+    assert (state.shadow and state.shadow.trained_as) == stan.version
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"models_uri": "/proc/nothing/models"}, "registry at .* cannot be written"),
+        ({"retrain_window": "1ms"}, "holds no click from .* widen the span"),
+        ({"retrain_max_age": "1ms"}, "the newest click of .* is .* old"),
+        ({"archive_uri": "nowhere://archive"}, "NEXTCLICK_ARCHIVE_URI='nowhere://archive'"),
+    ],
+)
+def test_what_cannot_be_refreshed_ends_in_one_line_and_nothing_changes(
+    changes: dict[str, str], line: str, settings: Settings, stan: Bundle
+) -> None:
+    bad = Settings.model_validate({**settings.model_dump(), **changes})
+    for _ in range(2):
+        with pytest.raises(NextclickError, match=line) as failure:
+            refresh(bad)
+        assert "\n" not in str(failure.value)
+    assert models_state(settings).serving.version == stan.version  # type: ignore[union-attr]
+    assert BundleStore(settings.models_uri).versions() == [stan.version]
+    failed = [decision for decision in decisions(settings) if decision.outcome == "failed"]
+    if "models_uri" not in changes:
+        assert [decision.times for decision in failed] == [2]
+        assert str(failed[0].reason).startswith(str(failure.value))
+
+
+def test_a_log_that_is_older_than_the_model_is_nothing_new(settings: Settings, tmp_path: Path) -> None:
+    made = counted(tmp_path / "stan", shop_clicks())
+    asyncio.run(publish_bundle(tmp_path / "stan", settings))
+    send(settings, shop_clicks().filter(before(12)))
+    kept = refresh(settings)
+    assert (kept.outcome, kept.reason.startswith("nothing new: ")) == ("kept", True)
+    assert BundleStore(settings.models_uri).versions() == [made.version]
+    assert [decision.outcome for decision in decisions(settings)] == ["published"]
+
+
+def test_models_without_neighbours_and_no_model_at_all_are_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"there is nothing to refresh: no model .* was announced yet"):
+        refresh(settings)
+    asyncio.run(publish_bundle(bundle(tmp_path / "v1", "v1"), settings))
+    with pytest.raises(BundleError, match=r"family gru4rec has no neighbours to refresh \(only .*vs-knn, stan"):
+        refresh(settings)
+    assert models_state(settings).serving.version == "v1"  # type: ignore[union-attr]
+
+
+def test_a_refresh_by_the_command_line(settings: Settings, stan: Bundle, command_line: CommandLine) -> None:
+    code, output, errors = command_line.run("retrain", "--refresh", settings=settings)
+    assert (code, output.startswith("refreshed: the network of ")) == (0, True), errors
+    assert "Recall@20" in errors
+    code, output, _ = command_line.run("retrain", "--refresh", settings=settings)
+    assert (code, output.startswith("kept: nothing new: ")) == (3, True)
+    assert command_line.run("retrain", "--refresh", "--kept-is-done", settings=settings)[0] == 0
+    story = command_line.run("models", "story", settings=settings)[1].splitlines()
+    assert [line.split()[2] for line in story] == ["published", "refreshed"]
+    code, output, errors = command_line.run("models", "rollback", settings=settings)
+    assert code == 1
+    assert f"{stan.version} is the network of all versions announced so far; name one by --to" in errors
+
+
+@pytest.mark.slow
+def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "schedule.log"
+    schedule = start(settings, log, "schedule", "--refresh", "* * * * * */5")  # the sixth field: seconds
+    try:
+        deadline = time.monotonic() + 120
+        while "refresh ended: kept the serving model" not in log.read_text():  # the second finds nothing new
+            assert schedule.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+    finally:
+        schedule.terminate()
+        schedule.wait(60)
+    assert "refresh ended: refreshed" in log.read_text()
+    serving = models_state(settings).serving
+    assert serving is not None
+    assert serving.network == stan.version
+
+
+def test_clicks_of_no_use_are_refused_by_the_gate(tmp_path: Path) -> None:
+    frame = shop_clicks().sort("session_id", maintain_order=True)
+    serving = counted(tmp_path / "stan", shop_clicks().filter(before(24)))
+    wrong = pl.when(before(8)).then(pl.col("item_id") + 100_000).otherwise(pl.col("item_id")).alias("item_id")
+    with pytest.raises(Insane, match=f"the new neighbours are surely worse than those of {serving.version}: -0"):
+        compare_neighbours(serving, Clicks(frame.with_columns(wrong), "the log"), STAN)
+    judged = compare_neighbours(serving, Clicks(frame, "the log"), STAN)
+    assert judged is not None
+    assert judged.sessions == 200
+    few = frame.filter(before(24) | (pl.col("session_id") == frame.filter(~before(1))["session_id"][0]))
+    assert compare_neighbours(serving, Clicks(few, "the log"), STAN) is None
+
+
+def test_a_model_that_does_not_answer_is_refused(tmp_path: Path) -> None:
+    frame = shop_clicks(500).sort("session_id", maintain_order=True)
+    serving = counted(tmp_path / "stan", frame)
+    check_answers(serving, Clicks(frame, "the log"))
+    with pytest.raises(Insane, match="none of the newest 100 sessions has an item of the refreshed model"):
+        check_answers(serving, Clicks(frame.with_columns(pl.col("item_id") + 100_000), "the log"))
+
+
+def refreshing(topic: MemoryTopic, settings: Settings, directory: Path) -> tuple[Path, RefreshDraft]:
+    """A serving model `a`, and a refresh of it that is ready to be released."""
+    asyncio.run(publish(refreshable(directory / "a", "a"), topic, settings))
+    serving = asyncio.run(topic.read()).serving
+    assert serving is not None
+    draft = RefreshDraft(settings.model_name, serving)
+    draft.refreshed = recount(counted(directory / "stan", shop_clicks(500)), _clicks(), STAN)
+    return refreshable(directory / "a2", "a2", "a"), draft
+
+
+def _clicks() -> Clicks:
+    return Clicks(shop_clicks(500).sort("session_id", maintain_order=True), "c")
+
+
+@pytest.mark.parametrize("when", ["before the check", "after the check"])
+def test_a_refresh_never_replaces_a_newer_network(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
+    topic = MemoryTopic(settings)
+    directory, draft = refreshing(topic, settings, tmp_path)
+    newer = refreshable(tmp_path / "b", "b")
+
+    def overtake() -> None:
+        asyncio.run(publish(newer, MemoryTopic(settings, topic.log), settings))
+
+    if when == "before the check":
+        overtake()
+    else:
+        send_messages = topic._send
+
+        async def overtaken(*messages: tuple[bytes, bytes | None]) -> None:
+            monkeypatch.setattr(topic, "_send", send_messages)
+            thread = threading.Thread(target=overtake)
+            thread.start()
+            thread.join()
+            await send_messages(*messages)
+
+        monkeypatch.setattr(topic, "_send", overtaken)
+    connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
+    decision = _release(directory, draft, connection, settings, print)
+    state = asyncio.run(topic.read())
+    assert (state.serving and state.serving.version) == "b"
+    assert (decision.outcome, "b was announced meanwhile" in decision.reason) == ("kept", True)
+    assert ("a2" in BundleStore(settings.models_uri).versions()) == (when == "after the check")
+
+
+def test_a_refresh_without_the_lease_publishes_nothing(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
+    topic, lease = MemoryTopic(settings), FakeLease()
+    directory, draft = refreshing(topic, settings, tmp_path)
+    lease.lost = True
+    with pytest.raises(NextclickError, match="the lease was lost"):
+        _release(directory, draft, cast(LeasedTopic, FakeConnection(topic, lease)), settings, print)
+    assert BundleStore(settings.models_uri).versions() == ["a"]

@@ -1,0 +1,68 @@
+"""A model whose neighbours are counted anew on newer clicks, while its network and its settings stay."""
+
+import importlib.metadata
+from dataclasses import replace
+
+from clicklog.clicks import Clicks
+from clicklog.filters import filter_clicks
+from clicklog.items import ItemIndex
+from clicklog.sessions import sessions_of
+from rankers.bundle import Bundle, new_version
+from rankers.families import refreshable_family_of
+from schemas.announcement import ClickSpan
+from trainer.config import TrainConfig
+from trainer.memory import allocating
+
+
+def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
+    """A new version of a bundle with the same network and settings, and with neighbours from these clicks.
+
+    The network's items keep their rows; the other items of the clicks follow.
+
+    Args:
+        bundle: is not changed.
+        clicks: already cut into sessions, with times.
+        config: of its `min_support` and `min_length` only.
+
+    Raises:
+        BundleError: models of this family have no neighbours.
+        TrainingError: nothing is left after filtering, or too little memory.
+    """
+    family = refreshable_family_of(bundle.family)
+    kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
+    own = family.kept_items(bundle.model)
+    index = ItemIndex.of(kept) if own is None else ItemIndex.beginning_with(own, kept)
+    sessions = sessions_of(kept, index)
+    with allocating(
+        f"the neighbours of {len(sessions.items):,} clicks do not fit into memory: shorten NEXTCLICK_RETRAIN_WINDOW"
+    ):
+        model = family.recounted(bundle.model, sessions, index)
+    before = bundle.trained_on
+    span = ClickSpan(
+        clicks=len(kept),
+        sessions=kept["session_id"].n_unique(),
+        first=kept["timestamp"].min(),  # type: ignore[arg-type]
+        last=kept["timestamp"].max(),  # type: ignore[arg-type]
+        judged_until=before.judged_until if before else None,
+        network_until=_network_until(before),
+        source=clicks.source,
+        offsets=clicks.offsets,
+    )
+    refresh = {"parent": bundle.version, "package": importlib.metadata.version("nextclick")}
+    return replace(
+        bundle,
+        version=new_version(),
+        model=model,
+        items=index,
+        settings={**bundle.settings, "refresh": refresh},
+        trained_on=span,
+        digest="",
+        network=bundle.trained_as,
+    )
+
+
+def _network_until(before: ClickSpan | None) -> int:
+    """Latest click time that the network was trained on; 0 if unknown."""
+    if before is None:
+        return 0
+    return (before.last if before.network_until is None else before.network_until) or 0

@@ -1,0 +1,193 @@
+"""A refresh: the neighbours of the serving model are counted anew on the newest clicks; its network and settings stay.
+
+A failure does not change the serving model. The models topic has one record of refreshes per network and outcome.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import torch
+
+from clicklog.clicks import Clicks
+from clicklog.log import open_log
+from modelregistry.leased_topic import LeasedTopic, lease_topic
+from modelregistry.models_state import ModelsState
+from modelregistry.publishing import publish
+from modelregistry.rollback import missing_announcement
+from modelregistry.store import BundleStore
+from rankers.bundle import Bundle, read_bundle, write_bundle
+from rankers.families import refreshable_family_of
+from schemas.announcement import ModelAnnouncement
+from schemas.decision import Decision
+from schemas.durations import milliseconds
+from schemas.errors import BundleError, NextclickError, one_line
+from schemas.settings import Settings
+from trainer.config import TrainConfig
+from trainer.retraining.reading import fetch_serving, training_config
+from trainer.retraining.recounting import recount
+from trainer.retraining.refresh_decision import RefreshDraft
+from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
+from trainer.retraining.window import usable_clicks
+
+
+def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None, now: int | None = None) -> Decision:
+    """Count the neighbours of the serving model anew, check the result, announce it and record that.
+
+    Args:
+        settings: of the deployment.
+        say: called with a line for people.
+        now: the present time, ms since 1970 UTC; None: this machine's clock.
+
+    Returns:
+        `refreshed`; or `kept`, with the reason: there is no new click, the result is not sane, or another model was
+        announced meanwhile. That there is no new click is not recorded.
+
+    Raises:
+        NextclickError: the refresh failed; that is recorded, and the serving model is not changed.
+    """
+    moment = now or time.time_ns() // 1_000_000
+    with lease_topic(settings) as connection:
+        serving = _serving(connection, settings)
+        draft = RefreshDraft(settings.model_name, serving)
+        try:
+            return _refresh(serving, draft, connection, settings, say, moment)
+        except NextclickError as error:
+            _record("failed", one_line(error), draft, connection, say)
+            raise
+
+
+def _serving(connection: LeasedTopic, settings: Settings) -> ModelAnnouncement:
+    BundleStore(settings.models_uri).check_writable()
+    state = connection.run(connection.topic.read())
+    if state.serving is None:
+        raise BundleError(f"there is nothing to refresh: {missing_announcement(state)}")
+    return state.serving
+
+
+def _refresh(
+    serving: ModelAnnouncement,
+    draft: RefreshDraft,
+    connection: LeasedTopic,
+    settings: Settings,
+    say: Callable[[str], None],
+    now: int,
+) -> Decision:
+    torch.set_num_threads(settings.torch_threads)
+    config = training_config(settings)
+    bundle = fetch_serving(serving, BundleStore(settings.models_uri))
+    refreshable_family_of(bundle.family)  # refuses another family before the log is read
+    since = max(now - milliseconds(settings.retrain_window), 0)
+    with open_log(settings, since, run=connection.run) as log:
+        draft.missing = [str(line) for line in log.missing]
+        for line in draft.missing:
+            say(f"missing: {line}")
+        if log.skipped:
+            say(f"{log.skipped:,} messages are no valid click: skipped")
+        frame, source, offsets = log.frame(), log.source, log.offsets
+    if _is_known(bundle, frame, offsets, now + milliseconds(settings.clock_tolerance)):
+        reason = f"nothing new: {source} has no click that {bundle.version} does not have; {bundle.version} serves on"
+        return draft.decision("kept", reason)
+    clicks = Clicks(usable_clicks(frame, source, since, now, settings, say), source, offsets)
+    try:
+        with tempfile.TemporaryDirectory(prefix="nextclick-refresh-") as scratch:
+            directory = Path(scratch) / "bundle"
+            _count(bundle, clicks, config, directory, draft, say)
+            return _release(directory, draft, connection, settings, say)
+    except Insane as refusal:
+        return _record("kept", str(refusal), draft, connection, say)
+
+
+def _count(
+    bundle: Bundle,
+    clicks: Clicks,
+    config: TrainConfig,
+    directory: Path,
+    draft: RefreshDraft,
+    say: Callable[[str], None],
+) -> None:
+    """Count the neighbours anew, write the refreshed bundle, and check it.
+
+    Raises:
+        Insane: it must not serve.
+    """
+    judgement = draft.judgement = compare_neighbours(bundle, clicks, config)
+    refreshed = recount(bundle, clicks, config)
+    if judgement is None:
+        say(f"too few sessions are newer than {bundle.version} to compare with it")
+    else:
+        for name, value in judgement.figures.items():
+            say(f"{name:10} Recall@20 {value.recall:.4f}  MRR@20 {value.mrr:.4f}")
+        figures = judgement.figures["candidate"]
+        metrics = refreshed.metrics | {"recall@20": figures.recall, "mrr@20": figures.mrr}
+        refreshed = replace(refreshed, metrics=metrics)
+    draft.refreshed = refreshed
+    write_bundle(refreshed, directory)
+    check_answers(read_bundle(directory), clicks)
+
+
+def _is_known(bundle: Bundle, frame: pl.DataFrame, offsets: Mapping[int, tuple[int, int]], latest: int) -> bool:
+    """Whether the model has all these clicks, as far as they are not later than `latest`, ms since 1970 UTC."""
+    counted = bundle.trained_on
+    if counted is None or counted.last is None or frame.is_empty():
+        return False
+    ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
+    newest: Any = frame.filter(pl.col("timestamp") <= latest)["timestamp"].max()
+    if bundle.network is not None and ends == before:
+        return True
+    return newest is not None and bool(newest <= counted.last)
+
+
+def _release(
+    directory: Path, draft: RefreshDraft, connection: LeasedTopic, settings: Settings, say: Callable[[str], None]
+) -> Decision:
+    """Announce the refreshed model, unless another one was announced meanwhile."""
+    connection.run(connection.lease.check())
+    state = connection.run(connection.topic.read())
+    if state.serving is None or state.serving.version != draft.serving.version:
+        return _record("kept", _overtaken(state), draft, connection, say)
+    decision = draft.decision("refreshed", draft.told(), state)
+    own = connection.run(publish(directory, connection.topic, settings, decision=decision))
+    state = connection.run(connection.topic.read())
+    newer = announced_between(state, draft.serving, own)
+    if newer is not None:  # in the moment after the check
+        connection.run(connection.topic.announce(newer))
+        return _record("kept", _overtaken(connection.run(connection.topic.read())), draft, connection, say)
+    return decision
+
+
+def announced_between(
+    state: ModelsState, before: ModelAnnouncement, refreshed: ModelAnnouncement
+) -> ModelAnnouncement | None:
+    """The last model of another network that was announced after `before`, if the refresh of `before` replaced it."""
+    if state.serving != refreshed:
+        return None
+    places = [place for place, one in enumerate(state.history) if one == before]
+    between = state.history[places[-1] + 1 :] if places else ()
+    others = [one for one in between if one.trained_as != refreshed.trained_as]
+    return others[-1] if others else None
+
+
+def _overtaken(state: ModelsState) -> str:
+    serving = state.serving.version if state.serving else "nothing"
+    return f"{serving} was announced meanwhile, and is not replaced by neighbours of the model before it"
+
+
+def _record(
+    outcome: Literal["kept", "failed"],
+    reason: str,
+    draft: RefreshDraft,
+    connection: LeasedTopic,
+    say: Callable[[str], None],
+) -> Decision:
+    try:
+        decision = draft.decision(outcome, reason, connection.run(connection.topic.read()))
+        connection.run(connection.topic.record(decision))
+    except NextclickError as error:
+        say(f"the decision could not be recorded: {error}")
+        return draft.decision(outcome, reason)
+    return decision
