@@ -81,7 +81,7 @@ class BlendFamily:
         rows = len(model.network_items)
         network_items = ItemIndex(items.ids[:rows], items.support[:rows])
         network = self._networks[model.network_family].ranker(model.network, network_items, device, scoring)
-        return BlendRanker(model, cast(NetworkRanker, network), items, scoring)
+        return BlendRanker(model, cast(NetworkRanker, network), items)
 
     def kept_items(self, model: Blend) -> Sequence[ItemId]:
         """The network's."""

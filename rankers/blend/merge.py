@@ -36,13 +36,35 @@ class Read(NamedTuple):
         clicks: the sessions' last clicks, concatenated.
         offsets: (Q+1,); the clicks of session q are `clicks[offsets[q]:offsets[q+1]]`, possibly none.
         known: (Q,) whether the network has seen an item of the session.
-        log_sums: (Q,) float64, log Σ exp(g / T) of the network's scores.
+        log_sums: (Q,) float64, log Σ exp(g / T) of the network's scores, where they have a part in the answer.
     """
 
     clicks: NDArray[np.int64]
     offsets: NDArray[np.int64]
     known: NDArray[np.bool_]
     log_sums: NDArray[np.float64]
+
+
+@compiled_in_order
+def asks_network(read: Read, searched: Searched, shares: NDArray[np.float64], asked: NDArray[np.bool_]) -> None:
+    """Write (Q,) whether the network has a part in the answer: not where w is 1 and a neighbour is found.
+
+    Args:
+        read: of the sessions; `log_sums` is not read.
+        searched: the neighbours.
+        shares: w by length.
+        asked: written.
+    """
+    items = len(searched.sessions.of_item) - 1
+    of_all = np.zeros(items, dtype=np.float32)  # (I,)
+    touched = np.empty(items, dtype=np.int32)
+    for query in range(len(asked)):
+        clicks = read.offsets[query + 1] - read.offsets[query]
+        asked[query] = read.known[query]
+        if read.known[query] and clicks > 0 and shares[min(clicks, len(shares)) - 1] == 1:
+            count, by_network, _ = _search(query, read, searched, shares, of_all, touched)
+            asked[query] = by_network > 0
+            of_all[touched[:count]] = 0
 
 
 @compiled_in_order

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
-from rankers.blend.merge import Read, Searched, best_of_both, scores_of_both
+from rankers.blend.merge import Read, Searched, asks_network, best_of_both, scores_of_both
 from rankers.blend.model import Blend
 from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Ranker, Top
 from rankers.scoring.masked import best_allowed
@@ -58,14 +58,13 @@ class BlendRanker:
         model: the blend.
         network: its network, loaded on a device.
         items: the item of each row.
-        scoring: `exact`, or `int8` with float32 re-ranking (on a CPU).
 
     Attributes:
         network: the network's ranker.
         searched: what the neighbours of a session are searched with.
     """
 
-    def __init__(self, model: Blend, network: NetworkRanker, items: ItemIndex, scoring: str) -> None:
+    def __init__(self, model: Blend, network: NetworkRanker, items: ItemIndex) -> None:
         self.items = items
         config, index = model.neighbours.config, model.neighbours.index
         self.needs = Needs(max(network.needs.history, config.window), network.needs.memory)
@@ -76,7 +75,7 @@ class BlendRanker:
         self.searched = Searched(index, config.weights(index), int(config.k), int(newest))
         self._shares = np.array(model.weights)
         self._temperature = model.temperature
-        self._softmax = Softmax(network.output, model.temperature, scoring)
+        self._softmax = Softmax(network.output, model.temperature)
         self._weight = network.output.weight.detach().cpu().contiguous().numpy()  # (N, h)
         self._bias = network.output.bias.detach().cpu().contiguous().numpy()  # (N,)
 
@@ -107,7 +106,7 @@ class BlendRanker:
 
     def best_and_brought(self, queries: BlendQueries, k: int) -> tuple[Top, NDArray[np.float32]]:
         """See `rankers.contract.BlendingRanker`."""
-        network_best, log_sums = self._softmax.best(queries.states, min(k, self._rows))
+        network_best, log_sums = self._best_of_network(queries, min(k, self._rows), self._asks_network(queries))
         rows, scores = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
         brought = np.empty((len(queries), k), dtype=np.float32)
         best_of_both(
@@ -127,15 +126,20 @@ class BlendRanker:
 
     def scores(self, queries: BlendQueries, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """0 for an item that neither part has."""
+        asked = self._asks_network(queries)
+        read = self._read(queries, self._best_of_network(queries, 1, asked)[1])
+        scores = np.empty((len(queries), len(self.items if rows is None else rows)))
+        of_network = self.network_scores(queries, rows) if asked.any() else np.empty(scores.shape, dtype=np.float32)
         rows = np.arange(len(self.items)) if rows is None else rows
-        of_network = self.network_scores(queries, rows)
-        scores = np.empty((len(queries), len(rows)))
-        read = self._read(queries, self._softmax.log_sums(queries.states))
         scores_of_both(read, self.searched, self._shares, self._temperature, of_network, rows, scores)
         return scores
 
-    def network_scores(self, queries: BlendQueries, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The network's scores g of the rows, (Q, len(rows)); -inf for items that it does not have."""
+    def network_scores(self, queries: BlendQueries, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The network's scores g of all items (Q, I), or of the rows (Q, len(rows)); -inf for items that it lacks."""
+        if rows is None:
+            scores = self.network.scores(queries.states)  # (Q, N)
+            lacking = len(self.items) - self._rows
+            return np.pad(scores, ((0, 0), (0, lacking)), constant_values=-np.inf) if lacking else scores
         scores = np.full((len(queries), len(rows)), -np.inf, dtype=np.float32)
         scores[:, rows < self._rows] = self.network.scores(queries.states, rows[rows < self._rows])
         return scores
@@ -148,6 +152,26 @@ class BlendRanker:
         clicks = Clicks(zeros, zeros, zeros, zeros.astype(bool), nothing)
         queries = self.advance(clicks, Memory.empty(1, self.needs)).queries
         self.best(queries, min(TOP, len(self.items)))
+        self._softmax.log_sums(queries.states)  # which a search with w = 1 does not ask for
+
+    def _best_of_network(
+        self, queries: BlendQueries, k: int, asked: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """See `Softmax.best`: (Q, k) and (Q,); zeros for queries that are not `asked`."""
+        if asked.all():
+            return self._softmax.best(queries.states, k)
+        rows, log_sums = np.zeros((len(queries), k), dtype=np.int64), np.zeros(len(queries))
+        if asked.any():
+            rows[asked], log_sums[asked] = self._softmax.best(queries.states[asked.nonzero()[0]], k)
+        return rows, log_sums
+
+    def _asks_network(self, queries: BlendQueries) -> NDArray[np.bool_]:
+        """(Q,) whether the network has a part in the answer."""
+        if not (self._shares == 1).any():
+            return queries.known
+        asked = np.empty(len(queries), dtype=np.bool_)
+        asks_network(self._read(queries, np.empty(0)), self.searched, self._shares, asked)
+        return asked
 
     def _of_network(self, clicks: Clicks) -> Clicks:
         """The clicks with -1 for items that the network does not have."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rankers.contract import Mask, Top
 from rankers.scoring.masked import best_allowed
-from rankers.scoring.scorers import QuantisedScorer, Scorer, exact_scorer
+from rankers.scoring.scorers import DeviceScorer, QuantisedScorer, Scorer, exact_scorer
 
 ROWS = 32
 """On a CPU the rows of a product are padded to a multiple of this, so a session's result does not depend on its batch.
@@ -38,6 +38,16 @@ class OutputLayer:
         if self._scoring == "int8" and self.weight.device.type == "cpu":
             return QuantisedScorer(self.weight, self.bias, exact=False)
         return exact_scorer(self.weight, self.bias)
+
+    def scorer_with_sums(self) -> QuantisedScorer | DeviceScorer:
+        """A scorer that also finds log Σ exp(score / T). It becomes the layer's: its tables exist once."""
+        scorer = (
+            QuantisedScorer(self.weight, self.bias, exact=self._scoring != "int8")
+            if self.weight.device.type == "cpu"
+            else DeviceScorer(self.weight, self.bias)
+        )
+        self.scorer = scorer
+        return scorer
 
     @torch.inference_mode()
     def best(self, queries: Tensor, k: int, allowed: Mask | None) -> Top:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rankers.scoring.output_layer import OutputLayer
-from rankers.scoring.scorers import DeviceScorer, QuantisedScorer
 
 
 class Softmax:
@@ -22,17 +21,11 @@ class Softmax:
     Args:
         output: the layer.
         temperature: T, above 0.
-        scoring: as of the layer.
     """
 
-    def __init__(self, output: OutputLayer, temperature: float, scoring: str) -> None:
+    def __init__(self, output: OutputLayer, temperature: float) -> None:
         self._temperature = temperature
-        on_cpu = output.weight.device.type == "cpu"
-        self._scorer = (
-            QuantisedScorer(output.weight, output.bias, exact=scoring != "int8")
-            if on_cpu
-            else DeviceScorer(output.weight, output.bias)
-        )
+        self._scorer = output.scorer_with_sums()
 
     @torch.inference_mode()
     def best(self, queries: Tensor, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

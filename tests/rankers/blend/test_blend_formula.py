@@ -2,54 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
-from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
-from rankers.blend.ranker import BlendRanker
-from rankers.contract import Clicks, Memory
-from rankers.families import counted_family_of, family_of, network_family_of
+from rankers.contract import Memory
+from rankers.families import family_of
+from tests.rankers.blend.made_blends import CPU, INDEX, ITEMS, KNOWN, clicks_of, made, ranker_of, sessions
 
-ITEMS, KNOWN, QUERIES, K = 90, 60, 40, 20
-CPU = torch.device("cpu")
-INDEX = ItemIndex(list(range(ITEMS)), np.ones(ITEMS, dtype=np.int64))
-
-
-def made(weights: tuple[float, ...] = (0.3,), temperature: float = 1.5, family: str = "gru4rec") -> Blend:
-    """A blend of a network of the first KNOWN items and of neighbours who have all but the last 5 of all items."""
-    torch.manual_seed(1)
-    network = network_family_of(family).untrained({"items": KNOWN, "hidden": 40})
-    for weight in network.requires_grad_(False).eval().parameters():
-        weight.mul_(2)
-    random = np.random.default_rng(1)
-    sessions = Sessions(random.integers(0, ITEMS - 5, 600), np.arange(0, 601, 4))
-    neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 20, "newest": 50}, sessions)
-    return Blend(family, network, list(range(KNOWN)), "stan", neighbours, weights, temperature)
-
-
-def ranker_of(blend: Blend) -> BlendRanker:
-    ranker = family_of("blend").ranker(blend, INDEX, CPU, "exact")
-    assert isinstance(ranker, BlendRanker)
-    return ranker
-
-
-def sessions(count: int = QUERIES) -> list[list[int]]:
-    """Sessions of 1 to 4 clicks: also of items that only the neighbours have, and that nobody has."""
-    random = np.random.default_rng(2)
-    made = [random.integers(0, ITEMS - 5, 1 + number % 4).tolist() for number in range(count - 4)]
-    return [*made, [ITEMS - 1], [KNOWN, KNOWN + 1], [3, ITEMS - 1], [ITEMS - 1, 3]]
-
-
-def clicks_of(rows: list[list[int]]) -> Clicks:
-    lengths = [len(one) for one in rows]
-    return Clicks(
-        np.concatenate(rows),
-        np.repeat(np.arange(len(rows)), lengths),
-        np.concatenate([np.arange(length) for length in lengths]),
-        np.zeros(sum(lengths), dtype=bool),
-    )
+K = 20
 
 
 def plain(blend: Blend, rows: list[int], weight: float) -> NDArray[np.float64]:

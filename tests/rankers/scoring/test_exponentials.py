@@ -15,7 +15,7 @@ def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperat
     torch.manual_seed(0)
     weight, bias = torch.randn(items, 32) * spread / 8, torch.randn(items) * spread / 8
     queries = torch.randn(70, 32)
-    softmax = Softmax(OutputLayer(weight, bias, "exact"), temperature, "exact")
+    softmax = Softmax(OutputLayer(weight, bias, "exact"), temperature)
     rows, found = softmax.best(queries, 3)
     scores = (queries @ weight.T + bias).double()
     expected = torch.logsumexp(scores / temperature, dim=1).numpy()
