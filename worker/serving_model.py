@@ -13,6 +13,9 @@ from schemas.click import ItemId
 from schemas.recommendation import TOP
 from worker.answers import Answer, popular_answers
 
+POWERS = np.array([float(10**power) for power in range(23)])
+"""Of 10, all that a float64 holds exactly."""
+
 
 class ServingModel:
     """A model that the recommender serves with, or scores as a shadow.
@@ -63,7 +66,7 @@ class ServingModel:
         self.popular = popular_answers(self._ids[best].tolist(), supports, self.version)
 
     def answers(self, queries: Queries, as_text: NDArray[np.bool_]) -> Iterator[Answer]:
-        """The `top` best items of each query, best first, with scores rounded to 4 decimals.
+        """The `top` best items of each query, best first, with scores as `rounded`.
 
         Args:
             queries: one per click that is ranked.
@@ -91,6 +94,15 @@ class ServingModel:
             texts = self._texts[rows[as_text]].tolist()
             for place, items in zip(np.flatnonzero(as_text).tolist(), texts, strict=True):
                 sent[place] = items
-        rounded = scores.astype(np.float64).round(4).tolist()
-        for items, values, top in zip(sent, rounded, tops, strict=True):
+        for items, values, top in zip(sent, rounded(scores).tolist(), tops, strict=True):
             yield Answer(items, values, self.version, "model", top)
+
+
+def rounded(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores with 4 decimals, and below 0.1 with 4 significant digits: a blend's are probabilities, which are small if
+    there are many items."""
+    exact = scores.astype(np.float64)
+    first_digit = np.log10(np.maximum(np.abs(exact), 1e-19))
+    power = POWERS[np.clip(3 - np.floor(first_digit).astype(np.int64), 4, 22)]
+    digits: NDArray[np.float64] = np.rint(exact * power) / power
+    return digits

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from clicklog.items import ItemIndex
+from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
 from rankers.bundle import Bundle, read_bundle
+from rankers.contract import Clicks, Memory
 from rankers.families import FAMILIES, counted_family_of
 from rankers.gru4rec.network import GRU4Rec
 from rankers.recurrent import NetworkConfig
@@ -220,7 +222,7 @@ def test_a_change_to_a_model_of_another_family_and_back_loses_no_session(tmp_pat
     assert feed.click(*again) == recurrent_from_the_start.click(*again)
 
 
-def blend(directory: Path, *, details: bool = False) -> ServingModel:
+def blend(directory: Path, *, details: bool = False, scoring: str = "exact") -> ServingModel:
     """A blend of the network of `model(directory)` and of neighbours."""
     network = read_bundle(directory / "v1")
     lengths = np.random.default_rng(1).integers(2, 8, 300)
@@ -228,7 +230,7 @@ def blend(directory: Path, *, details: bool = False) -> ServingModel:
     sessions = Sessions(np.random.default_rng(2).integers(0, ITEMS, offsets[-1]), offsets)
     neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 5, "newest": 9}, sessions)
     made = Blend("gru4rec", network.model, network.items.ids, "stan", neighbours, (0.4,), 2.0)
-    return ServingModel(Bundle("v2", made, network.items, "blend"), torch.device("cpu"), details=details)
+    return ServingModel(Bundle("v2", made, network.items, "blend"), torch.device("cpu"), scoring, details=details)
 
 
 def test_a_change_to_a_blend_and_back_loses_no_session(tmp_path: Path) -> None:
@@ -262,6 +264,25 @@ def test_answers_say_which_part_of_a_blend_brought_each_item_only_if_they_shall(
     assert all(0 <= share <= 1 for share in shares)
     assert 0 in shares, "an item that no neighbour has"
     assert any(share > 0.5 for share in shares)
+
+
+@pytest.mark.parametrize("scoring", ["exact", "int8"])
+def test_probabilities_of_a_blend_keep_four_digits_however_small(scoring: str, tmp_path: Path) -> None:
+    model(tmp_path)
+    serving = blend(tmp_path, scoring=scoring)
+    clicks = [(f"s{n}", n) for n in range(20)]
+    answers = stream(serving).click(*clicks)
+    zeros = np.zeros(20, dtype=np.int64)
+    histories = Prefixes(np.empty(0, dtype=np.int64), np.zeros(21, dtype=np.int64))
+    batch = Clicks(np.arange(20), np.arange(20), zeros, zeros.astype(bool), histories)
+    queries = serving.ranker.advance(batch, Memory.empty(20, serving.ranker.needs)).queries
+    rows, scores = serving.ranker.best(queries, serving.top)
+    for answer, mine, exact in zip(answers, rows.tolist(), scores.astype(np.float64), strict=True):
+        assert answer is not None
+        assert answer.items == mine
+        np.testing.assert_allclose(answer.scores, exact, rtol=5.1e-4)
+        assert [float(f"{score:.4g}") for score in answer.scores] == answer.scores
+        assert exact.min() < 0.05
 
 
 READS_HISTORY = ("narm", "stamp", "sasrec", RecentItemsFamily.name)
