@@ -1,9 +1,9 @@
 """A recommendation: the answer to one click, as JSON on the recommendations topic."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StrictInt, StrictStr, model_serializer
 
 from schemas.click import ItemId
 
@@ -39,6 +39,13 @@ class Recommendation(BaseModel):
         description="one per item: how much of its score the neighbours of a blend brought, from 0 (the network alone) "
         "to 1 (the neighbours alone); absent unless NEXTCLICK_ANSWER_DETAILS is set and a blend answered",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, as_written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = as_written(self)
+        if fields.get("neighbours_share") is None:
+            fields.pop("neighbours_share", None)
+        return fields
 
 
 class EncodedRecommendation(msgspec.Struct, gc=False):

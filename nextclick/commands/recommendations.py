@@ -79,10 +79,18 @@ def _line(answer: "Recommendation") -> str:
     from datetime import UTC, datetime
 
     clicked_at = datetime.fromtimestamp(answer.timestamp / 1000, UTC)
-    items = ", ".join(str(item) for item in answer.items[:SHOWN])
+    items = ", ".join(_items(answer)[:SHOWN])
     more = f" … {len(answer.items)} items" if len(answer.items) > SHOWN else ""
     by = f"model {answer.model_version}" if answer.source == "model" else answer.source
+    if answer.neighbours_share is not None:
+        by += "; in brackets what the neighbours brought of the score"
     return (
         f"{clicked_at:%Y-%m-%d %H:%M:%S} session {answer.session_id} clicked {answer.item_id} → {items or 'nothing'}"
         f"{more} ({by})"
     )
+
+
+def _items(answer: "Recommendation") -> list[str]:
+    if answer.neighbours_share is None:
+        return [str(item) for item in answer.items]
+    return [f"{item} [{share:.0%}]" for item, share in zip(answer.items, answer.neighbours_share, strict=False)]
