@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import nn
 
-from schemas.errors import BundleError
+from schemas.errors import BundleError, printable
 
 WEIGHTS = "weights.safetensors"
 
@@ -32,13 +32,17 @@ def load_weights(build: Callable[[], N], files: Mapping[str, bytes], layers: int
         layers: of the saved shape; a damaged one of millions is refused before they are built.
 
     Raises:
-        BundleError: the tensors do not match the shape, or are not finite float32 numbers.
+        BundleError: the tensors do not match the shape, which may be too large for any memory, or are not finite
+            float32 numbers.
     """
     tensors = load(files[WEIGHTS])
     if layers > len(tensors):
         raise BundleError(f"{layers} layers with {len(tensors)} tensors")
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = build()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = build()
+    except (RuntimeError, OverflowError) as error:
+        raise BundleError(f"a network of this shape cannot be built: {printable(str(error), 200)}") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:

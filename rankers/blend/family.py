@@ -13,6 +13,7 @@ from rankers.blend.model import Blend
 from rankers.blend.ranker import BlendRanker, NetworkRanker
 from rankers.bundle_files import ITEMS
 from rankers.contract import CountedFamily, Family, Needs, NetworkFamily
+from rankers.network_files import WEIGHTS
 from schemas.click import ItemId
 from schemas.errors import BundleError
 
@@ -51,12 +52,13 @@ class BlendFamily:
 
     def save(self, model: Blend) -> dict[str, bytes]:
         """The files of both parts, and the network's items in the order of its rows."""
-        neighbours = self._neighbours[model.neighbours_family].save(model.neighbours)
-        return self._network_files(model) | neighbours
+        items = json.dumps({"items": list(model.network_items)}, separators=(",", ":")).encode()
+        network = self._networks[model.network_family].save(model.network)
+        return {**network, NETWORK_ITEMS: items, **self._neighbours[model.neighbours_family].save(model.neighbours)}
 
-    def network_files(self, model: Blend) -> tuple[str, ...]:
+    def network_files(self, model: Blend) -> tuple[str, ...]:  # noqa: ARG002
         """The network's, and its items."""
-        return tuple(self._network_files(model))
+        return WEIGHTS, NETWORK_ITEMS
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Blend:
         """The model; both parts are checked as in bundles of their own."""
@@ -72,8 +74,8 @@ class BlendFamily:
             network_items,
             neighbours_family.name,
             neighbours_family.load(neighbours["config"], files, items),
-            tuple(float(weight) for weight in config["weights"]),
-            float(config["temperature"]),
+            tuple(config["weights"]),
+            config["temperature"],
         )
 
     def ranker(self, model: Blend, items: ItemIndex, device: torch.device, scoring: str) -> BlendRanker:
@@ -92,10 +94,6 @@ class BlendFamily:
         family = self._neighbours[model.neighbours_family]
         settings = family.config(model.neighbours) | {"items": len(items)}
         return replace(model, neighbours=family.count(settings, sessions))
-
-    def _network_files(self, model: Blend) -> dict[str, bytes]:
-        items = json.dumps({"items": list(model.network_items)}, separators=(",", ":")).encode()
-        return self._networks[model.network_family].save(model.network) | {NETWORK_ITEMS: items}
 
 
 def _part(name: str, known: Mapping[str, Any], kind: str) -> Any:

@@ -2,9 +2,10 @@
 
     score(j) = (1 − w) · softmax(g / T)[j] + w · n[j] / Σ n
 
-g are the network's scores, n those of the neighbours. The weight w depends on how many clicks the neighbours read.
-Items that the network does not have get nothing from it. If no neighbour has an item to give, w acts as 0; if the
-session has no item of the network, w acts as 1.
+g are the network's scores, n those of the neighbours. On a CPU the sum in the softmax is approximate
+(`rankers.scoring.softmax`): that is one factor near 1 for all items of the network. The weight w depends on how many
+clicks the neighbours read. Items that the network does not have get nothing from it. If no neighbour has an item to
+give, w acts as 0; if the session has no item of the network, w acts as 1.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from typing import Any
 
 from rankers.neighbours.family import Neighbours
 from schemas.click import ItemId
-from schemas.errors import BundleError
+from schemas.errors import BundleError, printable
+
+TEMPERATURES = 0.01, 100.0
+"""From and to: with lower ones exp(g / T) overflows, with higher ones all items of the network are equal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,8 @@ class Blend:
         temperature: T.
 
     Raises:
-        BundleError: a weight is outside of 0 to 1, the temperature is not above 0, or the network has other rows.
+        BundleError: a weight is no number from 0 to 1, the temperature none of `TEMPERATURES`, or the network has other
+            rows.
     """
 
     network_family: str
@@ -42,10 +47,14 @@ class Blend:
     temperature: float
 
     def __post_init__(self) -> None:
-        if not self.weights or not all(0 <= weight <= 1 for weight in self.weights):
-            raise BundleError(f"a blend with the weights {list(self.weights)}: it needs one or more, each from 0 to 1")
-        if not 0 < self.temperature < float("inf"):
-            raise BundleError(f"a blend with the temperature {self.temperature}: it must be above 0")
+        if not self.weights or not all(_is_between(0, weight, 1) for weight in self.weights):
+            weights = printable(str(list(self.weights)))
+            raise BundleError(f"a blend with the weights {weights}: it needs one or more, each from 0 to 1")
+        if not _is_between(TEMPERATURES[0], self.temperature, TEMPERATURES[1]):
+            raise BundleError(
+                f"a blend with the temperature {printable(repr(self.temperature))}: it must be a number from "
+                f"{TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}"
+            )
         if self.network.config.items != len(self.network_items):
             raise BundleError(f"a network of {self.network.config.items} rows for {len(self.network_items)} items")
         if len(self.network_items) > self.neighbours.config.items:
@@ -53,3 +62,7 @@ class Blend:
                 f"a blend of {self.neighbours.config.items} items with a network of {len(self.network_items)}: the "
                 "network's must be among them"
             )
+
+
+def _is_between(least: float, value: Any, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

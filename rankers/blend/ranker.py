@@ -73,9 +73,9 @@ class BlendRanker:
         self._window = config.window
         newest = min(config.newest, len(index.of_session) - 1)
         self.searched = Searched(index, config.weights(index), int(config.k), int(newest))
-        self._shares = np.array(model.weights)
-        self._temperature = model.temperature
-        self._softmax = Softmax(network.output, model.temperature)
+        self._shares = np.array(model.weights, dtype=np.float64)
+        self._temperature = float(model.temperature)
+        self._softmax = Softmax(network.output, self._temperature)
         self._weight = network.output.weight.detach().cpu().contiguous().numpy()  # (N, h)
         self._bias = network.output.bias.detach().cpu().contiguous().numpy()  # (N,)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from rankers.blend.family import NETWORK_ITEMS
 from rankers.blend.model import Blend
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from rankers.bundle_files import ABOUT, ITEMS, network_digest
-from rankers.contract import Clicks, Memory, RefreshableFamily
-from rankers.families import counted_family_of, family_of, network_family_of
+from rankers.contract import Clicks, Memory, NetworkFamily, RefreshableFamily
+from rankers.families import FAMILIES, counted_family_of, family_of, network_family_of
 from schemas.errors import BundleError
 
 SESSIONS = Sessions(np.array([0, 1, 2, 2, 1, 0, 3, 0]), np.array([0, 3, 6, 8]))
@@ -66,6 +67,16 @@ def test_neighbours_counted_anew_keep_the_network_its_rows_and_the_digest(tmp_pa
     assert network_digest(other) != network_digest(before), "another weight is another model"
 
 
+@pytest.mark.parametrize("name", [family.name for family in FAMILIES.values() if isinstance(family, NetworkFamily)])
+def test_the_files_that_a_memory_depends_on_are_those_of_the_network_of_any_family(name: str) -> None:
+    network = network_family_of(name).untrained({"items": 3, "hidden": 4})
+    files = network_family_of(name).save(network)
+    assert set(FAMILY.network_files(replace(made(), network_family=name, network=network)) or ()) == {
+        *files,
+        NETWORK_ITEMS,
+    }
+
+
 def changed(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]:
     def change(config: dict[str, Any]) -> None:
         for name in path[:-1]:
@@ -81,8 +92,19 @@ def changed(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], Non
         (changed(("weights",), []), r"weights \[\]: it needs one or more, each from 0 to 1"),
         (changed(("weights",), [0.5, 1.5]), r"weights \[0.5, 1.5\]: it needs one or more, each from 0 to 1"),
         (changed(("weights",), [float("nan")]), r"weights \[nan\]: it needs one or more, each from 0 to 1"),
-        (changed(("temperature",), 0), "temperature 0.0: it must be above 0"),
-        (changed(("temperature",), float("inf")), "temperature inf: it must be above 0"),
+        (changed(("weights",), "01"), r"weights \['0', '1'\]: it needs one or more, each from 0 to 1"),
+        (changed(("weights",), [True]), r"weights \[True\]: it needs one or more, each from 0 to 1"),
+        (changed(("weights",), [10**400]), r"weights \[1000.*: it needs one or more, each from 0 to 1"),
+        (changed(("weights",), [7] * 10**6), r"weights .{1,1200}: it needs one or more, each from 0 to 1"),
+        (changed(("temperature",), 0), "temperature 0: it must be a number from 0.01 to 100"),
+        (changed(("temperature",), 1e-300), "temperature 1e-300: it must be a number from 0.01 to 100"),
+        (changed(("temperature",), "1"), "temperature '1': it must be a number from 0.01 to 100"),
+        (changed(("temperature",), float("inf")), "temperature inf: it must be a number from 0.01 to 100"),
+        (changed(("temperature",), float("nan")), "temperature nan: it must be a number from 0.01 to 100"),
+        (
+            changed(("network", "config", "hidden"), 10**9),
+            "a network of this shape cannot be built: ",
+        ),
         (changed(("network", "family"), "stan"), "'stan', which is none of the networks gru4rec, narm, stamp, sasrec"),
         (changed(("neighbours", "family"), "knn"), "'knn', which is none of the neighbourhood methods vs-knn, stan"),
         (changed(("network", "config", "items"), 4), "a network of 4 items with 3 different ids"),
