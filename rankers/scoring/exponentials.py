@@ -24,7 +24,7 @@ class Exponentials:
 
     The same digits on every CPU and in every batch: the products are integers, and every sum has the order that is
     written. An exponential is a power of 2, of which the fraction of the exponent is a polynomial: its relative error
-    is below 5e-5. A whole number is subtracted from all exponents, which changes no digit of the sum.
+    is below 6e-5. A whole number is subtracted from all exponents, which changes no digit of the sum.
 
     Args:
         sessions: B.
@@ -59,8 +59,8 @@ class Exponentials:
     @property
     def log(self) -> NDArray[np.float64]:
         """(B,) the logarithms of the sums."""
-        log: NDArray[np.float64] = np.log(self._sums.astype(np.float64).sum(axis=1)) + self._shifts * LN2
-        return log
+        sums: NDArray[np.float64] = self._sums.astype(np.float64).sum(axis=1)
+        return np.log(sums) + self._shifts.astype(np.float64) * LN2
 
 
 @compiled_in_order

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from rankers.compiled import compiled
+from rankers.compiled import compiled, compiled_for_numbers, compiled_in_order
 from rankers.scoring.exponentials import Exponentials
 from rankers.scoring.topk import (
     BLOCK,
@@ -217,25 +217,47 @@ def _panels(table: NDArray[T]) -> list[NDArray[T]]:
     return [np.concatenate([part[place::ITEMS] for place in range(ITEMS)]) for part in parts]
 
 
-@compiled
 def _quantise(
     rows: NDArray[np.float32], levels: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Integers (n, h), each row's scale (n,), its norm (n,) and the norm of its rounding errors (n,)."""
-    quantised = np.empty(rows.shape, dtype=np.int8)
+    integers, scales = _integers(rows, levels)
+    return integers, scales, *_norms(rows, integers, scales)
+
+
+@compiled_in_order
+def _integers(rows: NDArray[np.float32], levels: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers and scales; the same on every CPU, because sums of exponentials depend on them."""
+    integers = np.empty(rows.shape, dtype=np.int8)
     scales = np.empty(len(rows), dtype=np.float32)
+    for number in range(len(rows)):
+        row, mine = rows[number], integers[number]
+        scale = np.float32(max(np.float32(1e-12), _largest(row)) / levels)
+        for unit in range(len(row)):
+            mine[unit] = np.int8(np.rint(row[unit] / scale))
+        scales[number] = scale
+    return integers, scales
+
+
+@compiled_for_numbers
+def _largest(row: NDArray[np.float32]) -> np.float32:
+    largest = np.float32(0)
+    for value in row:
+        largest = max(largest, abs(value))
+    return largest
+
+
+@compiled
+def _norms(
+    rows: NDArray[np.float32], integers: NDArray[np.int8], scales: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The norms (n,) of the rows, and of their differences from integer · scale."""
     lengths, errors = np.empty_like(scales), np.empty_like(scales)
     for number in range(len(rows)):
-        row = rows[number]
-        largest = np.float32(1e-12)
-        for unit in range(len(row)):
-            largest = max(largest, abs(row[unit]))
-        scale = np.float32(largest / levels)
+        row, mine, scale = rows[number], integers[number], scales[number]
         length, error = np.float32(0), np.float32(0)
         for unit in range(len(row)):
-            whole = np.rint(row[unit] / scale)
-            quantised[number, unit] = np.int8(whole)
             length += row[unit] * row[unit]
-            error += (row[unit] - whole * scale) ** 2
-        scales[number], lengths[number], errors[number] = scale, np.sqrt(length), np.sqrt(error)
-    return quantised, scales, lengths, errors
+            error += (row[unit] - np.float32(mine[unit]) * scale) ** 2
+        lengths[number], errors[number] = np.sqrt(length), np.sqrt(error)
+    return lengths, errors

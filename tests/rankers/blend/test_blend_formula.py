@@ -66,6 +66,21 @@ def test_each_item_says_how_much_of_its_score_the_neighbours_brought() -> None:
     assert (brought[(top.rows >= KNOWN) & (top.scores > 0)] == 1).all()
 
 
+@pytest.mark.parametrize("family", ["gru4rec", "sasrec"])
+def test_with_int8_scoring_the_answer_is_nearly_always_the_exact_one(family: str) -> None:
+    blend, rows = made((0.2, 0.5, 1.0), family=family), sessions(200)
+    exact, nearly = ranker_of(blend), ranker_of(blend, "int8")
+    queries = exact.advance(clicks_of(rows), Memory.empty(len(rows), exact.needs)).queries
+    expected, top = exact.best(queries, K), nearly.best(queries, K)
+    alike = expected.rows == top.rows
+    assert alike.mean() > 0.999
+    np.testing.assert_array_equal(top.scores[alike], expected.scores[alike])
+    for number in range(0, len(queries), 9):  # alone as in the batch, bit by bit
+        alone = nearly.best(queries[number : number + 1], K)
+        np.testing.assert_array_equal(alone.rows[0], top.rows[number])
+        np.testing.assert_array_equal(alone.scores[0], top.scores[number])
+
+
 @pytest.mark.parametrize(("weights", "part"), [((0.0,), "network"), ((1.0,), "neighbours")])
 def test_at_the_ends_of_the_weight_one_part_answers_alone(weights: tuple[float, ...], part: str) -> None:
     blend = made(weights)

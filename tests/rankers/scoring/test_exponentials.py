@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rankers.scoring.output_layer import OutputLayer
-from rankers.scoring.scorers import DeviceScorer
+from rankers.scoring.scorers import DeviceScorer, _quantise
 from rankers.scoring.softmax import Softmax
 
 
@@ -29,6 +29,18 @@ def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperat
     np.testing.assert_array_equal(softmax.log_sums(queries), found)
     for number in (0, 33, 69):  # alone as in the batch, bit by bit
         assert softmax.log_sums(queries[number : number + 1])[0] == found[number]
+
+
+def test_the_integers_are_those_of_a_division_rounded_once_as_on_every_cpu() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(1000, 64)).astype(np.float32)
+    largest = np.abs(rows).argmax(axis=1)[:, np.newaxis]
+    scales = np.abs(np.take_along_axis(rows, largest, axis=1)) / np.float32(63)
+    ties = (random.integers(-63, 62, rows.shape) + np.float32(0.5)) * scales  # nearly, so that rounding twice shows
+    np.put_along_axis(ties, largest, np.take_along_axis(rows, largest, axis=1), axis=1)
+    found, found_scales, *_ = _quantise(ties, 63)
+    np.testing.assert_array_equal(found_scales, scales[:, 0])
+    np.testing.assert_array_equal(found, np.rint(ties / scales))
 
 
 def test_on_a_device_the_sum_is_that_of_the_float_scores() -> None:
