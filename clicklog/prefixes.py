@@ -11,8 +11,9 @@ class Prefixes:
     """The clicks so far of some sessions, concatenated.
 
     Attributes:
-        items: (P,) int64, rows of the clicked items, at least one per event.
+        items: (P,) int64, rows of the clicked items.
         offsets: (N+1,) int64; the clicks so far of event n are `items[offsets[n]:offsets[n+1]]`, oldest first.
+            There may be none, and then no `last`.
     """
 
     items: NDArray[np.int64]

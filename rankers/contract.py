@@ -59,7 +59,7 @@ class Memory:
 
     Attributes:
         values: (S, m) float32; zeros for a session that is not `seen`.
-        seen: (S,) whether the session has had an item of the model. Until then popular items are recommended.
+        seen: (S,) whether the session has had an item of the model, of a blend: of its network.
     """
 
     values: NDArray[np.float32]
@@ -163,8 +163,9 @@ class Advanced(NamedTuple):
 
     Attributes:
         queries: one per ranked click, in the order of the clicks; Q = ranked.sum().
-        ranked: (N,) bool, whether the click's session has had an item of the model; in a family that reads the history,
-            whether there is one to read.
+        ranked: (N,) bool, whether the model can answer: the click's session has had an item of the model; in a family
+            that reads the history, there is one to read; in a blend, one of its parts can. The others get popular
+            items.
         memory: of the S sessions after their last click.
     """
 
