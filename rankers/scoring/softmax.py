@@ -33,6 +33,6 @@ class Softmax:
         return self._scorer.best_and_log_sums(queries, k, self._temperature)
 
     @torch.inference_mode()
-    def log_sums(self, queries: Tensor) -> NDArray[np.float64]:
-        """log Σ exp(g / T), (Q,)."""
-        return self._scorer.best_and_log_sums(queries, 1, self._temperature)[1]
+    def log_sums(self, queries: Tensor, temperature: float | None = None) -> NDArray[np.float64]:
+        """log Σ exp(g / T), (Q,); for another T if one is given."""
+        return self._scorer.best_and_log_sums(queries, 1, temperature or self._temperature)[1]

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clicklog.sessions import Sessions
 from rankers.blend.ranker import BlendRanker
+from rankers.scoring.softmax import Softmax
 from schemas.recommendation import TOP
 from trainer.blending.grid import ranks_of_blends
 from trainer.evaluation.ranks import Events, streamed
@@ -73,12 +73,13 @@ def fit_weights(ranker: BlendRanker, sessions: Sessions) -> FittedBlend:
 
 
 def _ranks(ranker: BlendRanker, sessions: Sessions) -> NDArray[np.uint8]:
-    """(E, T, W), see `ranks_of_blends`."""
+    """(E, T, W), see `ranks_of_blends`; with the sums over all items that serving has, so that w and T fit them."""
+    softmax = Softmax(ranker.network.output, 1.0, "exact")
     events, rows = Events.of(sessions), np.arange(len(ranker.items))
     ranks = np.empty((len(events.target), len(TEMPERATURES), len(WEIGHTS)), dtype=np.uint8)
     for now, queries in streamed(ranker, sessions, events):
         scores = ranker.network_scores(queries, rows)  # (n, I)
-        log_sums = [torch.logsumexp(torch.from_numpy(scores) / t, 1).double().numpy() for t in TEMPERATURES.tolist()]
+        log_sums = [softmax.log_sums(queries.states, temperature) for temperature in TEMPERATURES.tolist()]
         ranks_of_blends(
             queries.clicks.items,
             queries.clicks.offsets,
