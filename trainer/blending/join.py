@@ -87,12 +87,15 @@ def join_network(
         fitted.weights,
         fitted.temperature,
     )
+    trained_on = network.trained_on
+    assert trained_on is not None  # else `_check_unseen` has refused it
     span = ClickSpan(
         clicks=len(kept),
         sessions=kept["session_id"].n_unique(),
         first=kept["timestamp"].min(),  # type: ignore[arg-type]
         last=kept["timestamp"].max(),  # type: ignore[arg-type]
-        judged_until=None,
+        judged_until=trained_on.judged_until,
+        network_until=trained_on.last if trained_on.network_until is None else trained_on.network_until,
         source=clicks.source,
         offsets=clicks.offsets,
     )
@@ -105,7 +108,7 @@ def _check_unseen(network: Bundle, newer: pl.DataFrame, share: float) -> None:
     TrainingError: the network was trained on clicks of the validation part, or it cannot be said.
     """
     begins: int | None = newer["timestamp"].min()  # type: ignore[assignment]
-    seen = network.trained_on.seen_until if network.trained_on else None
+    seen = network.trained_on.network_seen_until if network.trained_on else None
     if begins is None or seen is None:
         raise TrainingError(
             f"--network-from: without times of {'the clicks' if begins is None else 'its training clicks'} nothing "

@@ -1,5 +1,6 @@
 """A network that is trained already, joined with neighbours of later clicks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import polars as pl
 import pytest
 
 from rankers.bundle import read_bundle
+from schemas.settings import Settings
 from tests.command_line import Command
+from trainer.presets import blend_defaults
+from trainer.retraining.fitting import warm_start
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
 
@@ -64,12 +68,23 @@ def test_the_network_stays_and_new_items_follow_its_own(nextclick: Command, netw
     )
     assert after.settings["network_from"] == before.version
     assert "hidden" not in after.settings
+    assert before.trained_on is not None
+    assert after.trained_on is not None
+    assert after.trained_on.last != before.trained_on.last
+    assert after.trained_on.network_until == after.trained_on.network_seen_until == before.trained_on.last
+    settings = Settings(_env_file=None, models_uri=str(tmp_path))
+    warm = warm_start(after, replace(blend_defaults("gru4rec"), hidden=8, k=30), settings, print)
+    assert warm is not None
+    assert warm.seen == before.trained_on.last, "its network goes on from the clicks that it was trained on"
     done = nextclick("evaluate", "--model", "joined", "--clicks", "day2.parquet")
     assert done.code == 0
     shop(3 * DAY, 20, 3).write_parquet(tmp_path / "day3.parquet")
     again = join(nextclick, "--out", "again", clicks="day3.parquet", source="joined")
     assert "of the neighbours and temperature" in again, "the network of a blend can be joined too"
-    assert len(read_bundle(tmp_path / "again").model.network_items) == 40
+    third = read_bundle(tmp_path / "again")
+    assert len(third.model.network_items) == 40
+    assert third.trained_on is not None
+    assert third.trained_on.network_until == before.trained_on.last
 
 
 def test_a_network_that_was_trained_on_the_newest_sessions_is_refused(nextclick: Command, network: Path) -> None:
