@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from schemas.errors import SettingsError
+
 if TYPE_CHECKING:
     from schemas.settings import Settings
 
@@ -119,7 +121,9 @@ class TrainConfig:
     window: Annotated[
         Count,
         Help(
-            "All but gru4rec: last clicks of a session that are read", families=("narm", "stamp", "sasrec", *NEIGHBOURS)
+            "All but gru4rec: last clicks of a session that are read, 50 with vs-knn and stan (alone or beside "
+            "gru4rec)",
+            families=("narm", "stamp", "sasrec", *NEIGHBOURS),
         ),
     ] = 20
     k: Annotated[Count, Help("vs-knn, stan: neighbours, the most similar sessions", families=NEIGHBOURS)] = 500
@@ -139,8 +143,8 @@ class TrainConfig:
         float,
         Field(ge=0, le=0.9),
         Help(
-            "Share of the sessions, the newest, that are not trained on but choose the best epoch; blend: .1 that also "
-            "choose its weight, before it is trained on all."
+            "Share of the sessions, the newest, that are not trained on but choose the best epoch; a blend (0.1 by "
+            "default) also fits its weight on them, and is then trained on all sessions."
         ),
     ] = 0.0
     min_support: Annotated[Count, Help("Fewest clicks of an item.", families=_ALL)] = 5
@@ -164,6 +168,15 @@ class TrainConfig:
     def history(self) -> int:
         """How many of a session's last items the trained model will read, see `rankers.contract.Needs`."""
         return max(int(part.shape(1).get("window", 0)) for part in self.parts)
+
+    def check_validation(self) -> None:
+        """Refuse a blend without a validation part.
+
+        Raises:
+            SettingsError: `validate` is 0.
+        """
+        if self.family == BLEND and not self.validate:
+            raise SettingsError("validate = 0: a blend fits its weight on the newest sessions: give a share, like 0.1")
 
     def check_session_history(self, settings: "Settings") -> None:
         """Refuse a model that no worker would serve, before it is trained.

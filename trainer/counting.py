@@ -29,22 +29,31 @@ def count(
         say: called with a line for people.
 
     Raises:
+        TrainingError: see `size_of_counting`; or an allocation fails.
+    """
+    told = size_of_counting(config, sessions, items)
+    say(told)
+    began = time.perf_counter()
+    with allocating(f"{told}, and an allocation failed: give it fewer clicks (--since, --split)"):
+        model = counted_family_of(config.family).count(config.shape(items), sessions)
+    return model, FitResult([], sessions.pairs, time.perf_counter() - began, {})
+
+
+def size_of_counting(config: TrainConfig, sessions: Sessions, items: int) -> str:
+    """What counting a model of these sessions and items takes, as a line for people.
+
+    Raises:
         TrainingError: there is no session, or too little memory.
     """
     if not len(sessions):
         raise TrainingError("there is no session of two clicks or more: count more clicks, or lower --min-support")
-    family = counted_family_of(config.family)
-    size = family.largest_bytes(sessions, items)
+    size = counted_family_of(config.family).largest_bytes(sessions, items)
     needed, there = size + BYTES_PER_CLICK * len(sessions.items), memory_bytes(torch.device("cpu"))
     takes = f"{_mb(size)} in a worker at most, and {_mb(needed)} while they are counted"
     told = f"{len(sessions.items):,} clicks of {len(sessions):,} sessions take {takes}"
     if needed > there:
         raise TrainingError(f"{told}, and this machine has {_mb(there)}: give it fewer clicks (--since, --split)")
-    say(told)
-    began = time.perf_counter()
-    with allocating(f"{told}, and an allocation failed: give it fewer clicks (--since, --split)"):
-        model = family.count(config.shape(items), sessions)
-    return model, FitResult([], sessions.pairs, time.perf_counter() - began, {})
+    return told
 
 
 def _mb(size: int) -> str:

@@ -65,7 +65,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
 
     Raises:
         SettingsError: a name is not an option of `train`, or only of another family, or a value has the wrong type or
-            range.
+            range; or a blend has no validation part.
     """
     values = {name.replace("-", "_"): value for name, value in options.items()}
     family, network = values.get("family", config.family), values.get("network", config.network)
@@ -88,6 +88,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     for option in OPTIONS:
         if option.field in values and not option.is_of_family(resolved):
             raise SettingsError(option.refusal(resolved))
+    changed.check_validation()
     return changed
 
 
@@ -95,7 +96,7 @@ def _with_defaults_of(family: Any, network: Any, config: TrainConfig) -> TrainCo
     """The config with other families; itself if they do not exist, which is said when the values are checked."""
     if family == BLEND and network in NETWORKS:
         new = blend_defaults(network)
-    elif family in FAMILY_DEFAULTS and family != BLEND:
+    elif isinstance(family, str) and family in FAMILY_DEFAULTS and family != BLEND:
         new = FAMILY_DEFAULTS[family]
     else:
         return config

@@ -1,7 +1,7 @@
 """Trains a model bundle on clicks, and evaluates a bundle on clicks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from trainer.backends.choice import compiled_cpu_supports
 from trainer.blending.train import train_blend
 from trainer.checkpoint import Checkpoint, fingerprint
 from trainer.config import BLEND, FitConfig, TrainConfig
-from trainer.counting import count
+from trainer.counting import count, size_of_counting
 from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
@@ -72,6 +72,7 @@ def train(
         SettingsError: the device does not exist.
         TrainingError: nothing is left after filtering, a step does not fit into memory, or as in `fit`.
     """
+    device = choose_device(process.device(config.device), device_source)
     if config.family == BLEND:
         train_network = partial(
             train,
@@ -88,8 +89,8 @@ def train(
         def newest() -> Sessions:
             return hold_out_newest(clicks.frame, config.validate, config.min_support, config.min_length).valid
 
-        return train_blend(config, train_network, newest, warm, say)
-    device = choose_device(process.device(config.device), device_source)
+        _check_neighbours(clicks, config)
+        return train_blend(config, train_network, newest, warm, device, say)
     kept, index, valid, judged_until = _parts(clicks, config)
     sessions = sessions_of(kept, index)
     span = _span(kept, clicks, judged_until)
@@ -154,6 +155,12 @@ def evaluate_bundle(
     """
     sessions = sessions_of(clicks.frame, bundle.items)
     return evaluate(bundle.ranker(choose_device(device, device_source)), sessions, ties, progress, cutoffs)
+
+
+def _check_neighbours(clicks: Clicks, config: TrainConfig) -> None:
+    """Refuse, before hours of training, a blend whose neighbours of all sessions do not fit into memory."""
+    kept, index, _, _ = _parts(clicks, replace(config, validate=0.0))
+    size_of_counting(config.parts[1], sessions_of(kept, index), len(index))
 
 
 def _judge(ranker: Ranker, sessions: Sessions) -> tuple[float, float]:

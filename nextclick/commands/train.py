@@ -114,8 +114,15 @@ def run_with_network(
     typer.echo(f"{clicks.source}: {len(clicks.frame):,} clicks", err=True)
     used = {name: value for name, value in used_values(config).items() if not is_of_networks_only(name)}
     told = {"clicks": source.clicks, "split": ",".join(source.splits), **source.form.rows_chosen, **used}
-    trained = join_network(clicks, config, network, told, lambda line: typer.echo(line, err=True))
+    trained = join_network(
+        clicks, config, network, told, lambda line: typer.echo(line, err=True), device_source(config, settings)
+    )
     delivery.deliver(trained.bundle, trained.fit, settings)
+
+
+def device_source(config: "TrainConfig", settings: "Settings") -> str:
+    """Where the device of a training comes from, for error messages."""
+    return "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
 
 
 def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, settings: "Settings") -> None:
@@ -143,13 +150,14 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
             **source.form.rows_chosen,
             **used_values(config),
         }
-        device_source = "NEXTCLICK_DEVICE" if config.device == settings.device else "--device"
+        source_of_device = device_source(config, settings)
 
         def say(line: str) -> None:
-            typer.echo(line, err=True)
+            if process.rank == 0:
+                typer.echo(line, err=True)
 
         with training_bar() as advance:
             trained = train_bundle(
-                clicks, config, told, advance, delivery.checkpoint, process, device_source=device_source, say=say
+                clicks, config, told, advance, delivery.checkpoint, process, device_source=source_of_device, say=say
             )
         process.on_rank_zero(lambda: delivery.deliver(trained.bundle, trained.fit, settings))

@@ -43,6 +43,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("learning-rate = -0.1", r"learning-rate = -0.1: input should be greater than 0"),
         ("family = ['narm']", r"a.toml: family = \['narm'\]: input should be 'gru4rec', 'narm', "),
         ("family = 'bert4rec'", r"family = 'bert4rec': input should be 'gru4rec', 'narm', "),
+        ("family = 'blend'\nvalidate = 0", r"a\.toml: validate = 0: a blend fits its weight on the newest sessions"),
         ("validate = 0.95", r"validate = 0.95: input should be less than or equal to 0.9"),
         ("reset = 'never'", r"reset = 'never': input should be 'after' or 'before'"),
         ("= 3", r"a.toml cannot be read: "),

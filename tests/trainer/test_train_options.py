@@ -30,7 +30,11 @@ SHOWN = {
     "hidden": ("<int range> [x>=1]", "Hidden units of a layer, and numbers of an item's vector. [default: 100]"),
     "layers": ("<int range> [x>=1]", "GRU layers, or attention blocks, 1 by default."),
     "heads": ("<int range> [x>=1]", "sasrec: attention heads of a block, 1 by default."),
-    "window": ("<int range> [x>=1]", "All but gru4rec: last clicks of a session that are read, 20 by default."),
+    "window": (
+        "<int range> [x>=1]",
+        "All but gru4rec: last clicks of a session that are read, 50 with vs-knn and stan (alone or beside gru4rec), "
+        "20 by default.",
+    ),
     "k": ("<int range> [x>=1]", "vs-knn, stan: neighbours, the most similar sessions, 500 by default."),
     "newest": (
         "<int range> [x>=1]",
@@ -72,8 +76,8 @@ SHOWN = {
     "seed": ("<int range> [x>=0]", "Of everything that is random. [default: 0]"),
     "validate": (
         "<float range> [0<=x<=0.9]",
-        "Share of the sessions, the newest, that are not trained on but choose the best epoch; blend: .1 that also "
-        "choose its weight, before it is trained on all. [default: 0.0]",
+        "Share of the sessions, the newest, that are not trained on but choose the best epoch; a blend (0.1 by "
+        "default) also fits its weight on them, and is then trained on all sessions. [default: 0.0]",
     ),
     "min-support": ("<int range> [x>=1]", "Fewest clicks of an item. [default: 5]"),
     "min-length": ("<int range> [x>=2]", "Fewest clicks of a session. [default: 2]"),

@@ -15,6 +15,7 @@ from clicklog.splits import newest_share
 from rankers.blend.model import Blend
 from rankers.bundle import Bundle, new_version
 from rankers.contract import NetworkFamily
+from rankers.device import choose_device
 from rankers.families import family_of
 from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
@@ -38,7 +39,12 @@ def network_in(bundle: Bundle) -> Bundle:
 
 
 def join_network(
-    clicks: Clicks, config: TrainConfig, network: Bundle, settings: Mapping[str, Any], say: Callable[[str], None]
+    clicks: Clicks,
+    config: TrainConfig,
+    network: Bundle,
+    settings: Mapping[str, Any],
+    say: Callable[[str], None],
+    device_source: str = "--device",
 ) -> Trained:
     """Join a network with the neighbours of these clicks, by item id: each may know items that the other lacks.
 
@@ -51,13 +57,15 @@ def join_network(
         network: not changed.
         settings: stored in the bundle.
         say: called with a line for people.
+        device_source: the option or setting that `config.device` comes from, for the error message.
 
     Raises:
+        SettingsError: the validation part has no share of the sessions, or the device does not exist.
         ClicksError, TrainingError: there is no validation part, or the network was trained on clicks of it; or nothing
             is left to count.
     """
-    if not config.validate:
-        raise TrainingError("--validate 0 leaves a blend without sessions to fit its weight on: give a share, like .1")
+    config.check_validation()
+    device = choose_device(config.device, device_source)
     older, newer = newest_share(clicks.frame, config.validate)
     _check_unseen(network, newer, config.validate)
     neighbours = config.parts[1]
@@ -74,7 +82,7 @@ def join_network(
         raise TrainingError(
             f"the newest {config.validate} of the sessions have no two clicks on known items: fit on a larger share"
         )
-    fitted = fitted_on(newest, network, of_older, index, config)
+    fitted = fitted_on(newest, network, of_older, index, neighbours.family, device)
     say(told(fitted, network.family, neighbours.family))
     del of_older  # free the memory before the second count
     of_all, result, index, kept = counted(clicks.frame)

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
+
+import torch
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
 from rankers.blend.ranker import BlendRanker
 from rankers.bundle import Bundle
-from rankers.device import choose_device
 from rankers.families import family_of
 from rankers.neighbours.family import Neighbours
-from schemas.errors import TrainingError
 from trainer.blending.weights import FittedBlend, fit_weights
 from trainer.checkpoint import ALL, OLDER
 from trainer.config import BLEND, TrainConfig
@@ -35,6 +35,7 @@ def train_blend(
     train_network: TrainNetwork,
     newest: Callable[[], Sessions],
     warm: WarmStart | None,
+    device: torch.device,
     say: Callable[[str], None],
 ) -> Trained:
     """Train a blend.
@@ -49,10 +50,12 @@ def train_blend(
         train_network: trains the network.
         newest: the sessions of the validation part, as rows of the items of the older ones.
         warm: a blend to train further.
+        device: the network ranks the newest sessions on it.
         say: called with a line for people.
 
     Raises:
-        TrainingError: there is no validation part, or as in the training of its parts.
+        SettingsError: there is no validation part.
+        TrainingError: as in the training of its parts.
     """
     network, neighbours = config.parts
     if warm is not None:
@@ -61,32 +64,54 @@ def train_blend(
             config=replace(network, validate=0.0), warm=replace(warm, parent=network_bundle(warm.parent)), part=ALL
         )
         return _blend(trained, neighbours, parent.weights, parent.temperature, say)
-    if not config.validate:
-        raise TrainingError(
-            "--validate 0 leaves a blend without sessions to fit its weight on: give a share, such as .1"
-        )
+    config.check_validation()
     say(f"1 of 2: {network.family} and {neighbours.family} of the older {1 - config.validate:.0%} of the sessions")
-    older = train_network(config=network, warm=None, part=OLDER)
-    counted, counting = count(neighbours, older.sessions, len(older.bundle.items), say)
-    fitted = fitted_on(newest(), older.bundle, counted, older.bundle.items, config)
-    say(told(fitted, network.family, neighbours.family))
-    epochs = older.fit.epoch
-    del counted  # free the memory before the second fit
-    say(f"2 of 2: {network.family} with {epochs} epochs and {neighbours.family}, of all sessions")
-    again = replace(network, validate=0.0, fit=replace(network.fit, epochs=epochs))
+    first = _fit_to_older(config, train_network, newest, device, say)
+    fitted = first.fitted
+    say(f"2 of 2: {network.family} with {first.epochs} epochs and {neighbours.family}, of all sessions")
+    again = replace(network, validate=0.0, fit=replace(network.fit, epochs=first.epochs))
     blend = _blend(
         train_network(config=again, warm=None, part=ALL), neighbours, fitted.weights, fitted.temperature, say
     )
-    seconds = older.fit.seconds + counting.seconds + blend.fit.seconds
-    return replace(blend, fit=replace(blend.fit, events=older.fit.events + blend.fit.events, seconds=seconds))
+    seconds, events = first.seconds + blend.fit.seconds, first.events + blend.fit.events
+    return replace(blend, fit=replace(blend.fit, events=events, seconds=seconds))
+
+
+class _Choice(NamedTuple):
+    """The result of the first fit. It has no network: that one's memory is free before the second fit."""
+
+    fitted: FittedBlend
+    epochs: int
+    events: int
+    seconds: float
+
+
+def _fit_to_older(
+    config: TrainConfig,
+    train_network: TrainNetwork,
+    newest: Callable[[], Sessions],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> _Choice:
+    """Train on the older sessions, and choose epochs, weight and temperature on the newest."""
+    network, neighbours = config.parts
+    older = train_network(config=network, warm=None, part=OLDER)
+    counted, counting = count(neighbours, older.sessions, len(older.bundle.items), say)
+    fitted = fitted_on(newest(), older.bundle, counted, older.bundle.items, config.neighbours, device)
+    say(told(fitted, network.family, neighbours.family))
+    return _Choice(fitted, older.fit.epoch, older.fit.events, older.fit.seconds + counting.seconds)
 
 
 def fitted_on(
-    newest: Sessions, network: Bundle, neighbours: Neighbours, index: ItemIndex, config: TrainConfig
+    newest: Sessions,
+    network: Bundle,
+    neighbours: Neighbours,
+    index: ItemIndex,
+    neighbours_family: str,
+    device: torch.device,
 ) -> FittedBlend:
     """Weight and temperature of a blend of these parts; the network's items are the first ones of the index."""
-    any_blend = Blend(network.family, network.model, network.items.ids, config.neighbours, neighbours, (0.5,), 1.0)
-    device = choose_device(config.device, "--device")
+    any_blend = Blend(network.family, network.model, network.items.ids, neighbours_family, neighbours, (0.5,), 1.0)
     return fit_weights(cast(BlendRanker, family_of(BLEND).ranker(any_blend, index, device, "exact")), newest)
 
 
@@ -119,8 +144,12 @@ def told(fitted: FittedBlend, network: str, neighbours: str) -> str:
     def figures(values: Figures) -> str:
         return f"{values[0]:.4f}/{values[1]:.4f}"
 
+    end = ""
+    if fitted.weights[0] in (0, 1):
+        best = neighbours if fitted.weights[0] else network
+        end = f"; {best} alone is the best blend, and serves faster: train --family {best}"
     return (
         f"weight {fitted.weights[0]:g} of the neighbours and temperature {fitted.temperature:g}: Recall@20/MRR@20 "
         f"{figures(fitted.blend)} on the newest sessions, {network} alone {figures(fitted.network)}, {neighbours} "
-        f"alone {figures(fitted.neighbours)}"
+        f"alone {figures(fitted.neighbours)}{end}"
     )

@@ -99,7 +99,7 @@ def test_what_does_not_go_with_a_trained_network_is_refused(nextclick: Command, 
     said = join(nextclick, "--hidden", 50)
     assert "--hidden 50 is for the training of a network, and --network-from takes one that is trained" in said
     assert "--network narm is for the training" in join(nextclick, "--network", "narm")
-    assert "--validate 0 leaves a blend without sessions" in join(nextclick, "--validate", 0)
+    assert "validate = 0: a blend fits its weight on the newest sessions" in join(nextclick, "--validate", 0)
     assert "is no whole bundle" in join(nextclick, source="nowhere")
     counted = nextclick("train", "--clicks", "day1.parquet", "--family", "stan", "--min-support", 1, "--out", "stan")
     assert counted.code == 0

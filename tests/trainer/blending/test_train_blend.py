@@ -1,6 +1,8 @@
 """A blend from the command line and by `train`: its two phases, what it resumes from, and what it refuses."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,17 @@ from clicklog.click_files import read_click_file
 from clicklog.clicks import Clicks
 from clicklog.splits import newest_share
 from rankers.bundle import read_bundle
-from schemas.errors import TrainingError
+from schemas.errors import SettingsError, TrainingError
 from tests.command_line import Command
+from trainer.blending.train import told, train_blend
+from trainer.blending.weights import FittedBlend
 from trainer.config import TrainConfig
+from trainer.distributed import Process
 from trainer.fit import Progress
 from trainer.presets import blend_defaults
 from trainer.train import train
+from trainer.trained import Trained
+from trainer.validation import hold_out_newest
 from trainer.warm_start import WarmStart
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -110,5 +117,57 @@ def test_train_and_evaluate_on_the_command_line(nextclick: Command, shop_file: P
 
 
 def test_a_blend_without_a_validation_part_is_refused(clicks: Clicks) -> None:
-    with pytest.raises(TrainingError, match=r"--validate 0 leaves a blend without sessions to fit its weight on"):
+    with pytest.raises(SettingsError, match=r"validate = 0: a blend fits its weight on the newest sessions"):
         train(clicks, replace(config(), validate=0.0))
+
+
+def test_neighbours_that_do_not_fit_into_memory_are_refused_before_the_network_is_trained(
+    clicks: Clicks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.counting.memory_bytes", lambda _device: 120_000)
+    trained: list[Progress] = []
+    with pytest.raises(TrainingError, match=r"1,200 clicks of 240 sessions take .* and this machine has 0\.1 MB"):
+        train(clicks, config(), progress=trained.append)
+    assert not trained
+
+
+def test_the_second_fit_has_the_memory_of_the_first(clicks: Clicks) -> None:
+    first: list[weakref.ref[object]] = []
+    alive: list[bool] = []
+
+    def train_network(*, config: TrainConfig, warm: WarmStart | None, part: str) -> Trained:
+        gc.collect()
+        alive.extend(one() is not None for one in first)
+        trained = train(clicks, config, warm=warm, part=part)
+        first.extend(map(weakref.ref, (trained, trained.bundle.model, *trained.fit.state.values())))
+        return trained
+
+    newest = hold_out_newest(clicks.frame, 0.1, 5, 2).valid
+    train_blend(config(), train_network, lambda: newest, None, torch.device("cpu"), print)
+    assert len(alive) > 2
+    assert not any(alive)
+
+
+class SomeDevice(Process):
+    """Like a process of torchrun, which has a device of its own whatever the user asks for."""
+
+    def device(self, name: str) -> str:
+        assert name == "cuda"
+        return "cpu"
+
+
+def test_every_fit_of_a_blend_uses_the_device_of_its_process(clicks: Clicks) -> None:
+    trained = train(clicks, replace(config(), device="cuda"), process=SomeDevice())
+    assert trained.bundle.family == "blend"
+    with pytest.raises(SettingsError, match=r"NEXTCLICK_DEVICE='tpu' is no device"):
+        train(clicks, replace(config(), device="tpu"), device_source="NEXTCLICK_DEVICE")
+
+
+@pytest.mark.parametrize(("weight", "best"), [(0.0, "gru4rec"), (0.4, None), (1.0, "stan")])
+def test_a_blend_of_one_part_alone_is_said(weight: float, best: str | None) -> None:
+    said = told(FittedBlend((weight,), 1.0, (0.5, 0.2), (0.4, 0.1), (0.3, 0.1)), "gru4rec", "stan")
+    assert said.startswith(f"weight {weight:g} of the neighbours and temperature 1: Recall@20/MRR@20 0.5000/0.2000 on")
+    if best is None:
+        assert "train --family" not in said
+    else:
+        assert said.endswith(f"; {best} alone is the best blend, and serves faster: train --family {best}")

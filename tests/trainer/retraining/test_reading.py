@@ -116,6 +116,9 @@ def test_a_share_for_the_choice_of_the_epoch_is_refused(retraining: Retraining) 
         SettingsError, match=r"retrain\.toml: validate = 0\.1: .*NEXTCLICK_RETRAIN_HOLDOUT.*leave it out"
     ):
         retraining.read()
+    path.write_text("family = 'blend'\nvalidate = 0\n")
+    with pytest.raises(SettingsError, match=r"retrain\.toml: validate = 0: a blend fits its weight on the newest"):
+        retraining.read()
 
 
 def test_a_lost_announcement_is_said(retraining: Retraining) -> None:
