@@ -77,6 +77,7 @@ class Checkpoint:
             self.directory.mkdir(parents=True, exist_ok=True)  # fail now, not after an epoch
         except OSError as error:
             raise self._unwritable(error) from error
+        self._check_no_others()
         if not self._file.exists():
             return None
         try:
@@ -86,6 +87,20 @@ class Checkpoint:
                 raise
             self._file.unlink(missing_ok=True)
             return None
+
+    def _check_no_others(self) -> None:
+        """A blend keeps no checkpoint beside that of a network alone: each is removed once the other is trained."""
+        for part in PARTS if not self.part else ("",):
+            other = replace(self, part=part)._file
+            if not other.exists():
+                continue
+            if not self.replace_others:
+                theirs, mine = ("a blend", "no blend") if part else ("no blend", "a blend")
+                raise TrainingError(
+                    f"the checkpoint {other} is of another training (of {theirs}, and this trains {mine}): train as "
+                    "it was, or give another --checkpoint"
+                )
+            other.unlink(missing_ok=True)
 
     def _read(self) -> tuple[list[float], dict[str, Tensor]]:
         try:

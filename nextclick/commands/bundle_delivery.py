@@ -53,7 +53,7 @@ class BundleDelivery:
 
         directory = self.out or default_directory(settings) / bundle.version
         digest = write_bundle(bundle, directory)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and result.losses:  # a family that counts has none, and others' stay
             Checkpoint(self.checkpoint, {}).remove()
         span = bundle.trained_on
         assert span is not None

@@ -19,6 +19,7 @@ from nextclick.commands.model_options import (
 )
 from nextclick.commands.options import Device, Split
 from nextclick.commands.progress import training_bar
+from schemas.errors import TrainingError
 
 if TYPE_CHECKING:
     from clicklog.clicks import Clicks
@@ -106,6 +107,11 @@ def run_with_network(
     from trainer.options import used_values
 
     check_no_network_options(options)
+    if delivery.checkpoint is not None:
+        raise TrainingError(
+            f"--checkpoint {delivery.checkpoint} keeps the training of a network, and --network-from takes one that is "
+            "trained: leave it out"
+        )
     network = network_in(read_bundle(network_from))
     config = config_of({**options, "network": network.family}, device)
     delivery.check(config, settings)

@@ -100,6 +100,8 @@ def test_what_does_not_go_with_a_trained_network_is_refused(nextclick: Command, 
     assert "--hidden 50 is for the training of a network, and --network-from takes one that is trained" in said
     assert "--network narm is for the training" in join(nextclick, "--network", "narm")
     assert "validate = 0: a blend fits its weight on the newest sessions" in join(nextclick, "--validate", 0)
+    kept = join(nextclick, "--checkpoint", "kept")
+    assert "--checkpoint kept keeps the training of a network, and --network-from takes one that is trained" in kept
     assert "is no whole bundle" in join(nextclick, source="nowhere")
     counted = nextclick("train", "--clicks", "day1.parquet", "--family", "stan", "--min-support", 1, "--out", "stan")
     assert counted.code == 0

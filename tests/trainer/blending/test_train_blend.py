@@ -148,6 +148,39 @@ def test_the_second_fit_has_the_memory_of_the_first(clicks: Clicks) -> None:
     assert not any(alive)
 
 
+@pytest.mark.parametrize("unattended", [False, True])
+@pytest.mark.parametrize("interrupted", [0, 1], ids=["a network", "a blend"])
+def test_a_checkpoint_of_a_network_alone_is_none_of_a_blend(
+    clicks: Clicks, tmp_path: Path, interrupted: int, unattended: bool
+) -> None:
+    def interrupt(now: Progress) -> None:
+        if now.epoch == 2:
+            raise KeyboardInterrupt
+
+    both = config().parts[0], config()
+    with pytest.raises(KeyboardInterrupt):
+        train(clicks, both[interrupted], progress=interrupt, checkpoint=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    other = both[1 - interrupted]
+    if unattended:
+        train(clicks, other, checkpoint=tmp_path, unattended=True)
+        assert not kept.exists(), "as with any other training"
+        return
+    before = kept.read_bytes()
+    with pytest.raises(TrainingError, match=rf"{kept.name} is of another training .* give another --checkpoint"):
+        train(clicks, other, checkpoint=tmp_path)
+    assert kept.read_bytes() == before
+
+
+def test_a_family_that_counts_leaves_a_checkpoint_alone(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    kept = tmp_path / "c" / "checkpoint.safetensors"
+    kept.write_bytes(b"of another training")
+    done = nextclick("train", "--clicks", shop_file, "--family", "stan", "--checkpoint", "c", "--out", "b")
+    assert done.code == 0, done.stderr
+    assert kept.exists()
+
+
 class SomeDevice(Process):
     """Like a process of torchrun, which has a device of its own whatever the user asks for."""
 
