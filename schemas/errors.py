@@ -6,7 +6,8 @@
     │   └── RefusedError      Kafka answers, and refuses this client: TLS, login or a permission
     ├── TopicError            a topic is missing, or exists with other properties than the settings say
     ├── ClicksError           a file or topic of clicks cannot be read, or has no usable clicks
-    ├── TrainingError         training cannot start or continue: no usable sessions, a loss that is not a number
+    ├── TrainingError         training cannot start or continue: no usable sessions, too little memory
+    │   └── DivergedError     loss, weights or scores are no longer numbers: the learning rate is too high
     ├── BundleError           a model bundle is truncated, altered, of another format, or cannot be fetched
     └── StateError            a packed session state cannot be read, or the state directory cannot be read or written
         ├── NewerStateError   a session state was written by a newer version: this worker must stop
@@ -42,6 +43,10 @@ class ClicksError(NextclickError):
 
 class TrainingError(NextclickError):
     """Training cannot start or continue."""
+
+
+class DivergedError(TrainingError):
+    """Loss, weights or scores of a network are no longer numbers."""
 
 
 class BundleError(NextclickError):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clicklog.sessions import Sessions
-from schemas.errors import TrainingError
+from schemas.errors import DivergedError, TrainingError
 from trainer.backends.backend import Network, S, TrainingBackend
 from trainer.backends.choice import choose_backend
 from trainer.batches.session_parallel import session_order
@@ -193,7 +193,7 @@ def _epoch(backend: TrainingBackend[S], schedule: S, config: FitConfig, epoch: i
     """Train one epoch; yields every few steps the number of events whose loss is known, and their mean loss.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        DivergedError: the loss is no longer a number.
     """
     backend.begin_epoch()
     for first in range(0, len(schedule), REPORT_EVERY):
@@ -203,7 +203,7 @@ def _epoch(backend: TrainingBackend[S], schedule: S, config: FitConfig, epoch: i
         events, summed = (int(schedule.steps[last]), backend.loss) if at_end else backend.known
         mean = summed / max(events, 1)
         if not np.isfinite(mean):
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is {mean} in epoch {epoch} after {events} events: lower --learning-rate "
                 f"(it is {config.learning_rate}) or --momentum ({config.momentum})"
             )
@@ -213,4 +213,4 @@ def _epoch(backend: TrainingBackend[S], schedule: S, config: FitConfig, epoch: i
 def _check_weights(network: Network, config: FitConfig) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         rate = config.learning_rate
-        raise TrainingError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")
+        raise DivergedError(f"the weights are no longer numbers: lower --learning-rate (it is {rate})")

@@ -16,7 +16,7 @@ from clicklog.prefixes import Prefixes
 from clicklog.sessions import Sessions
 from rankers.contract import Clicks, Memory, Ranker
 from rankers.metrics import Ties, target_ranks
-from schemas.errors import TrainingError
+from schemas.errors import DivergedError, TrainingError
 
 SCORES_AT_ONCE = 4_000_000  # scores of a block; 16 MB in float32
 SESSIONS_AT_ONCE = 2048  # sessions that advance together
@@ -156,4 +156,4 @@ def _target_ranks(scores: NDArray[np.floating], targets: NDArray[np.int64], ties
     try:
         return target_ranks(scores, targets, ties)
     except ValueError as error:
-        raise TrainingError(f"the model cannot be evaluated: {error}; train it again") from error
+        raise DivergedError(f"the model cannot be evaluated: {error}; train it again") from error

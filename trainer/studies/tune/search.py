@@ -20,7 +20,7 @@ from clicklog.sessions import Sessions, sessions_of
 from rankers.contract import Family
 from rankers.device import choose_device
 from rankers.families import family_of, is_counted
-from schemas.errors import TrainingError
+from schemas.errors import DivergedError, TrainingError
 from schemas.recommendation import TOP
 from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
@@ -55,7 +55,7 @@ class Trial:
             begin.
         epochs: number of the best epoch, from 1; 0 if there is none, also where models are counted.
         pruned: whether it was stopped early, diverged or could not begin.
-        impossible: why there is no network with these settings; empty if there is.
+        impossible: why no model can be trained with these settings; empty if one can.
     """
 
     number: int
@@ -183,8 +183,7 @@ def _run(
     try:
         network = untrained_network(chosen, len(task.index)).to(task.device)
     except TrainingError as error:
-        trial.set_user_attr("impossible", str(error))
-        return None, TrialState.PRUNED
+        return _given_up(trial, error)
     best = -1.0
 
     def judge(epoch: int) -> None:
@@ -209,9 +208,8 @@ def _run(
         )
     except TrialPruned:
         return None, TrialState.PRUNED
-    except TrainingError as error:  # diverged: pruned, because similar settings diverge as well
-        trial.set_user_attr("error", str(error))
-        return None, TrialState.PRUNED
+    except TrainingError as error:
+        return _given_up(trial, error)
     return best, TrialState.COMPLETE
 
 
@@ -224,11 +222,18 @@ def _run_blend(
     try:
         trained = train(task.clicks, chosen, progress=lambda now: progress and progress(trial.number, now))
     except TrainingError as error:
-        trial.set_user_attr("error", str(error))
-        return None, TrialState.PRUNED
+        return _given_up(trial, error)
     value = task.judge(trained.bundle.model)
     trial.set_user_attr("value", value)
     return value, TrialState.COMPLETE
+
+
+def _given_up(trial: "optuna.Trial", error: TrainingError) -> "tuple[None, optuna.trial.TrialState]":
+    """A trial that could not begin, or diverged: pruned, because similar settings do so as well."""
+    from optuna.trial import TrialState
+
+    trial.set_user_attr("error" if isinstance(error, DivergedError) else "impossible", str(error))
+    return None, TrialState.PRUNED
 
 
 def _open_study(journal: Path, fingerprint: str, seed: int) -> "optuna.Study":

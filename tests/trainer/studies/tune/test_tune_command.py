@@ -80,6 +80,25 @@ def test_a_blend_is_tuned(nextclick: Command, shop_file: Path, tmp_path: Path) -
     assert "'network' cannot be searched" in wrong.stderr
 
 
+def test_a_blend_that_cannot_be_trained_has_not_diverged(nextclick: Command, shop_file: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base.toml"
+    arguments = ("--clicks", shop_file, "--config", "base.toml", "--search", "k=5|50", "--trials", 1)
+    base.write_text("family = 'blend'\nnetwork = 'sasrec'\nhidden = 8\nheads = 3\n")
+    code, _, errors = nextclick("tune", *arguments)
+    assert code == 1
+    assert "trial 0: there is no sasrec of this shape" in errors
+    assert "nextclick: none of 1 trials could be trained, the last one because there is no sasrec of this" in errors
+    base.write_text("family = 'blend'\nepochs = 1\nsamples = 16\nhidden = 8\nlearning-rate = 1e30\n")
+    code, _, errors = nextclick("tune", *arguments, "--journal", "diverged.journal")
+    assert code == 1
+    assert "nextclick: all 1 trials diverged: search lower values of learning-rate" in errors
+    base.write_text("family = 'blend'\nvalidate = 0\n")
+    code, _, errors = nextclick("tune", *arguments, "--journal", "none.journal")
+    assert code == 1
+    assert errors.startswith("nextclick: base.toml: validate = 0: a blend fits its weight on the newest sessions")
+    assert not (tmp_path / "none.journal").exists(), "before the first trial"
+
+
 def test_the_figure_is_what_train_and_evaluate_would_give(tune: Command, shop_file: Path, tmp_path: Path) -> None:
     """The networks are judged with the weights of their epoch, on the newest tenth of the sessions."""
     code, output, errors = tune("--split", "train", "--trials", 1, "--metric", "mrr")
@@ -138,7 +157,7 @@ def test_a_trial_that_diverges_is_no_end(tune: Command, monkeypatch: pytest.Monk
 
     def diverging(network, sessions, support, config, progress, after_epoch):  # type: ignore[no-untyped-def]
         if config.learning_rate != 0.1:
-            raise module.TrainingError("the loss is nan")
+            raise module.DivergedError("the loss is nan")
         fit(network, sessions, support, config, progress, after_epoch=after_epoch)
 
     monkeypatch.setattr(module, "fit", diverging)
