@@ -1,5 +1,6 @@
 """Weight and temperature of a blend are those of the best blend of the grid, each judged by full ranking."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -99,3 +100,17 @@ def test_recall_and_mrr_count_alike(
     monkeypatch.setattr(weights, "TEMPERATURES", np.array([1.0]))
     monkeypatch.setattr(weights, "_ranks", lambda _ranker, _sessions: ranks)
     assert fit_weights(ranker_of(parts), markov_sessions(0.3, 2, seed=2)).weights == (chosen,)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.3, 0.6])
+def test_a_blend_is_judged_with_the_probabilities_that_are_served(
+    parts: tuple[torch.nn.Module, Neighbours], weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, neighbours = parts
+    sharp = copy.deepcopy(network)
+    ranker_of((sharp, neighbours)).network.output.weight.mul_(6)  # the int8 products are far from the exact ones
+    monkeypatch.setattr(weights, "WEIGHTS", np.array([weight]))
+    monkeypatch.setattr(weights, "TEMPERATURES", np.array([0.8]))
+    sessions = markov_sessions(0.3, 120, seed=2)
+    fitted = fit_weights(ranker_of((sharp, neighbours)), sessions)
+    assert fitted.blend == pytest.approx(judged(sessions, (sharp, neighbours), weight, 0.8))
