@@ -22,7 +22,7 @@ from tests.modelregistry.memory_topic import MemoryTopic
 from tests.modelregistry.refreshes import refreshable
 from tests.modelregistry.topic import decisions, models_state
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
-from tests.trainer.retraining.test_end_to_end import start
+from tests.trainer.retraining.test_end_to_end import start_schedule
 from tests.trainer.retraining.test_release import FakeConnection, FakeLease
 from tests.worker.deployment import bundle
 from trainer.config import TrainConfig
@@ -175,9 +175,9 @@ def test_a_refresh_by_the_command_line(settings: Settings, stan: Bundle, command
 @pytest.mark.slow
 def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) -> None:
     log = tmp_path / "schedule.log"
-    schedule = start(settings, log, "schedule", "--refresh", "* * * * * */5")  # the sixth field: seconds
+    schedule = start_schedule(settings, log, "--refresh")
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while "refresh ended: kept the serving model" not in log.read_text():  # the second finds nothing new
             assert schedule.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
