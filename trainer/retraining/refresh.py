@@ -51,7 +51,7 @@ def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None,
         NextclickError: the refresh failed; that is recorded, and the serving model is not changed.
     """
     moment = now or time.time_ns() // 1_000_000
-    with lease_topic(settings) as connection:
+    with lease_topic(settings, "refresh") as connection:
         serving = _serving(connection, settings)
         draft = RefreshDraft(settings.model_name, serving)
         try:

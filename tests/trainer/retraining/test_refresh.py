@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from clicklog.clicks import Clicks
+from messaging.loop_thread import LoopThread
+from modelregistry.lease import Lease
 from modelregistry.leased_topic import LeasedTopic
 from modelregistry.publishing import publish, publish_bundle
 from modelregistry.store import BundleStore
@@ -112,6 +114,13 @@ def test_a_retraining_judges_a_refreshed_model_on_clicks_that_neither_has_seen(
     state = models_state(settings)
     assert (state.serving and state.serving.trained_as) == decision.candidate, "it wins over the refreshes before it"
     assert (state.shadow and state.shadow.trained_as) == stan.version
+
+
+def test_a_refresh_does_not_wait_for_a_retraining(settings: Settings, stan: Bundle) -> None:
+    with LoopThread("a retraining") as loop:
+        training = loop.enter(Lease(settings))
+        assert refresh(settings).serving == stan.version
+        loop.run(training.check())
 
 
 @pytest.mark.parametrize(
