@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
@@ -16,8 +16,6 @@ import torch
 from clicklog.clicks import Clicks
 from clicklog.log import open_log
 from modelregistry.leased_topic import LeasedTopic, lease_topic
-from modelregistry.models_state import ModelsState
-from modelregistry.publishing import publish
 from modelregistry.rollback import missing_announcement
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle, read_bundle, write_bundle
@@ -31,6 +29,7 @@ from trainer.config import TrainConfig
 from trainer.retraining.reading import fetch_serving, training_config
 from trainer.retraining.recounting import recount
 from trainer.retraining.refresh_decision import RefreshDraft
+from trainer.retraining.refresh_release import record, release_refresh, withdrawn_refreshes
 from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
 from trainer.retraining.window import usable_clicks
 
@@ -44,8 +43,9 @@ def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None,
         now: the present time, ms since 1970 UTC; None: this machine's clock.
 
     Returns:
-        `refreshed`; or `kept`, with the reason: there is no new click, the result is not sane, or another model was
-        announced meanwhile. That there is no new click is not recorded.
+        `refreshed`; or `kept`, with the reason: there is no new click, the result is not sane, another model was
+        announced meanwhile, or refreshes of this network were rolled back from. That there is no new click is not
+        recorded.
 
     Raises:
         NextclickError: the refresh failed; that is recorded, and the serving model is not changed.
@@ -57,7 +57,7 @@ def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None,
         try:
             return _refresh(serving, draft, connection, settings, say, moment)
         except NextclickError as error:
-            _record("failed", one_line(error), draft, connection, say)
+            record("failed", one_line(error), draft, connection, say)
             raise
 
 
@@ -77,6 +77,13 @@ def _refresh(
     say: Callable[[str], None],
     now: int,
 ) -> Decision:
+    bad = withdrawn_refreshes(connection.run(connection.topic.read()))
+    if bad:
+        reason = (
+            f"the refreshes of {serving.version} up to {bad[-1]} were rolled back from, and a refresh would count the "
+            f"same clicks; once the log is right, `nextclick models promote {serving.version}` allows refreshes again"
+        )
+        return record("kept", reason, draft, connection, say)
     torch.set_num_threads(settings.torch_threads)
     config = training_config(settings)
     bundle = fetch_serving(serving, BundleStore(settings.models_uri))
@@ -97,9 +104,9 @@ def _refresh(
         with tempfile.TemporaryDirectory(prefix="nextclick-refresh-") as scratch:
             directory = Path(scratch) / "bundle"
             _count(bundle, clicks, config, directory, draft, say)
-            return _release(directory, draft, connection, settings, say)
+            return release_refresh(directory, draft, connection, settings, say)
     except Insane as refusal:
-        return _record("kept", str(refusal), draft, connection, say)
+        return record("kept", str(refusal), draft, connection, say)
 
 
 def _count(
@@ -140,54 +147,3 @@ def _is_known(bundle: Bundle, frame: pl.DataFrame, offsets: Mapping[int, tuple[i
     if bundle.network is not None and ends == before:
         return True
     return newest is not None and bool(newest <= counted.last)
-
-
-def _release(
-    directory: Path, draft: RefreshDraft, connection: LeasedTopic, settings: Settings, say: Callable[[str], None]
-) -> Decision:
-    """Announce the refreshed model, unless another one was announced meanwhile."""
-    connection.run(connection.lease.check())
-    state = connection.run(connection.topic.read())
-    if state.serving is None or state.serving.version != draft.serving.version:
-        return _record("kept", _overtaken(state), draft, connection, say)
-    decision = draft.decision("refreshed", draft.told(), state)
-    own = connection.run(publish(directory, connection.topic, settings, decision=decision))
-    state = connection.run(connection.topic.read())
-    newer = announced_between(state, draft.serving, own)
-    if newer is not None:  # in the moment after the check
-        connection.run(connection.topic.announce(newer))
-        return _record("kept", _overtaken(connection.run(connection.topic.read())), draft, connection, say)
-    return decision
-
-
-def announced_between(
-    state: ModelsState, before: ModelAnnouncement, refreshed: ModelAnnouncement
-) -> ModelAnnouncement | None:
-    """The last model of another network that was announced after `before`, if the refresh of `before` replaced it."""
-    if state.serving != refreshed:
-        return None
-    places = [place for place, one in enumerate(state.history) if one == before]
-    between = state.history[places[-1] + 1 :] if places else ()
-    others = [one for one in between if one.trained_as != refreshed.trained_as]
-    return others[-1] if others else None
-
-
-def _overtaken(state: ModelsState) -> str:
-    serving = state.serving.version if state.serving else "nothing"
-    return f"{serving} was announced meanwhile, and is not replaced by neighbours of the model before it"
-
-
-def _record(
-    outcome: Literal["kept", "failed"],
-    reason: str,
-    draft: RefreshDraft,
-    connection: LeasedTopic,
-    say: Callable[[str], None],
-) -> Decision:
-    try:
-        decision = draft.decision(outcome, reason, connection.run(connection.topic.read()))
-        connection.run(connection.topic.record(decision))
-    except NextclickError as error:
-        say(f"the decision could not be recorded: {error}")
-        return draft.decision(outcome, reason)
-    return decision

@@ -1,11 +1,9 @@
 """Refreshes over a real topic: what they publish, record and refuse."""
 
 import asyncio
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 import pytest
@@ -13,25 +11,19 @@ import pytest
 from clicklog.clicks import Clicks
 from messaging.loop_thread import LoopThread
 from modelregistry.lease import Lease
-from modelregistry.leased_topic import LeasedTopic
-from modelregistry.publishing import publish, publish_bundle
+from modelregistry.publishing import publish_bundle
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from schemas.errors import BundleError, NextclickError
 from schemas.settings import Settings
 from tests.command_line import CommandLine
-from tests.modelregistry.memory_topic import MemoryTopic
-from tests.modelregistry.refreshes import refreshable
 from tests.modelregistry.topic import decisions, models_state
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
 from tests.trainer.retraining.test_end_to_end import start_schedule
-from tests.trainer.retraining.test_release import FakeConnection, FakeLease
 from tests.worker.deployment import bundle
 from trainer.config import TrainConfig
 from trainer.presets import FAMILY_DEFAULTS
-from trainer.retraining.recounting import recount
-from trainer.retraining.refresh import _release, refresh
-from trainer.retraining.refresh_decision import RefreshDraft
+from trainer.retraining.refresh import refresh
 from trainer.retraining.run import retrain
 from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
 from trainer.train import train
@@ -219,58 +211,3 @@ def test_a_model_that_does_not_answer_is_refused(tmp_path: Path) -> None:
     check_answers(serving, Clicks(frame, "the log"))
     with pytest.raises(Insane, match="none of the newest 100 sessions has an item of the refreshed model"):
         check_answers(serving, Clicks(frame.with_columns(pl.col("item_id") + 100_000), "the log"))
-
-
-def refreshing(topic: MemoryTopic, settings: Settings, directory: Path) -> tuple[Path, RefreshDraft]:
-    """A serving model `a`, and a refresh of it that is ready to be released."""
-    asyncio.run(publish(refreshable(directory / "a", "a"), topic, settings))
-    serving = asyncio.run(topic.read()).serving
-    assert serving is not None
-    draft = RefreshDraft(settings.model_name, serving)
-    draft.refreshed = recount(counted(directory / "stan", shop_clicks(500)), _clicks(), STAN)
-    return refreshable(directory / "a2", "a2", "a"), draft
-
-
-def _clicks() -> Clicks:
-    return Clicks(shop_clicks(500).sort("session_id", maintain_order=True), "c")
-
-
-@pytest.mark.parametrize("when", ["before the check", "after the check"])
-def test_a_refresh_never_replaces_a_newer_network(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
-    topic = MemoryTopic(settings)
-    directory, draft = refreshing(topic, settings, tmp_path)
-    newer = refreshable(tmp_path / "b", "b")
-
-    def overtake() -> None:
-        asyncio.run(publish(newer, MemoryTopic(settings, topic.log), settings))
-
-    if when == "before the check":
-        overtake()
-    else:
-        send_messages = topic._send
-
-        async def overtaken(*messages: tuple[bytes, bytes | None]) -> None:
-            monkeypatch.setattr(topic, "_send", send_messages)
-            thread = threading.Thread(target=overtake)
-            thread.start()
-            thread.join()
-            await send_messages(*messages)
-
-        monkeypatch.setattr(topic, "_send", overtaken)
-    connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
-    decision = _release(directory, draft, connection, settings, print)
-    state = asyncio.run(topic.read())
-    assert (state.serving and state.serving.version) == "b"
-    assert (decision.outcome, "b was announced meanwhile" in decision.reason) == ("kept", True)
-    assert ("a2" in BundleStore(settings.models_uri).versions()) == (when == "after the check")
-
-
-def test_a_refresh_without_the_lease_publishes_nothing(tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
-    topic, lease = MemoryTopic(settings), FakeLease()
-    directory, draft = refreshing(topic, settings, tmp_path)
-    lease.lost = True
-    with pytest.raises(NextclickError, match="the lease was lost"):
-        _release(directory, draft, cast(LeasedTopic, FakeConnection(topic, lease)), settings, print)
-    assert BundleStore(settings.models_uri).versions() == ["a"]
