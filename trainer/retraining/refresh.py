@@ -27,10 +27,10 @@ from schemas.errors import BundleError, NextclickError, one_line
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.retraining.reading import fetch_serving, training_config
-from trainer.retraining.recounting import recount
+from trainer.retraining.recounting import own_filters, recount
 from trainer.retraining.refresh_decision import RefreshDraft
 from trainer.retraining.refresh_release import record, release_refresh, withdrawn_refreshes
-from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
+from trainer.retraining.sanity import Insane, check_answers, check_size, compare_neighbours
 from trainer.retraining.window import usable_clicks
 
 
@@ -96,7 +96,7 @@ def _refresh(
         if log.skipped:
             say(f"{log.skipped:,} messages are no valid click: skipped")
         frame, source, offsets = log.frame(), log.source, log.offsets
-    if _is_known(bundle, frame, offsets, now + milliseconds(settings.clock_tolerance)):
+    if _is_known(bundle, _announced(serving), frame, offsets):
         reason = f"nothing new: {source} has no click that {bundle.version} does not have; {bundle.version} serves on"
         return draft.decision("kept", reason)
     clicks = Clicks(usable_clicks(frame, source, since, now, settings, say), source, offsets)
@@ -122,10 +122,16 @@ def _count(
     Raises:
         Insane: it must not serve.
     """
-    judgement = draft.judgement = compare_neighbours(bundle, clicks, config)
+    if own_filters(bundle) is None:
+        say(
+            f"{bundle.version} does not say its min-support and min-length: taking {config.min_support} and "
+            f"{config.min_length} (NEXTCLICK_RETRAIN_CONFIG)"
+        )
+    judgement = draft.judgement = compare_neighbours(bundle, clicks, config, _announced(draft.serving))
     refreshed = recount(bundle, clicks, config)
     if judgement is None:
         say(f"too few sessions are newer than {bundle.version} to compare with it")
+        check_size(bundle, refreshed, clicks.source)
     else:
         for name, value in judgement.figures.items():
             say(f"{name:10} Recall@20 {value.recall:.4f}  MRR@20 {value.mrr:.4f}")
@@ -137,13 +143,23 @@ def _count(
     check_answers(read_bundle(directory), clicks)
 
 
-def _is_known(bundle: Bundle, frame: pl.DataFrame, offsets: Mapping[int, tuple[int, int]], latest: int) -> bool:
-    """Whether the model has all these clicks, as far as they are not later than `latest`, ms since 1970 UTC."""
+def _is_known(bundle: Bundle, announced: int, frame: pl.DataFrame, offsets: Mapping[int, tuple[int, int]]) -> bool:
+    """Whether the model has all these clicks.
+
+    Where the offsets tell, the times do not, because a clock may be ahead. A model that was trained on this log and not
+    refreshed since does not have the sessions that were held out. Of a model that was trained on something else no
+    click is newer than its announcement, `announced`, ms since 1970 UTC.
+    """
     counted = bundle.trained_on
-    if counted is None or counted.last is None or frame.is_empty():
+    if counted is None or frame.is_empty():
         return False
-    ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
-    newest: Any = frame.filter(pl.col("timestamp") <= latest)["timestamp"].max()
-    if bundle.network is not None and ends == before:
-        return True
-    return newest is not None and bool(newest <= counted.last)
+    if counted.offsets:
+        ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
+        return bundle.network is not None and ends == before
+    newest: Any = frame["timestamp"].max()
+    return counted.last is not None and bool(newest <= min(counted.last, announced))
+
+
+def _announced(serving: ModelAnnouncement) -> int:
+    """When it was announced, ms since 1970 UTC."""
+    return int(serving.announced_at.timestamp() * 1000)

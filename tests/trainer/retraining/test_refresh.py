@@ -25,7 +25,6 @@ from trainer.config import TrainConfig
 from trainer.presets import FAMILY_DEFAULTS
 from trainer.retraining.refresh import refresh
 from trainer.retraining.run import retrain
-from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
 from trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -190,24 +189,3 @@ def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) 
     serving = models_state(settings).serving
     assert serving is not None
     assert serving.network == stan.version
-
-
-def test_clicks_of_no_use_are_refused_by_the_gate(tmp_path: Path) -> None:
-    frame = shop_clicks().sort("session_id", maintain_order=True)
-    serving = counted(tmp_path / "stan", shop_clicks().filter(before(24)))
-    wrong = pl.when(before(8)).then(pl.col("item_id") + 100_000).otherwise(pl.col("item_id")).alias("item_id")
-    with pytest.raises(Insane, match=f"the new neighbours are surely worse than those of {serving.version}: -0"):
-        compare_neighbours(serving, Clicks(frame.with_columns(wrong), "the log"), STAN)
-    judged = compare_neighbours(serving, Clicks(frame, "the log"), STAN)
-    assert judged is not None
-    assert judged.sessions == 200
-    few = frame.filter(before(24) | (pl.col("session_id") == frame.filter(~before(1))["session_id"][0]))
-    assert compare_neighbours(serving, Clicks(few, "the log"), STAN) is None
-
-
-def test_a_model_that_does_not_answer_is_refused(tmp_path: Path) -> None:
-    frame = shop_clicks(500).sort("session_id", maintain_order=True)
-    serving = counted(tmp_path / "stan", frame)
-    check_answers(serving, Clicks(frame, "the log"))
-    with pytest.raises(Insane, match="none of the newest 100 sessions has an item of the refreshed model"):
-        check_answers(serving, Clicks(frame.with_columns(pl.col("item_id") + 100_000), "the log"))
