@@ -28,14 +28,16 @@ WAIT_SECONDS = 20.0
 
 CHECK_SECONDS = 30.0
 STOP_SECONDS = 10.0
+Work = Literal["retrain", "refresh", "live"]
+WORK: dict[Work, str] = {"retrain": "retraining of", "refresh": "refresh of", "live": "decision about"}
 GROUP = "the lease's consumer group cannot be joined"
 
 
 class Lease:
     """Holds the lease on a model name while the block runs.
 
-    Do not block its event loop for long, or the heartbeats stop. Retraining and deciding by live evidence have separate
-    leases, so that a rollback does not wait for a training.
+    Do not block its event loop for long, or the heartbeats stop. Retraining, refreshing and deciding by live evidence
+    have separate leases, so that neither a refresh nor a rollback waits for a training.
 
     Example:
         >>> async with Lease(settings) as lease:
@@ -47,10 +49,10 @@ class Lease:
         BrokerError: no broker answers (on entering).
     """
 
-    def __init__(self, settings: Settings, what: Literal["retrain", "live"] = "retrain") -> None:
+    def __init__(self, settings: Settings, what: Work = "retrain") -> None:
         self._settings = settings
         self._group = f"{settings.app_id}-{what}-{settings.model_name}"
-        self._work = "retraining of" if what == "retrain" else "decision about"
+        self._work = WORK[what]
         self._partition = TopicPartition(settings.models_topic, 0)
         self._consumer: AIOKafkaConsumer | None = None
         self._polling: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from messaging.loop_thread import LoopThread
-from modelregistry.lease import Lease
+from modelregistry.lease import Lease, Work
 from modelregistry.models_topic import ModelsTopic
 from schemas.settings import Settings
 
@@ -33,15 +33,15 @@ class LeasedTopic:
 
 
 @contextlib.contextmanager
-def lease_topic(settings: Settings) -> Iterator[LeasedTopic]:
-    """Connect to the models topic, and hold the lease for retraining while the block runs.
+def lease_topic(settings: Settings, what: Work = "retrain") -> Iterator[LeasedTopic]:
+    """Connect to the models topic, and hold the lease for this work while the block runs.
 
     Raises:
         BrokerError: no broker answers.
         TopicError: the models topic or the clicks topic is missing, or has another partition count.
-        TrainingError: another retraining of this name is under way.
+        TrainingError: another process does this work for the model name.
     """
     with LoopThread("registry") as loop:
         topic = loop.enter(ModelsTopic(settings, settings.clicks_topic))
-        lease = loop.enter(Lease(settings))
+        lease = loop.enter(Lease(settings, what))
         yield LeasedTopic(topic, lease, loop)

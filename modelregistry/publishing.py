@@ -58,7 +58,7 @@ async def publish(
             content, or the store is not writable.
         BrokerError: the announcement cannot be sent.
     """
-    announcement = await asyncio.to_thread(_put, directory, settings)
+    announcement = await stored_announcement(directory, settings)
     if decision is None:
         outcome: Literal["shadowed", "published"] = "shadowed" if shadow else "published"
         decision = await _decision(outcome, announcement, topic, author)
@@ -117,6 +117,15 @@ async def _decision(
         f"{outcome} by hand",
         trained_on=announcement.trained_on,
     )
+
+
+async def stored_announcement(directory: Path, settings: Settings) -> ModelAnnouncement:
+    """Copy a bundle to the models URI under its version, and make its announcement without sending it.
+
+    Raises:
+        BundleError: as `publish`.
+    """
+    return await asyncio.to_thread(_put, directory, settings)
 
 
 async def checked_announcement(version: str, settings: Settings) -> ModelAnnouncement:

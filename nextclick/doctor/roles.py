@@ -42,7 +42,7 @@ def groups(settings: Settings, roles: Collection[Role]) -> list[str]:
     """The consumer groups that these roles join; each needs Read."""
     needs = {
         Role.WORKER: [settings.app_id],
-        Role.TRAINER: [f"{settings.app_id}-{work}-{settings.model_name}" for work in ("retrain", "live")],
+        Role.TRAINER: [f"{settings.app_id}-{work}-{settings.model_name}" for work in ("retrain", "refresh", "live")],
         Role.ARCHIVER: [f"{settings.app_id}-archive"],
     }
     return [group for role in roles for group in needs.get(role, [])]

@@ -11,7 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError, IllegalGenerationError, KafkaConnectionError, KafkaError
 
 from modelregistry import lease as module
-from modelregistry.lease import Lease
+from modelregistry.lease import Lease, Work
 from schemas.errors import BrokerError, TrainingError
 from schemas.settings import Settings
 
@@ -97,12 +97,13 @@ async def test_who_gets_the_partition_holds_the_lease_and_gives_it_back(group: G
         await lease._polling  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(("what", "work"), [("live", "decision about"), ("refresh", "refresh of")])
 async def test_a_lease_that_another_process_holds_is_waited_for_while_that_one_may_have_crashed(
-    group: Group, clock: list[float]
+    what: Work, work: str, group: Group, clock: list[float]
 ) -> None:
     group.looks = 10**6
-    with pytest.raises(TrainingError, match=r"another decision about model 'm' is under way .*shop-live-m"):
-        async with Lease(SETTINGS, "live"):
+    with pytest.raises(TrainingError, match=rf"another {work} model 'm' is under way .*shop-{what}-m"):
+        async with Lease(SETTINGS, what):
             pytest.fail("entered")
     assert sum(clock) > group.options["session_timeout_ms"] / 1000  # so long a crashed holder keeps it
     assert group.stops == 1

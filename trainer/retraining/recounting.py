@@ -22,14 +22,14 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
     Args:
         bundle: is not changed.
         clicks: already cut into sessions, with times.
-        config: of its `min_support` and `min_length` only.
+        config: of its `min_support` and `min_length` only, and those only if the bundle does not say its own.
 
     Raises:
         BundleError: models of this family have no neighbours.
         TrainingError: nothing is left after filtering, or too little memory.
     """
     family = refreshable_family_of(bundle.family)
-    kept = filter_clicks(clicks.frame, config.min_support, config.min_length)
+    kept = filter_clicks(clicks.frame, *(own_filters(bundle) or (config.min_support, config.min_length)))
     own = family.kept_items(bundle.model)
     index = ItemIndex.of(kept) if own is None else ItemIndex.beginning_with(own, kept)
     sessions = sessions_of(kept, index)
@@ -59,6 +59,16 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
         digest="",
         network=bundle.trained_as,
     )
+
+
+def own_filters(bundle: Bundle) -> tuple[int, int] | None:
+    """Fewest clicks of an item and of a session in the bundle's training; None if it does not say."""
+    lineage = bundle.settings.get("lineage", {})
+    settings = lineage.get("settings", bundle.settings)  # of a retraining; of `nextclick train`
+    try:
+        return int(settings["min_support"]), int(settings["min_length"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _network_until(before: ClickSpan | None) -> int:

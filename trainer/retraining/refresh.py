@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
@@ -16,8 +16,6 @@ import torch
 from clicklog.clicks import Clicks
 from clicklog.log import open_log
 from modelregistry.leased_topic import LeasedTopic, lease_topic
-from modelregistry.models_state import ModelsState
-from modelregistry.publishing import publish
 from modelregistry.rollback import missing_announcement
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle, read_bundle, write_bundle
@@ -29,9 +27,10 @@ from schemas.errors import BundleError, NextclickError, one_line
 from schemas.settings import Settings
 from trainer.config import TrainConfig
 from trainer.retraining.reading import fetch_serving, training_config
-from trainer.retraining.recounting import recount
+from trainer.retraining.recounting import own_filters, recount
 from trainer.retraining.refresh_decision import RefreshDraft
-from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
+from trainer.retraining.refresh_release import record, release_refresh, withdrawn_refreshes
+from trainer.retraining.sanity import Insane, check_answers, check_size, compare_neighbours
 from trainer.retraining.window import usable_clicks
 
 
@@ -44,20 +43,21 @@ def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None,
         now: the present time, ms since 1970 UTC; None: this machine's clock.
 
     Returns:
-        `refreshed`; or `kept`, with the reason: there is no new click, the result is not sane, or another model was
-        announced meanwhile. That there is no new click is not recorded.
+        `refreshed`; or `kept`, with the reason: there is no new click, the result is not sane, another model was
+        announced meanwhile, or refreshes of this network were rolled back from. That there is no new click is not
+        recorded.
 
     Raises:
         NextclickError: the refresh failed; that is recorded, and the serving model is not changed.
     """
     moment = now or time.time_ns() // 1_000_000
-    with lease_topic(settings) as connection:
+    with lease_topic(settings, "refresh") as connection:
         serving = _serving(connection, settings)
         draft = RefreshDraft(settings.model_name, serving)
         try:
             return _refresh(serving, draft, connection, settings, say, moment)
         except NextclickError as error:
-            _record("failed", one_line(error), draft, connection, say)
+            record("failed", one_line(error), draft, connection, say)
             raise
 
 
@@ -77,6 +77,13 @@ def _refresh(
     say: Callable[[str], None],
     now: int,
 ) -> Decision:
+    bad = withdrawn_refreshes(connection.run(connection.topic.read()))
+    if bad:
+        reason = (
+            f"the refreshes of {serving.version} up to {bad[-1]} were rolled back from, and a refresh would count the "
+            f"same clicks; once the log is right, `nextclick models promote {serving.version}` allows refreshes again"
+        )
+        return record("kept", reason, draft, connection, say)
     torch.set_num_threads(settings.torch_threads)
     config = training_config(settings)
     bundle = fetch_serving(serving, BundleStore(settings.models_uri))
@@ -89,7 +96,7 @@ def _refresh(
         if log.skipped:
             say(f"{log.skipped:,} messages are no valid click: skipped")
         frame, source, offsets = log.frame(), log.source, log.offsets
-    if _is_known(bundle, frame, offsets, now + milliseconds(settings.clock_tolerance)):
+    if _is_known(bundle, _announced(serving), frame, offsets):
         reason = f"nothing new: {source} has no click that {bundle.version} does not have; {bundle.version} serves on"
         return draft.decision("kept", reason)
     clicks = Clicks(usable_clicks(frame, source, since, now, settings, say), source, offsets)
@@ -97,9 +104,9 @@ def _refresh(
         with tempfile.TemporaryDirectory(prefix="nextclick-refresh-") as scratch:
             directory = Path(scratch) / "bundle"
             _count(bundle, clicks, config, directory, draft, say)
-            return _release(directory, draft, connection, settings, say)
+            return release_refresh(directory, draft, connection, settings, say)
     except Insane as refusal:
-        return _record("kept", str(refusal), draft, connection, say)
+        return record("kept", str(refusal), draft, connection, say)
 
 
 def _count(
@@ -115,10 +122,16 @@ def _count(
     Raises:
         Insane: it must not serve.
     """
-    judgement = draft.judgement = compare_neighbours(bundle, clicks, config)
+    if own_filters(bundle) is None:
+        say(
+            f"{bundle.version} does not say its min-support and min-length: taking {config.min_support} and "
+            f"{config.min_length} (NEXTCLICK_RETRAIN_CONFIG)"
+        )
+    judgement = draft.judgement = compare_neighbours(bundle, clicks, config, _announced(draft.serving))
     refreshed = recount(bundle, clicks, config)
     if judgement is None:
         say(f"too few sessions are newer than {bundle.version} to compare with it")
+        check_size(bundle, refreshed, clicks.source)
     else:
         for name, value in judgement.figures.items():
             say(f"{name:10} Recall@20 {value.recall:.4f}  MRR@20 {value.mrr:.4f}")
@@ -130,64 +143,23 @@ def _count(
     check_answers(read_bundle(directory), clicks)
 
 
-def _is_known(bundle: Bundle, frame: pl.DataFrame, offsets: Mapping[int, tuple[int, int]], latest: int) -> bool:
-    """Whether the model has all these clicks, as far as they are not later than `latest`, ms since 1970 UTC."""
+def _is_known(bundle: Bundle, announced: int, frame: pl.DataFrame, offsets: Mapping[int, tuple[int, int]]) -> bool:
+    """Whether the model has all these clicks.
+
+    Where the offsets tell, the times do not, because a clock may be ahead. A model that was trained on this log and not
+    refreshed since does not have the sessions that were held out. Of a model that was trained on something else no
+    click is newer than its announcement, `announced`, ms since 1970 UTC.
+    """
     counted = bundle.trained_on
-    if counted is None or counted.last is None or frame.is_empty():
+    if counted is None or frame.is_empty():
         return False
-    ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
-    newest: Any = frame.filter(pl.col("timestamp") <= latest)["timestamp"].max()
-    if bundle.network is not None and ends == before:
-        return True
-    return newest is not None and bool(newest <= counted.last)
+    if counted.offsets:
+        ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
+        return bundle.network is not None and ends == before
+    newest: Any = frame["timestamp"].max()
+    return counted.last is not None and bool(newest <= min(counted.last, announced))
 
 
-def _release(
-    directory: Path, draft: RefreshDraft, connection: LeasedTopic, settings: Settings, say: Callable[[str], None]
-) -> Decision:
-    """Announce the refreshed model, unless another one was announced meanwhile."""
-    connection.run(connection.lease.check())
-    state = connection.run(connection.topic.read())
-    if state.serving is None or state.serving.version != draft.serving.version:
-        return _record("kept", _overtaken(state), draft, connection, say)
-    decision = draft.decision("refreshed", draft.told(), state)
-    own = connection.run(publish(directory, connection.topic, settings, decision=decision))
-    state = connection.run(connection.topic.read())
-    newer = announced_between(state, draft.serving, own)
-    if newer is not None:  # in the moment after the check
-        connection.run(connection.topic.announce(newer))
-        return _record("kept", _overtaken(connection.run(connection.topic.read())), draft, connection, say)
-    return decision
-
-
-def announced_between(
-    state: ModelsState, before: ModelAnnouncement, refreshed: ModelAnnouncement
-) -> ModelAnnouncement | None:
-    """The last model of another network that was announced after `before`, if the refresh of `before` replaced it."""
-    if state.serving != refreshed:
-        return None
-    places = [place for place, one in enumerate(state.history) if one == before]
-    between = state.history[places[-1] + 1 :] if places else ()
-    others = [one for one in between if one.trained_as != refreshed.trained_as]
-    return others[-1] if others else None
-
-
-def _overtaken(state: ModelsState) -> str:
-    serving = state.serving.version if state.serving else "nothing"
-    return f"{serving} was announced meanwhile, and is not replaced by neighbours of the model before it"
-
-
-def _record(
-    outcome: Literal["kept", "failed"],
-    reason: str,
-    draft: RefreshDraft,
-    connection: LeasedTopic,
-    say: Callable[[str], None],
-) -> Decision:
-    try:
-        decision = draft.decision(outcome, reason, connection.run(connection.topic.read()))
-        connection.run(connection.topic.record(decision))
-    except NextclickError as error:
-        say(f"the decision could not be recorded: {error}")
-        return draft.decision(outcome, reason)
-    return decision
+def _announced(serving: ModelAnnouncement) -> int:
+    """When it was announced, ms since 1970 UTC."""
+    return int(serving.announced_at.timestamp() * 1000)

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from schemas.errors import SettingsError
 from trainer.retraining.live_watch import LOOK_SECONDS
 
 STOP_SECONDS = 20.0
+
+FIELDS = 5
+"""Of a cron expression. A sixth one would be seconds: `*/5 * * * * *` is every second of every fifth minute."""
 
 
 @dataclass
@@ -63,7 +66,7 @@ def run_on_schedule(
         refresh: the expression for refreshes; None: none.
 
     Raises:
-        SettingsError: one of them is not a cron expression.
+        SettingsError: one of them is not a cron expression with five fields, or names no date that ever comes.
     """
     jobs = []
     if refresh is not None:
@@ -82,8 +85,12 @@ def run_on_schedule(
 
 
 def _check(cron: str, option: str, example: str) -> None:
-    if not croniter.is_valid(cron):
+    if not croniter.is_valid(cron) or len(croniter.expand(cron)[0]) != FIELDS:
         raise SettingsError(f"{option} {cron!r} is no cron expression: five fields, such as {example}")
+    try:
+        next_run(cron, datetime.now(UTC))
+    except CroniterBadDateError:
+        raise SettingsError(f"{option} {cron!r} names a date that never comes: give one such as {example}") from None
 
 
 def _wait_for_next(

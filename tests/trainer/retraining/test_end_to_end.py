@@ -39,6 +39,12 @@ def start(settings: Settings, log: Path, *arguments: str) -> "subprocess.Popen[b
         )
 
 
+def start_schedule(settings: Settings, log: Path, option: str) -> subprocess.Popen[bytes]:
+    """Start a schedule of every minute, ten seconds before the next one."""
+    time.sleep((50 - time.time()) % 60)
+    return start(settings, log, "schedule", option, "* * * * *")
+
+
 def recall_by_version(deployment: Deployment) -> dict[str | None, tuple[int, float]]:
     """Version → labels and live Recall@20: every click is the label of the answer before it in its session."""
     answers = {
@@ -57,7 +63,7 @@ def recall_by_version(deployment: Deployment) -> dict[str | None, tuple[int, flo
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("deployments")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 @pytest.mark.usefixtures("compiled_kernel")
 def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings: Settings, tmp_path: Path) -> None:
     settings = retrain_settings(
@@ -99,8 +105,8 @@ def test_models_get_better_while_the_workers_serve_without_a_gap(kafka_settings:
         deployment.wait_until(
             lambda: all("is ready" in worker.said for worker in deployment.workers), "workers with the first model"
         )
+        schedule = start_schedule(settings, log, "--cron")
         with deployment.flowing(today, rate=len(today) / 30):
-            schedule = start(settings, log, "schedule", "--cron", "* * * * * */15")  # the sixth field: seconds
             deployment.wait_until(
                 lambda: all(
                     worker.said.count("INFO worker.model_follower: model ") >= 2 for worker in deployment.workers

@@ -1,37 +1,30 @@
 """Refreshes over a real topic: what they publish, record and refuse."""
 
 import asyncio
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 import pytest
 
 from clicklog.clicks import Clicks
-from modelregistry.leased_topic import LeasedTopic
-from modelregistry.publishing import publish, publish_bundle
+from messaging.loop_thread import LoopThread
+from modelregistry.lease import Lease
+from modelregistry.publishing import publish_bundle
 from modelregistry.store import BundleStore
 from rankers.bundle import Bundle, read_bundle, write_bundle
 from schemas.errors import BundleError, NextclickError
 from schemas.settings import Settings
 from tests.command_line import CommandLine
-from tests.modelregistry.memory_topic import MemoryTopic
-from tests.modelregistry.refreshes import refreshable
 from tests.modelregistry.topic import decisions, models_state
 from tests.trainer.retraining.shopclicks import DAY, retrain_settings, send, shop_clicks
-from tests.trainer.retraining.test_end_to_end import start
-from tests.trainer.retraining.test_release import FakeConnection, FakeLease
+from tests.trainer.retraining.test_end_to_end import start_schedule
 from tests.worker.deployment import bundle
 from trainer.config import TrainConfig
 from trainer.presets import FAMILY_DEFAULTS
-from trainer.retraining.recounting import recount
-from trainer.retraining.refresh import _release, refresh
-from trainer.retraining.refresh_decision import RefreshDraft
+from trainer.retraining.refresh import refresh
 from trainer.retraining.run import retrain
-from trainer.retraining.sanity import Insane, check_answers, compare_neighbours
 from trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -114,6 +107,13 @@ def test_a_retraining_judges_a_refreshed_model_on_clicks_that_neither_has_seen(
     assert (state.shadow and state.shadow.trained_as) == stan.version
 
 
+def test_a_refresh_does_not_wait_for_a_retraining(settings: Settings, stan: Bundle) -> None:
+    with LoopThread("a retraining") as loop:
+        training = loop.enter(Lease(settings))
+        assert refresh(settings).serving == stan.version
+        loop.run(training.check())
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -175,9 +175,9 @@ def test_a_refresh_by_the_command_line(settings: Settings, stan: Bundle, command
 @pytest.mark.slow
 def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) -> None:
     log = tmp_path / "schedule.log"
-    schedule = start(settings, log, "schedule", "--refresh", "* * * * * */5")  # the sixth field: seconds
+    schedule = start_schedule(settings, log, "--refresh")
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while "refresh ended: kept the serving model" not in log.read_text():  # the second finds nothing new
             assert schedule.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -189,79 +189,3 @@ def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) 
     serving = models_state(settings).serving
     assert serving is not None
     assert serving.network == stan.version
-
-
-def test_clicks_of_no_use_are_refused_by_the_gate(tmp_path: Path) -> None:
-    frame = shop_clicks().sort("session_id", maintain_order=True)
-    serving = counted(tmp_path / "stan", shop_clicks().filter(before(24)))
-    wrong = pl.when(before(8)).then(pl.col("item_id") + 100_000).otherwise(pl.col("item_id")).alias("item_id")
-    with pytest.raises(Insane, match=f"the new neighbours are surely worse than those of {serving.version}: -0"):
-        compare_neighbours(serving, Clicks(frame.with_columns(wrong), "the log"), STAN)
-    judged = compare_neighbours(serving, Clicks(frame, "the log"), STAN)
-    assert judged is not None
-    assert judged.sessions == 200
-    few = frame.filter(before(24) | (pl.col("session_id") == frame.filter(~before(1))["session_id"][0]))
-    assert compare_neighbours(serving, Clicks(few, "the log"), STAN) is None
-
-
-def test_a_model_that_does_not_answer_is_refused(tmp_path: Path) -> None:
-    frame = shop_clicks(500).sort("session_id", maintain_order=True)
-    serving = counted(tmp_path / "stan", frame)
-    check_answers(serving, Clicks(frame, "the log"))
-    with pytest.raises(Insane, match="none of the newest 100 sessions has an item of the refreshed model"):
-        check_answers(serving, Clicks(frame.with_columns(pl.col("item_id") + 100_000), "the log"))
-
-
-def refreshing(topic: MemoryTopic, settings: Settings, directory: Path) -> tuple[Path, RefreshDraft]:
-    """A serving model `a`, and a refresh of it that is ready to be released."""
-    asyncio.run(publish(refreshable(directory / "a", "a"), topic, settings))
-    serving = asyncio.run(topic.read()).serving
-    assert serving is not None
-    draft = RefreshDraft(settings.model_name, serving)
-    draft.refreshed = recount(counted(directory / "stan", shop_clicks(500)), _clicks(), STAN)
-    return refreshable(directory / "a2", "a2", "a"), draft
-
-
-def _clicks() -> Clicks:
-    return Clicks(shop_clicks(500).sort("session_id", maintain_order=True), "c")
-
-
-@pytest.mark.parametrize("when", ["before the check", "after the check"])
-def test_a_refresh_never_replaces_a_newer_network(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
-    topic = MemoryTopic(settings)
-    directory, draft = refreshing(topic, settings, tmp_path)
-    newer = refreshable(tmp_path / "b", "b")
-
-    def overtake() -> None:
-        asyncio.run(publish(newer, MemoryTopic(settings, topic.log), settings))
-
-    if when == "before the check":
-        overtake()
-    else:
-        send_messages = topic._send
-
-        async def overtaken(*messages: tuple[bytes, bytes | None]) -> None:
-            monkeypatch.setattr(topic, "_send", send_messages)
-            thread = threading.Thread(target=overtake)
-            thread.start()
-            thread.join()
-            await send_messages(*messages)
-
-        monkeypatch.setattr(topic, "_send", overtaken)
-    connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
-    decision = _release(directory, draft, connection, settings, print)
-    state = asyncio.run(topic.read())
-    assert (state.serving and state.serving.version) == "b"
-    assert (decision.outcome, "b was announced meanwhile" in decision.reason) == ("kept", True)
-    assert ("a2" in BundleStore(settings.models_uri).versions()) == (when == "after the check")
-
-
-def test_a_refresh_without_the_lease_publishes_nothing(tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
-    topic, lease = MemoryTopic(settings), FakeLease()
-    directory, draft = refreshing(topic, settings, tmp_path)
-    lease.lost = True
-    with pytest.raises(NextclickError, match="the lease was lost"):
-        _release(directory, draft, cast(LeasedTopic, FakeConnection(topic, lease)), settings, print)
-    assert BundleStore(settings.models_uri).versions() == ["a"]

@@ -117,6 +117,24 @@ def test_what_is_no_cron_expression_of_refreshes_is_said_before_the_start() -> N
         run_on_schedule("0 3 * * *", threading.Event(), print, refresh="often")
 
 
+@pytest.mark.parametrize(
+    ("cron", "line"),
+    [
+        ("*/5 * * * * *", r"is no cron expression: five fields, such as '0 3 \* \* \*'"),
+        ("0 3 * * * * *", "is no cron expression: five fields"),
+        ("0 0 30 2 *", r"names a date that never comes: give one such as '0 3 \* \* \*'"),
+    ],
+)
+def test_what_would_run_at_other_times_than_meant_or_never_is_refused(
+    cron: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_wait_for_next", lambda *_: None)
+    with pytest.raises(SettingsError, match=line) as failure:
+        run_on_schedule(cron, threading.Event(), print)
+    assert str(failure.value).startswith(f"--cron {cron!r}")
+    run_on_schedule("@daily", threading.Event(), print)
+
+
 def test_a_schedule_of_nothing_is_wrong_usage(nextclick: Command) -> None:
     done = nextclick("schedule")
     assert done.code == 2
