@@ -8,11 +8,12 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from modelregistry.models_state import REFRESHES_KEPT, ModelsState
-from modelregistry.publishing import promote, publish
+from modelregistry.publishing import checked_announcement, promote, publish
 from modelregistry.retention import verdicts
 from modelregistry.rollback import rollback
 from modelregistry.store import BundleStore
 from rankers.bundle_files import ABOUT, DIGEST, read_files
+from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.evidence import GROUPS, LiveEvidence
 from schemas.settings import Settings
@@ -393,9 +394,8 @@ async def look(topic: MemoryTopic, settings: Settings) -> str | None:
     if isinstance(step, _UnfinishedPromotion):
         await _finish_promotion(step, topic)
         return "finished"
-    if step is not None:
-        await _carry_out(step, topic, settings)
-    return None if step is None else step.decision.outcome
+    decision = None if step is None else await _carry_out(step, topic, settings)
+    return None if decision is None else decision.outcome
 
 
 async def test_a_contest_ends_over_refreshes_and_the_newest_refresh_is_the_former_model(
@@ -427,3 +427,41 @@ async def test_a_promotion_that_was_cut_short_is_finished_after_a_refresh(settin
     assert await look(topic, settings) == "finished"
     state = await topic.read()
     assert (state.shadow and (state.shadow.version, state.shadow.role)) == ("a1", "former")
+
+
+async def test_a_refresh_that_ends_during_a_rollback_is_withdrawn_with_its_network(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, settings = MemoryTopic(settings), settings.model_copy(update={"live_fewest": 500})
+    await announce_all(topic, settings, tmp_path, "a", "b", "b1")
+    former = await checked_announcement("a", settings)
+    await topic.score_shadow(former, "former")
+    contest(topic, settings, "b", "a", shadow_hits=9)
+
+    async def fetched_slowly(version: str, settings: Settings) -> ModelAnnouncement:
+        await announce_all(topic, settings, tmp_path, "b2")
+        return await checked_announcement(version, settings)
+
+    monkeypatch.setattr("trainer.retraining.shadow_trial.checked_announcement", fetched_slowly)
+    assert await look(topic, settings) == "rolled-back"
+    state = await topic.read()
+    assert (state.serving and state.serving.version) == "a"
+    assert state.withdrawn == {"b", "b1", "b2"}
+
+
+async def test_a_live_decision_does_not_replace_a_network_that_was_announced_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, settings = MemoryTopic(settings), settings.model_copy(update={"live_fewest": 500})
+    await announce_all(topic, settings, tmp_path, "a")
+    await publish(refreshable(tmp_path / "made" / "s", "s"), topic, settings, shadow=True)
+    contest(topic, settings, "a", "s", shadow_hits=9)
+
+    async def fetched_slowly(version: str, settings: Settings) -> ModelAnnouncement:
+        await announce_all(topic, settings, tmp_path, "b")
+        return await checked_announcement(version, settings)
+
+    monkeypatch.setattr("trainer.retraining.shadow_trial.checked_announcement", fetched_slowly)
+    assert await look(topic, settings) is None
+    state = await topic.read()
+    assert (state.serving and state.serving.version) == "b"
