@@ -15,7 +15,6 @@ the version that it was trained as (`ModelAnnouncement.trained_as`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -29,6 +28,7 @@ REFRESHES_KEPT = 300
 versions whose session memories it can use. Of other networks the newest `OTHERS_KEPT` stay."""
 
 OTHERS_KEPT = 2
+"""The announcement of the version that a network was trained as stays too."""
 
 Message = tuple[bytes, bytes | None]
 """Key and value; a message without a value deletes the key."""
@@ -130,10 +130,20 @@ class ModelsState:
         found = (one.version for one in reversed(self.history) if one.trained_as == network)
         return list(dict.fromkeys(found))
 
+    def version_before_refresh(self) -> str | None:
+        """The version to go back to from the last refresh only: the newest one beside the serving version that has its
+        network and was not withdrawn; None if there is none."""
+        if self.serving is None:
+            return None
+        gone = self.withdrawn | {self.serving.version}
+        return next((one for one in self.versions_of(self.serving.trained_as) if one not in gone), None)
+
     def forgettable(self, announced: ModelAnnouncement) -> list[str]:
         """The refreshes whose announcements need not stay once this version is announced, so that frequent refreshes
-        do not let the topic grow."""
+        do not let the topic grow. What tells how old a network is, and since when it serves, stays."""
         kept = {one.version for one in (announced, self.serving, self.shadow) if one is not None}
+        if self.serving is not None and self.serving.trained_as == announced.trained_as:
+            kept.add(self._serves_since(self.serving).version)
         by_network: dict[str, list[str]] = {}
         for one in reversed(self.history):
             versions = by_network.setdefault(one.trained_as, [])
@@ -143,7 +153,7 @@ class ModelsState:
             version
             for network, versions in by_network.items()
             for version in versions[REFRESHES_KEPT if network == announced.trained_as else OTHERS_KEPT :]
-            if version not in kept
+            if version not in kept and version != network
         ]
 
     def evidence(self, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
@@ -153,7 +163,7 @@ class ModelsState:
         """
         pairs = {(serving.trained_as, shadow.trained_as), (serving.version, shadow.version)}
         prefixes = tuple(f"{self.name}{EVIDENCE}{mine}/{its}/".encode() for mine, its in pairs)
-        since = max(self._serves_since(serving), shadow.announced_at)
+        since = max(self._serves_since(serving).announced_at, shadow.announced_at)
         newest = {key: value for key, value in self.messages if key.startswith(prefixes)}
         found = []
         for value in newest.values():
@@ -165,14 +175,15 @@ class ModelsState:
                 found.append(evidence)
         return found
 
-    def _serves_since(self, serving: ModelAnnouncement) -> datetime:
-        """When the network of the serving version began to serve: its refreshes do not end what is counted."""
-        since = serving.announced_at
+    def _serves_since(self, serving: ModelAnnouncement) -> ModelAnnouncement:
+        """The announcement with which the network of the serving version began to serve: its refreshes do not end what
+        is counted."""
+        first = serving
         for announcement in reversed(self.history):
             if announcement.trained_as != serving.trained_as:
                 break
-            since = min(since, announcement.announced_at)
-        return since
+            first = min(first, announcement, key=lambda one: one.announced_at)
+        return first
 
 
 def _announcement_or_none(value: bytes | None) -> ModelAnnouncement | None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from modelregistry.models_state import ModelsState
 from modelregistry.store import BundleStore
+from schemas.announcement import ModelAnnouncement
 
 YOUNG = timedelta(days=1)
 """A younger version may be announced soon."""
@@ -29,7 +30,7 @@ def verdicts(state: ModelsState, store: BundleStore, former: int, now: datetime 
     These stay: the serving version and the one before it with the same network, its shadow, the newest version of the
     `former` networks announced before it and of as many that a rollback can go to, and versions younger than `YOUNG`.
     Of a network, versions with a newer refresh do not stay, however young. Directories with foreign files stay too, and
-    a version with the network's files of another one that is there.
+    a version whose network another one has that stays or that is there.
 
     Args:
         state: of the models topic.
@@ -37,36 +38,50 @@ def verdicts(state: ModelsState, store: BundleStore, former: int, now: datetime 
         former: number of networks before the serving one that are kept for a rollback (NEXTCLICK_MODELS_KEPT).
         now: the time to measure a version's age at; None: the present.
     """
-    serving, withdrawn = state.serving.version if state.serving else None, state.withdrawn
-    own = state.versions_of(state.serving.trained_as) if state.serving else []
-    refresh_before = [version for version in own if version != serving and version not in withdrawn][:1]
-    newest = _newest_by_network(state, set())
-    before = [version for version in newest if version not in own]
-    usable = [version for version in _newest_by_network(state, withdrawn) if version not in own][:former]
-    refreshed = {announcement.version for announcement in state.history} - set(newest)
-    needed = {network: version for version, network in store.networks().items()}
+    used = _used(state, former)
+    trained_as = store.networks()
+    needed = {network: version for version, network in trained_as.items()}
+    needed |= {one.trained_as: one.version for one in _announced(state) if one.version in used}
+    newest = {one.trained_as: one for one in state.history}
     moment = now or datetime.now(UTC)
+
+    def young(version: str) -> bool:
+        written = store.written_at(version)
+        refreshed = newest.get(trained_as.get(version, version))
+        superseded = refreshed is not None and refreshed.version != version and refreshed.announced_at > written
+        return moment - written < YOUNG and not superseded
+
     found = []
     for version in store.versions():
-        kept = None
-        if version == serving:
-            kept = "serves"
-        elif state.shadow is not None and version == state.shadow.version:
-            kept = "is scored as a shadow"
-        elif version in refresh_before:
-            kept = "to go back to from the last refresh"
-        elif version in usable:
-            kept = "to roll back to"
-        elif version in before[:former]:
-            kept = "was rolled back from"
-        elif version in needed:
+        kept = used.get(version)
+        if kept is None and version in needed:
             kept = f"holds the network of {needed[version]}"
-        elif foreign := store.foreign_files(version):
+        if kept is None and (foreign := store.foreign_files(version)):
             kept = f"holds {foreign[0]!r}, which is no part of a bundle"
-        elif version not in refreshed and moment - store.written_at(version) < YOUNG:
+        if kept is None and young(version):
             kept = "younger than a day"
         found.append(Verdict(version, kept))
     return found
+
+
+def _used(state: ModelsState, former: int) -> dict[str, str]:
+    """Version → why it stays, of all that stay whatever the store says."""
+    own = state.versions_of(state.serving.trained_as) if state.serving else []
+    before = [version for version in _newest_by_network(state, set()) if version not in own]
+    usable = [version for version in _newest_by_network(state, state.withdrawn) if version not in own]
+    used = dict.fromkeys(before[:former], "was rolled back from")
+    used |= dict.fromkeys(usable[:former], "to roll back to")
+    if (refreshed := state.version_before_refresh()) is not None:
+        used[refreshed] = "to go back to from the last refresh"
+    if state.shadow is not None:
+        used[state.shadow.version] = "is scored as a shadow"
+    if state.serving is not None:
+        used[state.serving.version] = "serves"
+    return used
+
+
+def _announced(state: ModelsState) -> list[ModelAnnouncement]:
+    return [*state.history, *(one for one in (state.serving, state.shadow) if one is not None)]
 
 
 def _newest_by_network(state: ModelsState, without: set[str]) -> list[str]:

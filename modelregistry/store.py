@@ -54,11 +54,18 @@ class BundleStore:
         return self._filesystem.unstrip_protocol(self._place(version))  # type: ignore[no-any-return]
 
     def versions(self) -> list[str]:
-        """The complete versions, sorted by name."""
-        if not self._filesystem.exists(self._root):
+        """The complete versions, sorted by name.
+
+        Raises:
+            BundleError: the store cannot be read.
+        """
+        try:
+            names = [_last(entry) for entry in self._filesystem.ls(self._root, detail=False)]
+        except FileNotFoundError:
             return []
-        names = [_last(entry) for entry in self._filesystem.ls(self._root, detail=False)]
-        return sorted(name for name in names if self._filesystem.exists(f"{self._place(name)}/{DIGEST}"))
+        except Exception as error:  # every fsspec backend has its own exceptions
+            raise _unreadable(self._root, error) from error
+        return sorted(name for name in names if self._is_there(f"{self._place(name)}/{DIGEST}"))
 
     def check_version(self, version: str) -> None:
         """Check that a version is there.
@@ -181,13 +188,15 @@ class BundleStore:
         """Delete a version: its digest first, then the rest.
 
         Raises:
-            BundleError: another version needs its files, or the store refuses the deletion.
+            BundleError: another version needs its files, or the store cannot be read or refuses the deletion.
         """
-        needing = []
-        if _may_be_needed(self._content(f"{self._place(version)}/{ABOUT}")):
+        about = self._about(version)
+        if about is None or _may_be_needed(about):
             needing = sorted(other for other, network in self.networks().items() if network == version)
-        if needing:
-            raise BundleError(f"{version} has the network of {needing[-1]}, which would be lost: delete that one first")
+            if needing:
+                raise BundleError(
+                    f"{version} has the network of {needing[-1]}, which would be lost: delete that one first"
+                )
         place = self._place(version)
         try:
             for name in self._own_files(version):
@@ -200,24 +209,18 @@ class BundleStore:
             raise BundleError(f"cannot delete {place} (NEXTCLICK_MODELS_URI): {one_line(error)}") from error
 
     def networks(self) -> dict[str, str]:
-        """Version → the version that has its network's files, of all versions with files elsewhere.
+        """Refreshed version → the version that its network was trained as, which may have the network's files.
 
         Raises:
-            BundleError: the store refuses to read a bundle.json.
+            BundleError: the store cannot be read.
         """
         found = {}
         for version in self.versions():
-            place = self._place(version)
-            try:
-                about = self._filesystem.cat_file(f"{place}/{ABOUT}")
-            except FileNotFoundError:  # deleted since it was listed
-                continue
-            except Exception as error:  # every fsspec backend has its own exceptions
-                raise BundleError(f"cannot read {place}/{ABOUT}: {one_line(error)}") from error
-            with contextlib.suppress(BundleError):  # one that is damaged cannot be served and needs nothing
-                for name, network in kept_with(about, place).items():
-                    if not self._filesystem.exists(f"{place}/{name}"):
-                        found[version] = network
+            about = self._about(version)
+            with contextlib.suppress(ValueError, AttributeError):  # one that is damaged cannot be served: needs nothing
+                network = None if about is None else network_version(json.loads(about))
+                if network is not None:
+                    found[version] = network
         return found
 
     def foreign_files(self, version: str) -> list[str]:
@@ -250,6 +253,34 @@ class BundleStore:
     def get_beside(self, version: str, name: str) -> bytes | None:
         """The content of such a file; None if it is missing or cannot be read."""
         return self._content(f"{self._place(version)}/{name}")
+
+    def _about(self, version: str) -> bytes | None:
+        """The content of a version's bundle.json; None if it is missing.
+
+        Raises:
+            BundleError: the store cannot be read.
+        """
+        place = f"{self._place(version)}/{ABOUT}"
+        try:
+            return bytes(self._filesystem.cat_file(place))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # every fsspec backend has its own exceptions
+            raise _unreadable(place, error) from error
+
+    def _is_there(self, place: str) -> bool:
+        """Whether there is such a file. fsspec's own `exists` is False after any error.
+
+        Raises:
+            BundleError: the store cannot be read.
+        """
+        try:
+            self._filesystem.info(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except Exception as error:  # every fsspec backend has its own exceptions
+            raise _unreadable(place, error) from error
+        return True
 
     def _content(self, place: str) -> bytes | None:
         """The content of a file; None if it is missing or cannot be read."""
@@ -315,13 +346,17 @@ def _last(entry: Any) -> str:
     return str(entry).rstrip("/").rsplit("/", 1)[-1]
 
 
-def _may_be_needed(about: bytes | None) -> bool:
+def _unreadable(place: str, error: Exception) -> BundleError:
+    return BundleError(f"cannot read {place} (NEXTCLICK_MODELS_URI): {one_line(error)}")
+
+
+def _may_be_needed(about: bytes) -> bool:
     """Whether other versions may have no copy of this one's network, from the content of its bundle.json."""
     try:
-        stated = json.loads(about or b"{}")
+        stated = json.loads(about)
         return bool(stated.get("network_files")) and network_version(stated) is None
-    except (ValueError, AttributeError):
-        return False
+    except (ValueError, AttributeError):  # damaged; its network may be whole
+        return True
 
 
 def _digests(about: bytes) -> dict[str, str]:

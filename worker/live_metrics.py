@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -30,8 +30,8 @@ class LiveMetrics:
 
 
 class LiveEvaluation:
-    """Recall@20 and MRR@20 by model version and source, since the worker started. Of the versions with one network the
-    last two are kept."""
+    """Recall@20 and MRR@20 by model version and source, since the worker started. Versions with one network are counted
+    together, as the version that it was trained as."""
 
     def __init__(self) -> None:
         self._metrics: defaultdict[tuple[str | None, str], LiveMetrics] = defaultdict(LiveMetrics)
@@ -44,11 +44,6 @@ class LiveEvaluation:
             if label.rank:
                 metrics.hits += 1
                 metrics.reciprocal_ranks += 1 / label.rank
-
-    def forget(self, versions: Collection[str]) -> None:
-        """Drop the metrics of versions, so that frequent refreshes do not let them grow."""
-        for version, source in [key for key in self._metrics if key[0] in versions]:
-            del self._metrics[version, source]
 
     def result(self) -> Mapping[tuple[str | None, str], LiveMetrics]:
         """(model version, source) → its metrics."""

@@ -1,13 +1,10 @@
 """Follows the models topic: fetches, checks and loads each announced bundle, then passes it to the pipeline."""
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,7 +13,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from messaging.clients import new_consumer, stop
 from messaging.daemon_thread import in_daemon_thread
 from messaging.topic_identity import topic_identity
-from modelregistry.models_state import parse_announcement, serving_key, shadow_key, version_key
+from modelregistry.models_state import parse_announcement, serving_key, shadow_key
 from modelregistry.models_topic import read_to_end
 from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
@@ -24,8 +21,9 @@ from rankers.bundle import read_bundle
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError, one_line
 from schemas.settings import Settings
+from worker.announced_networks import AnnouncedNetworks
 from worker.delivery.outage import Outage
-from worker.serving_model import ServingModel
+from worker.serving_model import ServingModel, TakenUp
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +36,6 @@ LOOK_MS = 5_000
 UNREAD = "model announcements are not read"
 
 
-@dataclass(frozen=True)
-class TakenUp:
-    """A model that was announced and made ready.
-
-    Attributes:
-        announced_at: when it was announced, seconds since 1970 UTC; of a refresh: when its network was.
-        newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
-        seconds: from its announcement being read until it was ready.
-    """
-
-    announced_at: float
-    newest_click: float | None
-    seconds: float
-
-
 class ModelFollower:
     """Keeps the worker on the last announced model that is valid.
 
@@ -62,7 +45,7 @@ class ModelFollower:
     Attributes:
         first_look: set when the last announcement is handled.
         refused: number of announcements and models that were refused.
-        taken_up: version → what is known of each model that was made ready.
+        networks: of the announced versions.
     """
 
     def __init__(
@@ -75,7 +58,7 @@ class ModelFollower:
     ) -> None:
         self.first_look = asyncio.Event()
         self.refused = 0
-        self.taken_up: dict[str, TakenUp] = {}
+        self.networks = AnnouncedNetworks(settings.model_name)
         self._settings = settings
         self._device = device
         self._serve = serve
@@ -85,8 +68,6 @@ class ModelFollower:
         self._serving: str | None = None
         self._shadowing: str | None = None
         self._topic_id: str | None = None  # of the models topic, as it was last read
-        self._refreshes: defaultdict[str, set[str]] = defaultdict(set)  # version that was trained → its refreshes
-        self._trained_at: dict[str, float] = {}  # version that was trained → when it or its first refresh was announced
 
     async def run(self) -> None:
         """Read the whole models topic, then follow it. `first_look` is set when the last announcement is handled.
@@ -113,7 +94,7 @@ class ModelFollower:
             last = await self._new_messages(consumer, partition)
             self._outage.worked(UNREAD)
             name = self._settings.model_name
-            self._note_refreshes(last)
+            self.networks.note(last)
             announced = last.get(serving_key(name))
             if announced is not None:
                 await self._take_up(announced)
@@ -145,18 +126,6 @@ class ModelFollower:
             await consumer.seek_to_beginning(partition)
         self._topic_id = identity.topic_id
         return dict(await read_to_end(consumer, partition))
-
-    def _note_refreshes(self, last: Mapping[bytes, bytes | None]) -> None:
-        """Remember which announced versions have the network of another one: they use the same memories."""
-        prefix = version_key(self._settings.model_name, "")
-        for key, value in last.items():
-            if value is not None and key.startswith(prefix):
-                with contextlib.suppress(BundleError):
-                    announcement = parse_announcement(value)
-                    network, at = announcement.trained_as, announcement.announced_at.timestamp()
-                    self._trained_at[network] = min(at, self._trained_at.get(network, at))
-                    if announcement.network is not None:
-                        self._refreshes[network].add(announcement.version)
 
     async def _take_up(self, message: bytes) -> None:
         announcement = self._read(message)
@@ -202,7 +171,7 @@ class ModelFollower:
                 self._drop_others()
 
     def _tell_ready(self, what: str, model: ServingModel) -> None:
-        items, seconds = len(model.ranker.items), self.taken_up[model.version].seconds
+        items, seconds = len(model.ranker.items), model.taken_up.seconds if model.taken_up else 0.0
         log.info(
             "%s %s is ready: %d items, in %.1f s", what, model.version, items, seconds,
             extra={"model_version": model.version, "items": items, "seconds": round(seconds, 3)},
@@ -232,8 +201,8 @@ class ModelFollower:
         seconds = time.monotonic() - begin
         announced_at = announcement.announced_at.timestamp()
         if announcement.network is not None:
-            announced_at = self._trained_at.get(announcement.network, announced_at)
-        self.taken_up[model.version] = TakenUp(announced_at, newest, seconds)
+            announced_at = self.networks.announced_at(announcement.network) or announced_at
+        model.taken_up = TakenUp(announced_at, newest, seconds)
         return model
 
     async def _take_up_last_good(self) -> None:
@@ -277,7 +246,7 @@ class ModelFollower:
             self._device,
             self._settings.scoring,
             details=self._settings.answer_details,
-            versions={bundle.trained_as, *self._refreshes[bundle.trained_as]},
+            networks=self.networks.trained_as,
         )
         model.ranker.warm_up(self._settings.max_batch)
         return model

@@ -149,9 +149,7 @@ class Pipeline:
         def exchange() -> None:
             before: ServingModel | None = getattr(self._recommender, role)
             setattr(self._recommender, role, model)
-            if before is not None and model is not None and before.trained_as == model.trained_as:
-                self.live.forget(model.versions - {before.version, model.version})
-            else:
+            if before is None or model is None or before.trained_as != model.trained_as:
                 self.comparison.begin()
 
         self._exchanges.append(exchange)

@@ -45,7 +45,8 @@ class PendingClick(msgspec.Struct, gc=False):
 class Label(msgspec.Struct, gc=False):
     """A click as the label of the previous answer in its session, for the live evaluation.
 
-    `rank` is 1 for the first recommended item, 0 if the clicked item was not recommended.
+    `model_version` is the version that the network of the answering model was trained as, so that counts go on when the
+    model is refreshed. `rank` is 1 for the first recommended item, 0 if the clicked item was not recommended.
     """
 
     model_version: str | None
@@ -54,11 +55,7 @@ class Label(msgspec.Struct, gc=False):
 
 
 class PairedLabel(msgspec.Struct, gc=False):
-    """The labels that one click gives to the model and to its shadow; `key` is the session's key.
-
-    `model_version` of these labels is the version that the network was trained as, so that counts go on when the model
-    is refreshed.
-    """
+    """The labels that one click gives to the model and to its shadow; `key` is the session's key."""
 
     key: bytes
     champion: Label
@@ -204,12 +201,12 @@ class Recommender:
         if self.model is None or self.shadow is None:
             return []
         return [
-            PairedLabel(plan.keys[slot][1], _of_network(mine, self.model), _of_network(its, self.shadow))
+            PairedLabel(plan.keys[slot][1], mine, its)
             for slot, mine, its in zip(plan.slots, champion, shadow, strict=True)
             if mine is not None
             and its is not None
-            and mine.model_version in self.model.versions
-            and its.model_version in self.shadow.versions
+            and mine.model_version == self.model.trained_as
+            and its.model_version == self.shadow.trained_as
         ]
 
     def _advance(
@@ -228,7 +225,8 @@ class Recommender:
         for item, slot, fresh, too_old, answer in applied:
             top, source, version = previous[slot]
             follows = top and not fresh
-            labels.append(Label(version, source, rank_of(item, top, source)) if follows else None)
+            network = version if model is None else model.network_of(version)
+            labels.append(Label(network, source, rank_of(item, top, source)) if follows else None)
             # An answer that is not sent is not judged by the click after it.
             previous[slot] = ([], "", None) if too_old else (answer.top, answer.source, answer.model_version)
         for state, (top, source, _) in zip(states, previous, strict=True):
@@ -294,19 +292,14 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
     The memory of a version with the same network can be used. Format 2 does not have the network's digest: there the
     version tells.
     """
-    if state.version not in model.versions or (state.network and state.network != model.network):
+    same = state.network == model.network if state.network else model.network_of(state.version) == model.trained_as
+    if not same:
         return None
     if not state.memory:
         return ""
     if state.dtype in ("", "float32") and len(state.memory) == model.memory_bytes:
         return "float32"
     return "float16" if state.dtype in ("", "float16") and len(state.memory) == model.memory_bytes // 2 else None
-
-
-def _of_network(label: Label, model: ServingModel) -> Label:
-    if label.model_version == model.trained_as:
-        return label
-    return Label(model.trained_as, label.source, label.rank)
 
 
 def _rows(model: ServingModel, histories: Sequence[Sequence[ItemId]], *, known: bool = False) -> Prefixes:

@@ -1,6 +1,8 @@
 """A bundle loaded for serving: its ranker on the device, item ids, popular items and version."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,23 @@ from worker.answers import Answer, popular_answers
 POWERS = np.array([float(10**power) for power in range(23)])
 """Of 10, all that a float64 holds exactly."""
 
+NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class TakenUp:
+    """How an announced model was made ready.
+
+    Attributes:
+        announced_at: when it was announced, seconds since 1970 UTC; of a refresh: when its network was.
+        newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
+        seconds: from its announcement being read until it was ready.
+    """
+
+    announced_at: float
+    newest_click: float | None
+    seconds: float
+
 
 class ServingModel:
     """A model that the recommender serves with, or scores as a shadow.
@@ -25,17 +44,17 @@ class ServingModel:
         device: cpu or cuda.
         scoring: see `rankers.contract.Family.ranker`.
         details: whether answers of a blend say which part brought each item.
-        versions: the announced versions with the same network.
+        networks: announced version → the version that its network was trained as; it may change later.
 
     Attributes:
         version: the bundle's version.
         trained_as: the version that the network was trained as; a refresh has another version with the same network.
-        versions: the known versions with the same network, this one among them.
         network: short digest of the trained model; memory made by a model with another digest cannot be used.
         ranker: a ranker of any family.
         row_of: item id → row.
         memory_bytes: of a session's memory in float32.
         top: number of items in an answer, 20 or all if the model knows fewer.
+        taken_up: how it was made ready; None if it was not announced.
         popular: the answers for sessions without a known item: the `top` items of highest support, scored by it. The
             first is for a click whose item came as a number, the second for one that came as a text.
     """
@@ -47,11 +66,12 @@ class ServingModel:
         scoring: str = "exact",
         *,
         details: bool = False,
-        versions: Iterable[str] = (),
+        networks: Mapping[str, str] = NO_NETWORKS,
     ) -> None:
         self.version = bundle.version
         self.trained_as = bundle.trained_as
-        self.versions = frozenset({bundle.version, *versions})
+        self.taken_up: TakenUp | None = None
+        self._networks = networks
         self.network = bundle.digest
         self.ranker = bundle.ranker(device, scoring)
         self._explains = self.ranker if details and isinstance(self.ranker, BlendingRanker) else None
@@ -64,6 +84,12 @@ class ServingModel:
         best = bundle.items.popular[: self.top]
         supports = [float(support) for support in bundle.items.support[best]]
         self.popular = popular_answers(self._ids[best].tolist(), supports, self.version)
+
+    def network_of(self, version: str | None) -> str | None:
+        """The version that the network of a version was trained as; the version itself if that is not known."""
+        if version in (self.version, self.trained_as):
+            return self.trained_as
+        return version if version is None else self._networks.get(version, version)
 
     def answers(self, queries: Queries, as_text: NDArray[np.bool_]) -> Iterator[Answer]:
         """The `top` best items of each query, best first, with scores as `rounded`.

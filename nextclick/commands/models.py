@@ -1,6 +1,6 @@
 """`nextclick models`: list versions and their live figures; publish, promote, roll back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +51,7 @@ def list_models(
         for version in versions:
             typer.echo(_json_line(version, _role(version, state), version in stored, latest.get(version)))
     elif versions:
-        shown = _without_older_refreshes(versions, state)
+        shown = _without_older_refreshes(versions, state, store.networks())
         _print_versions([(_role(version, state), version, latest.get(version)) for version in shown], settings)
         if len(shown) < len(versions):
             typer.echo(f"and {len(versions) - len(shown)} versions with the same networks before a refresh (--json)")
@@ -118,12 +118,28 @@ def rollback(
     why: Why = "",
     by: By = None,
 ) -> None:
-    """Announce the version that served before. Again: the one before that; never one that was rolled back from."""
+    """Announce the version that served before. Again: the one before that; never one that was rolled back from.
+
+    Versions with one network, whose neighbours were counted anew, count as one: of the network that served before, the
+    newest version is announced. To go back from the last such refresh only, name the version before it by --to.
+    """
     from modelregistry.rollback import rollback
     from schemas.settings import load_settings
 
     settings, author = load_settings(), _author(why, by)
-    _choose(settings, author, lambda topic: rollback(topic, settings, to, author))
+
+    async def go_back(topic: "ModelsTopic") -> "ModelAnnouncement":
+        left = await topic.read()
+        announcement = await rollback(topic, settings, to, author)
+        refreshed = left.version_before_refresh()
+        if to is None and left.serving is not None and refreshed is not None:
+            typer.echo(
+                f"all versions with the network of {left.serving.version} were left; to go back from the last refresh "
+                f"only: `nextclick models rollback --to {refreshed}`"
+            )
+        return announcement
+
+    _choose(settings, author, go_back)
 
 
 def _author(why: str, by: str | None) -> "Author":
@@ -167,11 +183,22 @@ def _role(version: str, state: "ModelsState") -> str:
     return "shadow" if state.shadow and version == state.shadow.version else ""
 
 
-def _without_older_refreshes(versions: "list[str]", state: "ModelsState") -> "list[str]":
-    """Of each network the newest version, and those that serve or are a shadow."""
-    older = {version for one in state.history for version in state.versions_of(one.trained_as)[1:]}
+def _without_older_refreshes(versions: "list[str]", state: "ModelsState", networks: "Mapping[str, str]") -> "list[str]":
+    """Of each network the newest version, and those that serve or are a shadow.
+
+    Args:
+        versions: announced or stored.
+        state: of the models topic, which has forgotten older refreshes.
+        networks: refreshed version → the version that its network was trained as, of those stored.
+    """
+    trained_as = {**networks, **{one.version: one.trained_as for one in state.history}}
+    newest = {one.trained_as: one.version for one in state.history}
     used = {one.version for one in (state.serving, state.shadow) if one is not None}
-    return [version for version in versions if version in used or version not in older]
+    return [
+        version
+        for version in versions
+        if version in used or newest.get(trained_as.get(version, version), version) == version
+    ]
 
 
 def _json_line(version: str, role: str, stored: bool, announcement: "ModelAnnouncement | None") -> str:

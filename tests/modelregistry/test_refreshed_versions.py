@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from modelregistry.models_state import OTHERS_KEPT, REFRESHES_KEPT, ModelsState
-from modelregistry.publishing import promote, publish
+from modelregistry.models_state import REFRESHES_KEPT, ModelsState
+from modelregistry.publishing import checked_announcement, promote, publish
 from modelregistry.retention import verdicts
 from modelregistry.rollback import rollback
 from modelregistry.store import BundleStore
 from rankers.bundle_files import ABOUT, DIGEST, read_files
+from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.evidence import GROUPS, LiveEvidence
 from schemas.settings import Settings
@@ -65,7 +66,6 @@ def test_a_refresh_is_stored_whole_where_its_network_is_not(root: str, tmp_path:
     (other / NETWORK).write_bytes(b"changed")
     put(store, tmp_path, "b2", "a")  # `a` is not there, and a2 has no own network
     assert files_at(store, "a2") == files_at(store, "b2") == {NETWORK, NEIGHBOURS, ABOUT, DIGEST}
-    assert store.networks() == {}
     store.fetch(store.uri_of("a2"), tmp_path / "fetched")
     assert read_files(tmp_path / "fetched").about["version"] == "a2"
 
@@ -107,6 +107,34 @@ def test_a_damaged_version_does_not_keep_others_from_being_deleted(tmp_path: Pat
     (tmp_path / "models" / "a2" / ABOUT).write_text("{")
     store.delete("a")
     assert store.versions() == ["a2"]
+
+
+def test_a_damaged_network_is_not_deleted_while_another_version_needs_it(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "models"))
+    put(store, tmp_path, "a")
+    put(store, tmp_path, "a2", "a")
+    (tmp_path / "models" / "a" / ABOUT).write_text("{")
+    with pytest.raises(BundleError, match="a has the network of a2"):
+        store.delete("a")
+    assert NETWORK in files_at(store, "a")
+
+
+@pytest.mark.parametrize("unreadable", ["cat_file", "info", "ls"])
+def test_nothing_is_deleted_while_the_store_cannot_be_read(
+    unreadable: str, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BundleStore(root)
+    put(store, tmp_path, "a")
+    put(store, tmp_path, "a2", "a")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Access Denied")
+
+    with monkeypatch.context() as context:
+        context.setattr(store._filesystem, unreadable, refused)
+        with pytest.raises(BundleError, match=r"cannot read .*models.* \(NEXTCLICK_MODELS_URI\): .*Access Denied"):
+            store.delete("a")
+    assert files_at(store, "a") == {NETWORK, NEIGHBOURS, ABOUT, DIGEST}
 
 
 def test_an_interrupted_put_is_no_version(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +255,30 @@ async def test_gc_counts_networks_and_keeps_what_others_need(settings: Settings,
         read_files(tmp_path / "fetched" / version)
 
 
+async def test_gc_keeps_the_network_that_serves_whatever_the_store_says(settings: Settings, tmp_path: Path) -> None:
+    topic, store = MemoryTopic(settings), BundleStore(settings.models_uri)
+    await announce_all(topic, settings, tmp_path, "a", "a1", "a2")
+    for version in ("a1", "a2"):
+        (tmp_path / "models" / version / ABOUT).write_text("{")
+    found = {one.version: one.kept for one in verdicts(await topic.read(), store, settings.models_kept, TOMORROW)}
+    assert found == {
+        "a": "holds the network of a2", "a1": "to go back to from the last refresh", "a2": "serves"
+    }  # fmt: skip
+
+
+async def test_gc_deletes_refreshes_that_the_topic_has_forgotten(settings: Settings, tmp_path: Path) -> None:
+    topic, store = MemoryTopic(settings), BundleStore(settings.models_uri)
+    await announce_all(topic, settings, tmp_path, "a", "a1", "a2", "a3", "a4", "b")
+    state = await topic.read()
+    assert "a2" not in state.versions_of("a")
+    store.put(refreshable(tmp_path / "made" / "b1", "b1", "b"), "b1")  # it is about to be announced
+    found = {one.version: one.kept for one in verdicts(state, store, settings.models_kept)}
+    assert found == {
+        "a": "holds the network of a4", "a1": None, "a2": None, "a3": None, "a4": "to roll back to",
+        "b": "serves", "b1": "younger than a day",
+    }  # fmt: skip
+
+
 async def test_live_evidence_goes_on_when_the_serving_model_is_refreshed(settings: Settings, tmp_path: Path) -> None:
     topic = MemoryTopic(settings)
     await announce_all(topic, settings, tmp_path, "b", "a", "a1")
@@ -256,20 +308,38 @@ async def test_live_evidence_goes_on_when_the_serving_model_is_refreshed(setting
     assert state.evidence(state.serving, state.shadow) == [], "the network began to serve anew"  # type: ignore[arg-type]
 
 
+async def refresh_often(topic: MemoryTopic, times: int) -> None:
+    """Announce refreshes of the serving version: r0, r1, …"""
+    serving = (await topic.read()).serving
+    assert serving is not None
+    for number in range(times):
+        changes = {"version": f"r{number}", "network": serving.trained_as, "announced_at": datetime.now(UTC)}
+        await topic.announce(serving.model_copy(update=changes))
+    topic.compact()
+
+
 async def test_frequent_refreshes_do_not_let_the_topic_grow(settings: Settings, tmp_path: Path) -> None:
     topic = MemoryTopic(settings)
     await announce_all(topic, settings, tmp_path, "a", "a1", "a2", "a3", "b")
-    assert len((await topic.read()).versions_of("a")) == OTHERS_KEPT
-    first = (await topic.read()).serving
-    assert first is not None
-    for number in range(REFRESHES_KEPT + 5):
-        refresh = first.model_copy(update={"version": f"b{number}", "network": "b", "announced_at": datetime.now(UTC)})
-        await topic.announce(refresh)
-    topic.compact()
+    assert (await topic.read()).versions_of("a") == ["a3", "a2", "a"]
+    await refresh_often(topic, REFRESHES_KEPT + 5)
     state = await topic.read()
-    assert len(state.versions_of("b")) <= REFRESHES_KEPT + 1
-    assert (state.serving and state.serving.version) == f"b{REFRESHES_KEPT + 4}"
+    assert len(state.versions_of("b")) == REFRESHES_KEPT + 2, "b, and the newest when the last one was announced"
+    assert (state.serving and state.serving.version) == f"r{REFRESHES_KEPT + 4}"
     assert (await rollback(topic, settings)).version == "a3"
+
+
+async def test_live_evidence_stays_over_any_number_of_refreshes(settings: Settings, tmp_path: Path) -> None:
+    topic = MemoryTopic(settings)
+    await announce_all(topic, settings, tmp_path, "a", "a1", "b")
+    await rollback(topic, settings)  # the network of a serves anew, since now
+    await publish(refreshable(tmp_path / "made" / "s", "s"), topic, settings, shadow=True)
+    contest(topic, settings, "a", "s", shadow_hits=9)  # of a worker that ends then
+    await refresh_often(topic, REFRESHES_KEPT + 5)
+    state = await topic.read()
+    assert state.serving is not None
+    assert state.shadow is not None
+    assert len(state.evidence(state.serving, state.shadow)) == 1
 
 
 async def test_announcements_of_plain_models_are_as_before(settings: Settings, tmp_path: Path) -> None:
@@ -289,16 +359,23 @@ def test_the_list_shows_networks_and_json_all_versions(
         assert code == 0, errors
         return output
 
-    for version in ("a", "a1", "b", "b1", "b2"):
+    for version in ("a", "a1", "a2", "a3", "b", "b1", "b2"):
         run("publish", str(refreshable(tmp_path / version, version, version[0] if version[1:] else None)))
     shown = [line.split("│")[1:3] for line in run().splitlines() if "│" in line]
-    assert [[cell.strip() for cell in cells] for cells in shown] == [["", "a1"], ["serves", "b2"]]
-    assert run().splitlines()[-1] == "and 3 versions with the same networks before a refresh (--json)"
+    assert [[cell.strip() for cell in cells] for cells in shown] == [["", "a3"], ["serves", "b2"]]
+    assert run().splitlines()[-1] == "and 5 versions with the same networks before a refresh (--json)"
     listed = [json.loads(line) for line in run("--json").splitlines()]
     assert [(one["version"], one.get("network")) for one in listed] == [
-        ("a", None), ("a1", "a"), ("b", None), ("b1", "b"), ("b2", "b")
+        ("a", None), ("a1", None), ("a2", "a"), ("a3", "a"), ("b", None), ("b1", "b"), ("b2", "b")
     ]  # fmt: skip
-    assert "announced a1 at" in run("rollback")
+    assert [one["version"] for one in listed if "announced_at" not in one] == ["a1"], "the topic has forgotten it"
+    told, announced = run("rollback").splitlines()
+    assert told == (
+        "all versions with the network of b2 were left; to go back from the last refresh only: "
+        "`nextclick models rollback --to b1`"
+    )
+    assert announced.startswith("announced a3 at")
+    assert run("rollback", "--to", "b1").startswith("announced b1 at")
 
 
 def contest(topic: MemoryTopic, settings: Settings, champion: str, shadow: str, shadow_hits: int) -> None:
@@ -317,9 +394,8 @@ async def look(topic: MemoryTopic, settings: Settings) -> str | None:
     if isinstance(step, _UnfinishedPromotion):
         await _finish_promotion(step, topic)
         return "finished"
-    if step is not None:
-        await _carry_out(step, topic, settings)
-    return None if step is None else step.decision.outcome
+    decision = None if step is None else await _carry_out(step, topic, settings)
+    return None if decision is None else decision.outcome
 
 
 async def test_a_contest_ends_over_refreshes_and_the_newest_refresh_is_the_former_model(
@@ -351,3 +427,41 @@ async def test_a_promotion_that_was_cut_short_is_finished_after_a_refresh(settin
     assert await look(topic, settings) == "finished"
     state = await topic.read()
     assert (state.shadow and (state.shadow.version, state.shadow.role)) == ("a1", "former")
+
+
+async def test_a_refresh_that_ends_during_a_rollback_is_withdrawn_with_its_network(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, settings = MemoryTopic(settings), settings.model_copy(update={"live_fewest": 500})
+    await announce_all(topic, settings, tmp_path, "a", "b", "b1")
+    former = await checked_announcement("a", settings)
+    await topic.score_shadow(former, "former")
+    contest(topic, settings, "b", "a", shadow_hits=9)
+
+    async def fetched_slowly(version: str, settings: Settings) -> ModelAnnouncement:
+        await announce_all(topic, settings, tmp_path, "b2")
+        return await checked_announcement(version, settings)
+
+    monkeypatch.setattr("trainer.retraining.shadow_trial.checked_announcement", fetched_slowly)
+    assert await look(topic, settings) == "rolled-back"
+    state = await topic.read()
+    assert (state.serving and state.serving.version) == "a"
+    assert state.withdrawn == {"b", "b1", "b2"}
+
+
+async def test_a_live_decision_does_not_replace_a_network_that_was_announced_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, settings = MemoryTopic(settings), settings.model_copy(update={"live_fewest": 500})
+    await announce_all(topic, settings, tmp_path, "a")
+    await publish(refreshable(tmp_path / "made" / "s", "s"), topic, settings, shadow=True)
+    contest(topic, settings, "a", "s", shadow_hits=9)
+
+    async def fetched_slowly(version: str, settings: Settings) -> ModelAnnouncement:
+        await announce_all(topic, settings, tmp_path, "b")
+        return await checked_announcement(version, settings)
+
+    monkeypatch.setattr("trainer.retraining.shadow_trial.checked_announcement", fetched_slowly)
+    assert await look(topic, settings) is None
+    state = await topic.read()
+    assert (state.serving and state.serving.version) == "b"

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from tests.worker.deployment import bundle
 from tests.worker.test_model_follower import follow, follower_of
 from tests.worker.test_pipeline import App, clicks, pipeline_of
 from tests.worker.test_recommender import stream
-from worker.live_metrics import LiveEvaluation
-from worker.recommender import Label, PairedLabel
+from worker.metrics.models import ModelMetrics
+from worker.recommender import Label, PairedLabel, Recommender
 from worker.serving_model import ServingModel
 
 
@@ -31,7 +31,7 @@ def trained(tmp_path: Path) -> Bundle:
 def refreshed(trained: Bundle, version: str, *known: str) -> ServingModel:
     """The same network under another version, in a worker that knows of the `known` versions with it."""
     made = replace(trained, version=version, network=trained.version)
-    return ServingModel(made, torch.device("cpu"), versions={trained.version, *known})
+    return ServingModel(made, torch.device("cpu"), networks=dict.fromkeys(known, trained.version))
 
 
 def serving(trained: Bundle) -> ServingModel:
@@ -58,6 +58,22 @@ def test_open_sessions_go_on_over_refreshes_without_a_replay(
 
 
 @pytest.mark.parametrize("state_format", [2, 3])
+def test_a_session_that_a_newer_refresh_answered_elsewhere_is_not_replayed(
+    state_format: int, trained: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = stream(refreshed(trained, "v3"), state_format=state_format)
+    feed.click(("s", 1), ("s", 2))
+    networks: dict[str, str] = {}
+    made = replace(trained, version="v2", network="v1")
+    model = feed.recommender.model = ServingModel(made, torch.device("cpu"), networks=networks)
+    if state_format == 2:
+        networks["v3"] = "v1"  # it is announced after v2 was made ready
+    monkeypatch.setattr(model.ranker, "rebuild", lambda _histories: pytest.fail("replayed"))
+    assert feed.click(("s", 3)) != [None]
+    assert feed.state("s").served.version == "v2"
+
+
+@pytest.mark.parametrize("state_format", [2, 3])
 def test_a_version_of_another_network_is_replayed(state_format: int, trained: Bundle, tmp_path: Path) -> None:
     other = read_bundle(bundle(tmp_path / "w", "w", seed=1))
     feed, straight = stream(serving(trained), state_format=state_format), stream(serving(other))
@@ -75,14 +91,14 @@ def test_clicks_on_both_sides_of_a_refresh_count_for_the_same_contest(trained: B
     feed.recommender.shadow = serving(read_bundle(bundle(tmp_path / "s", "s", seed=1)))
     feed.click(("s", 1))
     feed.recommender.model = refreshed(trained, "v2")
-    feed.click(("s", 2))  # its label is of an answer by v1
+    feed.click(("s", 2))  # its label is of an answer by v1, the next one's of an answer by v2
     (duel,) = feed.outcome.duels
     assert (duel.champion.model_version, duel.shadow.model_version) == ("v1", "s")
     assert [label.model_version for label in feed.outcome.labels] == ["v1", "s"]
     feed.click(("s", 3))
     (duel,) = feed.outcome.duels
     assert (duel.champion.model_version, duel.shadow.model_version) == ("v1", "s")
-    assert [label.model_version for label in feed.outcome.labels] == ["v2", "s"]
+    assert [label.model_version for label in feed.outcome.labels] == ["v1", "s"]
 
 
 async def test_the_contest_goes_on_over_a_refresh_and_begins_anew_with_another_network(
@@ -103,19 +119,10 @@ async def test_the_contest_goes_on_over_a_refresh_and_begins_anew_with_another_n
     await exchange(serving(trained))
     pipeline.comparison.add([PairedLabel(b"s", Label("v1", "model", 1), Label("s", "model", 0))])
     for version in ("v2", "v3"):
-        pipeline.live.add([Label(version, "model", 1)])
         await exchange(refreshed(trained, version, "v2", "v3"))
     assert counted() == 1
-    assert ("v2", "model") in pipeline.live.result()
     await exchange(serving(read_bundle(bundle(tmp_path / "w", "w", seed=1))))
     assert counted() == 0
-
-
-def test_figures_of_refreshes_that_are_gone_are_dropped() -> None:
-    live = LiveEvaluation()
-    live.add([Label("v1", "model", 1), Label("v2", "popular", 1), Label("w", "model", 0)])
-    live.forget({"v1", "v2"})
-    assert set(live.result()) == {("w", "model")}
 
 
 async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_network_once(
@@ -139,7 +146,7 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
             store.put(refreshable(tmp_path / "made" / version, version, network), version)
         announcement = ModelAnnouncement(
             name=name, version=version, uri=store.uri_of(version), sha256=f"{len(versions)}" * 64,
-            announced_at=datetime.now(UTC), network=network,
+            announced_at=datetime.now(UTC) - timedelta(days=11 - len(versions)), network=network,
         ).model_dump_json().encode()  # fmt: skip
         await follow(follower, [(version_key(name, version), announcement), (serving_key(name), announcement)],
                      monkeypatch)  # fmt: skip
@@ -149,12 +156,15 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
     for version in ("v2", "v3"):
         await announce(version, "v1")
         assert (fetched[-1] / NETWORK).stat().st_ino == file, "a second name of the same file"
-    assert [(model.version, model.versions) for model in served] == [
-        ("v1", {"v1"}), ("v2", {"v1", "v2"}), ("v3", {"v1", "v2", "v3"})
-    ]  # fmt: skip
-
-    trained_at = follower.taken_up["v1"].announced_at
-    assert follower.taken_up["v3"].announced_at == trained_at, "the age of the network, for alerts"
+    assert [model.version for model in served] == versions
+    assert {model.network_of(version) for model in served for version in versions} == {"v1"}, "also of later versions"
+    recommender = Recommender(gap_ms=0, history=1, model=served[-1])
+    figures = {metric.name: metric.samples for metric in ModelMetrics(recommender, follower).collect()}
+    (age,) = figures["nextclick_model_age_seconds"]
+    assert age.labels == {"model_version": "v3", "role": "champion"}
+    assert round(age.value / 86400) == 10, "the age of the network, for alerts"
+    await follow(follower, [(version_key(name, "v2"), None)], monkeypatch)
+    assert served[0].network_of("v2") == "v2", "the topic has forgotten it"
 
     (tmp_path / "models" / "v1" / NETWORK).unlink()
     shutil.rmtree(settings.data_dir / "fetched-models")

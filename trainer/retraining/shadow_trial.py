@@ -140,8 +140,7 @@ async def _decide(settings: Settings) -> Decision | None:
             if isinstance(step, _UnfinishedPromotion):
                 await _finish_promotion(step, topic)
                 return None
-            await _carry_out(step, topic, settings)
-            return step.decision
+            return await _carry_out(step, topic, settings)
 
 
 @dataclass(frozen=True)
@@ -205,23 +204,30 @@ def _announced(network: str, state: ModelsState) -> dict[str, datetime]:
     return {one.version: one.announced_at for one in state.history if one.trained_as == network}
 
 
-async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> None:
+async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> Decision | None:
     """Check the bundle to serve, record the decision, and carry it out, in this order.
 
     The record has an idempotent key. Killed before the announcement: the next check decides the same again. Killed
     after it: `_finish_promotion` completes it.
+
+    Returns:
+        The decision, with the refreshes that were announced while the bundle was fetched; None if it was overtaken.
     """
-    outcome = step.decision.outcome
     announcement = None
-    if outcome in {"promoted", "rolled-back"}:
+    if step.decision.outcome in {"promoted", "rolled-back"}:
         announcement = await checked_announcement(step.shadow.version, settings)
+        now = _next_step(await topic.read(), settings)
+        if not isinstance(now, _Decided) or (now.decision.outcome, now.shadow) != (step.decision.outcome, step.shadow):
+            return None
+        step = now
     await topic.record(step.decision)
     if announcement is not None:
         await topic.announce(announcement)
-    if outcome == "promoted":
+    if step.decision.outcome == "promoted":
         await topic.score_shadow(step.serving, "former")
     else:
         await topic.end_shadow()
+    return step.decision
 
 
 async def _finish_promotion(step: _UnfinishedPromotion, topic: ModelsTopic) -> None:

@@ -42,7 +42,7 @@ class ModelMetrics:
                 continue
             who = (model.version, role)
             serving.add_metric(who, 1)
-            taken_up = self._follower.taken_up.get(model.version)
+            taken_up = model.taken_up
             if taken_up is None:
                 continue
             age.add_metric(who, now - taken_up.announced_at)
