@@ -10,6 +10,7 @@ import typer
 from schemas.errors import SettingsError, TrainingError
 from trainer.config import BLEND, NETWORKS
 from trainer.options import OPTIONS, Option, option_values
+from trainer.preset_files import PRESETS
 
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
@@ -83,6 +84,24 @@ def check_no_network_options(options: Mapping[str, Any]) -> None:
             )
 
 
+def read_preset(context: typer.Context, name: str | None) -> str | None:
+    """Take the options of a preset as defaults; the command line wins, and so does a file of `--config`.
+
+    Raises:
+        typer.BadParameter: there is no preset of that name.
+    """
+    if name is None or context.resilient_parsing:
+        return name
+    if name not in PRESETS:
+        raise typer.BadParameter(f"there is no preset {name!r}, only {', '.join(PRESETS)}")
+    from trainer.settings_file import read_options
+
+    options = read_options(PRESETS[name])
+    values = {option.replace("-", "_"): value for option, value in options.items()}
+    context.default_map = {**values, **(context.default_map or {})}
+    return name
+
+
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take the options of a TOML file as defaults; the command line wins.
 
@@ -98,7 +117,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     except SettingsError as error:
         raise SettingsError(f"--config {error}") from error
     values = {name.replace("-", "_"): value for name, value in options.items()}
-    known = {str(parameter.name) for parameter in context.command.params} - {"config", "help"}
+    known = {str(parameter.name) for parameter in context.command.params} - {"config", "help", "preset"}
     unknown = [name for name in options if name.replace("-", "_") not in known]
     if unknown:
         names = ", ".join(sorted(name.replace("_", "-") for name in known))

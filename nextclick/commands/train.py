@@ -15,11 +15,13 @@ from nextclick.commands.model_options import (
     config_of,
     is_of_networks_only,
     read_config,
+    read_preset,
     takes_model_options,
 )
 from nextclick.commands.options import Device, Split
 from nextclick.commands.progress import training_bar
 from schemas.errors import TrainingError
+from trainer.preset_files import PRESETS
 
 if TYPE_CHECKING:
     from clicklog.clicks import Clicks
@@ -69,6 +71,14 @@ def train(
     config: Annotated[  # noqa: ARG001
         Path | None,
         typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
+    ] = None,
+    preset: Annotated[  # noqa: ARG001
+        str | None,
+        typer.Option(
+            callback=read_preset,
+            is_eager=True,
+            help=f"Known-good settings by name ({', '.join(PRESETS)}); options beside it win.",
+        ),
     ] = None,
     device: Device = None,
     form: FileForm = DEFAULT_FORM,

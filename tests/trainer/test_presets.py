@@ -6,7 +6,9 @@ import pytest
 from clicklog.click_files import read_click_file
 from rankers.families import is_counted
 from trainer.config import TrainConfig
+from trainer.preset_files import PRESETS as PRESETS_BY_NAME
 from trainer.presets import DEFAULT, FAMILY_DEFAULTS, PAPER, PUBLISHED, RETRAINING
+from trainer.settings_file import read_train_config
 from trainer.train import train
 
 NETWORKS = {name: config for name, config in FAMILY_DEFAULTS.items() if not is_counted(name)}
@@ -37,3 +39,10 @@ def test_the_presets_differ_from_the_defaults_in_what_their_names_say() -> None:
         fit = PAPER[loss].fit
         numbers = (fit.batch_size, fit.dropout_hidden, fit.learning_rate, fit.momentum)
         assert [float(text) for text in row.split("|")[2].split(",")] == list(numbers)
+
+
+@pytest.mark.parametrize("name", PRESETS_BY_NAME)
+def test_a_preset_that_ships_is_what_train_takes(name: str) -> None:
+    config = read_train_config(PRESETS_BY_NAME[name])
+    assert config.family == "blend"
+    assert config != FAMILY_DEFAULTS["blend"]

@@ -31,6 +31,17 @@ def clicks_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_options_and_a_file_win_over_a_preset(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "quick.toml").write_text("epochs = 2\nhidden = 16\nmin-support = 2\n")
+    given = ["--hidden", 8, "--preset", "diginetica", "--config", "quick.toml"]
+    for arguments in (given, [*given[:2], *given[4:], *given[2:4]]):  # in any order
+        trained = nextclick("train", "--clicks", clicks_file, *arguments, "--samples", 16, "--out", "bundle")
+        assert trained.code == 0, trained.stderr
+        settings = read_bundle(tmp_path / "bundle").settings
+        assert (settings["hidden"], settings["epochs"], settings["min_support"]) == (8, 2, 2)
+        assert (settings["family"], settings["learning_rate"]) == ("blend", 0.06), "what only the preset names"
+
+
 def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
     (tmp_path / "quick.toml").write_text("batch-size = 16\nsamples = 16\nepochs = 9\nhidden = 16\nsplit = 'train'\n")
     trained = nextclick("train", "--clicks", clicks_file, "--config", "quick.toml", "--epochs", 4, "--out", "bundle")
@@ -135,6 +146,7 @@ def test_the_network_of_the_paper(nextclick: Command, clicks_file: Path, tmp_pat
             "narm with window = 51 reads the last 51 items of a session, and NEXTCLICK_SESSION_HISTORY=50 keeps fewer",
         ),
         (["--config", "nope.toml"], 1, "--config nope.toml cannot be read"),
+        (["--preset", "nope"], 2, "there is no preset 'nope', only diginetica, "),
         (["--loss", "hinge"], 2, "--loss"),
         (["--batch-size", "0"], 2, "--batch-size"),
         (["--since", "soon"], 2, "--since"),

@@ -104,7 +104,7 @@ def test_the_help_shows_each_option_with_its_range_text_and_default(shown: dict[
 
 def test_a_file_for_train_may_have_every_option_that_the_help_shows(shown: dict[str, str], tmp_path: Path) -> None:
     runs = {name.replace("_", "-") for name in RUN}
-    assert shown.keys() - {"config", "help"} == SHOWN.keys() | runs
+    assert shown.keys() - {"config", "help", "preset"} == SHOWN.keys() | runs
     path = tmp_path / "run.toml"
     path.write_text("".join(f'{name} = "x"\n' for name in runs) + "hidden = 7\n")
     assert read_train_config(path) == TrainConfig(hidden=7)
