@@ -26,8 +26,9 @@ pytestmark = [
 COLUMNS = ["session_id", "item_id", "timestamp"]
 
 
+@pytest.mark.parametrize("scoring", ["exact", "int8"])
 def test_a_blend_that_replaces_its_network_answers_as_it_ranks_offline(
-    deployment: Deployment, command_line: CommandLine, tmp_path: Path
+    scoring: str, deployment: Deployment, command_line: CommandLine, tmp_path: Path
 ) -> None:
     def run(*arguments: str) -> str:
         code, output, errors = command_line.run(*arguments, settings=deployment.settings)
@@ -43,7 +44,7 @@ def test_a_blend_that_replaces_its_network_answers_as_it_ranks_offline(
     write_bundle(network, tmp_path / "network")
 
     asyncio.run(publish_bundle(tmp_path / "network", deployment.settings))
-    worker = deployment.start(NEXTCLICK_ANSWER_DETAILS="true")
+    worker = deployment.start(NEXTCLICK_ANSWER_DETAILS="true", NEXTCLICK_SCORING=scoring)
     deployment.wait_until(lambda: "model network-alone is ready" in worker.said, "the network alone")
     deployment.send(clicks[: len(clicks) // 2])
     deployment.wait_until_all_answered()
@@ -52,7 +53,7 @@ def test_a_blend_that_replaces_its_network_answers_as_it_ranks_offline(
     deployment.send(clicks[len(clicks) // 2 :])
     deployment.wait_until_all_answered()
 
-    rankers = {one.version: one.ranker(torch.device("cpu")) for one in (network, bundle)}
+    rankers = {one.version: one.ranker(torch.device("cpu"), scoring) for one in (network, bundle)}
     histories: defaultdict[bytes | None, list[int]] = defaultdict(list)
     outcome = deployment.outcome()
     served = dict.fromkeys(rankers, 0)
@@ -67,7 +68,7 @@ def test_a_blend_that_replaces_its_network_answers_as_it_ranks_offline(
         )
         top = ranker.best(advanced.queries[len(rows) - 1 : len(rows)], 20)
         assert answer["items"] == [bundle.items.ids[row] for row in top.rows[0]]
-        assert answer["scores"] == pytest.approx(top.scores[0].tolist(), rel=1e-3, abs=1e-4)  # they are rounded
+        assert answer["scores"] == pytest.approx(top.scores[0].tolist(), abs=1e-4)  # they are rounded
         assert ("neighbours_share" in answer) == (answer["model_version"] == bundle.version)
         if "neighbours_share" in answer:
             assert len(answer["neighbours_share"]) == len(answer["items"])
