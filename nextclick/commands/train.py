@@ -169,8 +169,7 @@ def run(source: ClickSource, config: "TrainConfig", delivery: BundleDelivery, se
         source_of_device = device_source(config, settings)
 
         def say(line: str) -> None:
-            if process.rank == 0:
-                typer.echo(line, err=True)
+            typer.echo(line, err=True)
 
         with training_bar() as advance:
             trained = train_bundle(
