@@ -41,6 +41,9 @@ class OutputLayer:
 
     def scorer_with_sums(self) -> QuantisedScorer | DeviceScorer:
         """A scorer that also finds log Σ exp(score / T). It becomes the layer's: its tables exist once."""
+        made = self.__dict__.get("scorer")
+        if isinstance(made, QuantisedScorer | DeviceScorer):
+            return made
         scorer = (
             QuantisedScorer(self.weight, self.bias, exact=self._scoring != "int8")
             if self.weight.device.type == "cpu"
