@@ -99,8 +99,8 @@ def judge(
     lower end of the difference to popularity is above 0. With NEXTCLICK_RETRAIN_RELEASE=shadow it is accepted as a
     shadow if the upper end of the difference to the serving model is above NEXTCLICK_RETRAIN_MARGIN.
 
-    A serving model that was refreshed knows the held out clicks. So its neighbours are counted on the clicks that the
-    candidate was trained on.
+    Neighbours of the serving model that were counted after its network was trained, as by a refresh, know the held out
+    clicks. So they are counted on the clicks that the candidate was trained on.
 
     Args:
         candidate: with the sessions that the baselines are fitted to.
@@ -111,7 +111,7 @@ def judge(
         say: called with a line for people.
     """
     compared = reading.parent
-    if compared is not None and compared.network is not None:
+    if compared is not None and compared.trained_on is not None and compared.trained_on.network_until is not None:
         say(f"{compared.version} is judged with neighbours of the clicks that the candidate was trained on")
         compared = recount(compared, Clicks(holdout.train, reading.source), reading.config)
     judgement = _judgement(candidate, compared, holdout, settings.retrain_margin)
