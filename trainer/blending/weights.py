@@ -75,10 +75,10 @@ def fit_weights(ranker: BlendRanker, sessions: Sessions) -> FittedBlend:
 def _ranks(ranker: BlendRanker, sessions: Sessions) -> NDArray[np.uint8]:
     """(E, T, W), see `ranks_of_blends`; with the sums over all items that serving has, so that w and T fit them."""
     softmax = Softmax(ranker.network.output, 1.0)
-    events, rows = Events.of(sessions), np.arange(len(ranker.items))
+    events = Events.of(sessions)
     ranks = np.empty((len(events.target), len(TEMPERATURES), len(WEIGHTS)), dtype=np.uint8)
     for now, queries in streamed(ranker, sessions, events):
-        scores = ranker.network_scores(queries, rows)  # (n, I)
+        scores = ranker.network_scores(queries)  # (n, I)
         log_sums = [softmax.log_sums(queries.states, temperature) for temperature in TEMPERATURES.tolist()]
         ranks_of_blends(
             queries.clicks.items,

@@ -41,7 +41,7 @@ def test_a_recorded_search_can_be_given_queries_outside_of_inference_mode() -> N
 
     def replay(given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         static_input.copy_(given)
-        found = ranker._output.scorer.best(static_input, 20)
+        found = ranker.output.scorer.best(static_input, 20)
         return tuple(map(torch.from_numpy, found))
 
     ranker._searches = replay  # type: ignore[assignment]

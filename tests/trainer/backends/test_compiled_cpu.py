@@ -29,7 +29,7 @@ from trainer.backends.compiled_cpu.threads import barrier
 from trainer.backends.reference import ReferenceBackend
 from trainer.batches.session_parallel import Schedule, session_parallel
 from trainer.config import FitConfig
-from trainer.objective.losses import cross_entropy, pairwise_loss
+from trainer.objective.losses import loss_of
 from trainer.objective.negatives import random_words, stream_key
 
 pytestmark = pytest.mark.usefixtures("compiled_kernel")
@@ -327,10 +327,14 @@ def test_everything_else_goes_by_autograd(shape: dict[str, object], change: dict
     assert isinstance(choose_backend(common, support, PLAIN, plain=True), ReferenceBackend)
 
 
+TOP = 7
+"""Negatives that count with top-cross-entropy."""
+
+
 def options(loss: str) -> Options:
     one, zero = np.float32(1), np.float32(0)
     key = np.uint64(0)
-    return Options(NAMES.index(loss), np.float32(0.7), np.float32(0.5), one, zero, zero, zero, 1, 0, 1, key, key)
+    return Options(NAMES.index(loss), TOP, np.float32(0.7), np.float32(0.5), one, zero, zero, zero, 1, 0, 1, key, key)
 
 
 @pytest.mark.parametrize("loss", NAMES)
@@ -343,8 +347,10 @@ def test_a_loss_over_unique_items_is_the_loss_over_columns(loss: str, copies_of_
     columns = np.repeat(np.arange(30), counts)
     unique = torch.tensor(r, dtype=torch.float64, requires_grad=True)
     scores = unique[torch.tensor(columns)][None]  # (1, C), the first column is the target
-    config = FitConfig(loss=loss, bpreg=0.7, elu=0.5)
-    expected = (cross_entropy(scores) if loss == "cross-entropy" else pairwise_loss(config)(scores)).sum()
+    name, top = ("cross-entropy", TOP) if loss == "top-cross-entropy" else (loss, 0)
+    config = FitConfig(loss=name, bpreg=0.7, elu=0.5, logq=0.0, top_negatives=top)
+    of_columns = loss_of(config, torch.ones(30, dtype=torch.float64))
+    expected = of_columns(scores, torch.tensor(columns), 1, None).sum()
     (gradient,) = torch.autograd.grad(expected, unique)
     value = loss_and_gradient(r, counts.astype(np.float32), 0, len(columns), options(loss))
     assert value == pytest.approx(expected.item(), rel=1e-5)
