@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,8 @@ class BundleStore:
         Args:
             uri: of the bundle: a path or an fsspec URI below the models URI.
             directory: to create; must not exist.
-            local: directories of bundles on the same disk: a file that one of them has is not fetched again.
+            local: directories of bundles on the same disk: a file of the network of a refreshed version that one of
+                them has is not fetched again.
 
         Raises:
             BundleError: the URI is outside the models URI, has an unknown scheme, or a file cannot be fetched.
@@ -159,7 +160,7 @@ class BundleStore:
                 get(name)
             about = (whole / ABOUT).read_bytes()  # it names the other files
             elsewhere = kept_with(about, uri)
-            copies = _copies(about, local)
+            copies = _copies(about, elsewhere, local)
             for name in files_of(about, uri)[:-1]:
                 if name in copies:
                     _link(copies[name], whole / name)
@@ -300,10 +301,10 @@ class BundleStore:
         found = set()
         for network in set(elsewhere.values()):
             there = _digests(self._content(f"{self._place(network)}/{ABOUT}") or b"{}")
-            if self._filesystem.exists(f"{self._place(network)}/{DIGEST}"):
+            if self._is_there(f"{self._place(network)}/{DIGEST}"):
                 found |= {
                     name for name in elsewhere
-                    if there.get(name) == stated[name] and self._filesystem.exists(f"{self._place(network)}/{name}")
+                    if there.get(name) == stated[name] and self._is_there(f"{self._place(network)}/{name}")
                 }  # fmt: skip
         return found
 
@@ -368,9 +369,9 @@ def _digests(about: bytes) -> dict[str, str]:
         return {}
 
 
-def _copies(about: bytes, local: Iterable[Path]) -> dict[str, Path]:
-    """File name → a local file with its content, from the bundles in local directories."""
-    wanted = _digests(about)
+def _copies(about: bytes, names: Collection[str], local: Iterable[Path]) -> dict[str, Path]:
+    """File name → a local file with its content, from the bundles in local directories, for these files of a bundle."""
+    wanted = {name: sha256 for name, sha256 in _digests(about).items() if name in names}
     found: dict[str, Path] = {}
     for directory in local:
         try:

@@ -30,8 +30,8 @@ class ClickSpan(BaseModel):
     )
     network_until: int | None = Field(
         default=None,
-        description="latest click time that the network was trained on, where its neighbours were counted anew later; "
-        "null for other models",
+        description="where neighbours were counted after the network was trained: latest click time that the network "
+        "was trained on, 0 if unknown; null for other models",
     )
     source: str = Field("", description="the file or topic that the clicks were read from")
     offsets: dict[int, tuple[int, int]] = Field(
@@ -44,9 +44,15 @@ class ClickSpan(BaseModel):
         return self.last if self.judged_until is None else max(self.last or 0, self.judged_until)
 
     @property
+    def network_last(self) -> int | None:
+        """Latest click time that the network was trained on; None or 0 if unknown."""
+        return self.last if self.network_until is None else self.network_until
+
+    @property
     def network_seen_until(self) -> int | None:
         """Latest click time of all sessions that had a part in the training of the network."""
-        return self.seen_until if self.network_until is None else max(self.network_until, self.judged_until or 0)
+        seen = self.seen_until if self.network_until is None else max(self.network_until, self.judged_until or 0)
+        return seen or None
 
 
 SHADOW = "/shadow"

@@ -76,7 +76,7 @@ class Decision(BaseModel):
     missing: list[str] = Field(default_factory=list, description="what a retention had eaten of the span")
     cpu_seconds: float = Field(0, ge=0)
     package: str = Field("", description="version of nextclick")
-    by: str = Field("", description="who decided: user@host or --by, `retraining` or `live evidence`")
+    by: str = Field("", description="who decided: user@host or --by, `retraining`, `refresh` or `live evidence`")
     times: int = Field(
         default=1, ge=1, description="of refreshes, which have one record per network and outcome: how many it tells of"
     )

@@ -24,7 +24,7 @@ FILE = "checkpoint.safetensors"
 OLDER, ALL = PARTS = ("older", "all")
 """The fits of a blend, see `trainer.blending.train`: of the older sessions, and of all."""
 
-ADDED = {"family": "gru4rec", "validate": 0.0, "validation": None}
+ADDED = {"family": "gru4rec", "validate": 0.0, "validation": None, "top_negatives": 0}
 """What checkpoints of version 0.1 do not name, with the values of the trainings of that version."""
 
 

@@ -18,7 +18,6 @@ from rankers.contract import Ranker
 from rankers.device import choose_device
 from rankers.families import family_of, is_counted, network_family_of
 from rankers.metrics import Ties
-from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
 from schemas.recommendation import TOP
 from trainer.backends.backend import Network
@@ -31,7 +30,7 @@ from trainer.distributed import SINGLE_PROCESS, Process
 from trainer.evaluation.full_ranking import CUTOFFS, Evaluation, evaluate
 from trainer.fit import FitResult, Progress, fit
 from trainer.memory import allocating, memory_bytes, memory_errors
-from trainer.trained import Trained
+from trainer.trained import Trained, span_of
 from trainer.validation import EpochChoice, hold_out_newest
 from trainer.warm_start import WarmStart, warm_network
 
@@ -93,7 +92,7 @@ def train(
         return train_blend(config, train_network, newest, warm, device, say)
     kept, index, valid, judged_until = _parts(clicks, config)
     sessions = sessions_of(kept, index)
-    span = _span(kept, clicks, judged_until)
+    span = span_of(kept, clicks, judged_until)
 
     def trained(model: Any, family: str, result: FitResult) -> Trained:
         bundle = Bundle(new_version(), model, index, family, dict(settings or {}), span)
@@ -167,18 +166,6 @@ def _judge(ranker: Ranker, sessions: Sessions) -> tuple[float, float]:
     """Recall@20 and MRR@20."""
     evaluation = evaluate(ranker, sessions)
     return evaluation.recall[TOP], evaluation.mrr[TOP]
-
-
-def _span(kept: pl.DataFrame, clicks: Clicks, judged_until: int | None) -> ClickSpan:
-    return ClickSpan(
-        clicks=len(kept),
-        sessions=kept["session_id"].n_unique(),
-        first=kept["timestamp"].min(),  # type: ignore[arg-type]
-        last=kept["timestamp"].max(),  # type: ignore[arg-type]
-        judged_until=judged_until,
-        source=clicks.source,
-        offsets=clicks.offsets,
-    )
 
 
 def _parts(clicks: Clicks, config: TrainConfig) -> tuple[pl.DataFrame, ItemIndex, Sessions | None, int | None]:

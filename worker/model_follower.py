@@ -199,9 +199,7 @@ class ModelFollower:
         span = announcement.trained_on
         newest = None if span is None or span.last is None else span.last / 1000
         seconds = time.monotonic() - begin
-        announced_at = announcement.announced_at.timestamp()
-        if announcement.network is not None:
-            announced_at = self.networks.announced_at(announcement.network) or announced_at
+        announced_at = self.networks.announced_at(announcement.trained_as) or announcement.announced_at.timestamp()
         model.taken_up = TakenUp(announced_at, newest, seconds)
         return model
 

@@ -72,12 +72,12 @@ def train(
         Path | None,
         typer.Option(callback=read_config, is_eager=True, help="The same options as a TOML file: batch-size = 32, …"),
     ] = None,
-    preset: Annotated[  # noqa: ARG001
+    preset: Annotated[
         str | None,
         typer.Option(
             callback=read_preset,
             is_eager=True,
-            help=f"Known-good settings by name ({', '.join(PRESETS)}); options beside it win.",
+            help=f"Known-good settings by name ({', '.join(PRESETS)}), of one family; other options beside it win.",
         ),
     ] = None,
     device: Device = None,
@@ -95,6 +95,8 @@ def train(
     settings = load_settings()
     source = ClickSource.of(clicks, split, since, until, session_gap, form)
     delivery = BundleDelivery(out, publish, checkpoint)
+    if network_from is not None and preset is not None:
+        raise TrainingError(f"--preset {preset} trains a network, and --network-from takes one: give one of them")
     if network_from is not None:
         run_with_network(source, options, device or settings.device, network_from, delivery, settings)
         return

@@ -1,7 +1,6 @@
 """A blend of a network that is trained already: only neighbours are counted, and the weight is fitted."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,12 +16,11 @@ from rankers.bundle import Bundle, new_version
 from rankers.contract import NetworkFamily
 from rankers.device import choose_device
 from rankers.families import family_of
-from schemas.announcement import ClickSpan
 from schemas.errors import TrainingError
 from trainer.blending.train import fitted_on, network_bundle, told
 from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
-from trainer.trained import Trained
+from trainer.trained import Trained, span_of
 
 
 def network_in(bundle: Bundle) -> Bundle:
@@ -97,18 +95,9 @@ def join_network(
     )
     trained_on = network.trained_on
     assert trained_on is not None  # else `_check_unseen` has refused it
-    span = ClickSpan(
-        clicks=len(kept),
-        sessions=kept["session_id"].n_unique(),
-        first=kept["timestamp"].min(),  # type: ignore[arg-type]
-        last=kept["timestamp"].max(),  # type: ignore[arg-type]
-        judged_until=trained_on.judged_until,
-        network_until=trained_on.last if trained_on.network_until is None else trained_on.network_until,
-        source=clicks.source,
-        offsets=clicks.offsets,
-    )
+    span = span_of(kept, clicks, trained_on.judged_until, trained_on.network_last)
     bundle = Bundle(new_version(), model, index, BLEND, {**settings, "network_from": network.version}, span)
-    return Trained(bundle, replace(result, losses=[]), sessions_of(kept, index))
+    return Trained(bundle, result, sessions_of(kept, index))
 
 
 def _check_unseen(network: Bundle, newer: pl.DataFrame, share: float) -> None:

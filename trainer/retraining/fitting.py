@@ -90,6 +90,5 @@ def warm_start(parent: Bundle, config: TrainConfig, settings: Settings, say: Cal
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
     memory = get_optimiser_state(BundleStore(settings.models_uri), parent.trained_as)
-    span = parent.trained_on
-    trained_until = 0 if span is None else span.last if span.network_until is None else span.network_until
+    trained_until = parent.trained_on.network_last if parent.trained_on else None
     return WarmStart(parent, memory, trained_until or 0, settings.retrain_epochs, settings.retrain_replay)

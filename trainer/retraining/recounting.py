@@ -9,9 +9,9 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import sessions_of
 from rankers.bundle import Bundle, new_version
 from rankers.families import refreshable_family_of
-from schemas.announcement import ClickSpan
 from trainer.config import TrainConfig
 from trainer.memory import allocating
+from trainer.trained import span_of
 
 
 def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
@@ -38,16 +38,8 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
     ):
         model = family.recounted(bundle.model, sessions, index)
     before = bundle.trained_on
-    span = ClickSpan(
-        clicks=len(kept),
-        sessions=kept["session_id"].n_unique(),
-        first=kept["timestamp"].min(),  # type: ignore[arg-type]
-        last=kept["timestamp"].max(),  # type: ignore[arg-type]
-        judged_until=before.judged_until if before else None,
-        network_until=_network_until(before),
-        source=clicks.source,
-        offsets=clicks.offsets,
-    )
+    judged_until, network_until = (before.judged_until, before.network_last) if before else (None, None)
+    span = span_of(kept, clicks, judged_until, network_until or 0)
     refresh = {"parent": bundle.version, "package": importlib.metadata.version("nextclick")}
     return replace(
         bundle,
@@ -69,10 +61,3 @@ def own_filters(bundle: Bundle) -> tuple[int, int] | None:
         return int(settings["min_support"]), int(settings["min_length"])
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _network_until(before: ClickSpan | None) -> int:
-    """Latest click time that the network was trained on; 0 if unknown."""
-    if before is None:
-        return 0
-    return (before.last if before.network_until is None else before.network_until) or 0

@@ -25,7 +25,7 @@ class ModelMetrics:
         serving = GaugeMetricFamily("nextclick_model", "1 for each model in use", labels=LABELS)
         age = GaugeMetricFamily(
             "nextclick_model_age_seconds",
-            "Time since the model was announced; since its training, not its last refresh",
+            "Time since its network was first announced; a refresh does not begin it anew",
             labels=LABELS,
         )
         clicks_age = GaugeMetricFamily(

@@ -37,7 +37,8 @@ class CompiledCpuBackend(TrainingBackend[Schedule]):
         self.config = config
         self.sampler = NegativeSampler(support, config.sample_alpha, config.seed)
         self.model = _read(network, config.batch_size)
-        loss = f"top-{config.loss}" if config.top_negatives else config.loss
+        tops = config.loss == "cross-entropy" and config.top_negatives > 0
+        loss = "top-cross-entropy" if tops else config.loss
         strength = config.logq if loss == "cross-entropy" else 0.0
         self.items = Items(
             keep=self.sampler.keep,
