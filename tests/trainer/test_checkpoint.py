@@ -60,7 +60,16 @@ def interrupt_in(epoch: int) -> object:
     return progress
 
 
-SETTINGS_OF_0_1 = [*FitConfig.__dataclass_fields__, "hidden", "layers", "input", "reset", "clicks", "path"]
+ADDED_TO_THE_FIT = {"top_negatives"}
+SETTINGS_OF_0_1 = [
+    *(FitConfig.__dataclass_fields__.keys() - ADDED_TO_THE_FIT),
+    "hidden",
+    "layers",
+    "input",
+    "reset",
+    "clicks",
+    "path",
+]
 FAMILIES = [{}, {"layers": 2}, {"family": "narm"}, {"family": "stamp"}, {"family": "sasrec"}]
 
 

@@ -80,7 +80,7 @@ LOSSES = [
     {"loss": "cross-entropy", "logq": 0.0},
     {"loss": "cross-entropy", "top_negatives": 7, "sample_alpha": 0.0},
     {"loss": "cross-entropy", "top_negatives": 5000},
-    {"loss": "bpr"},
+    {"loss": "bpr", "top_negatives": 7},  # which cross-entropy alone uses
     {"loss": "top1"},
     {"loss": "bpr-max", "bpreg": 0.7, "elu": 0.5},
     {"loss": "bpr-max", "bpreg": 0.0, "elu": 0.0},

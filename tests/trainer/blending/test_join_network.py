@@ -106,6 +106,8 @@ def test_what_does_not_go_with_a_trained_network_is_refused(nextclick: Command, 
     counted = nextclick("train", "--clicks", "day1.parquet", "--family", "stan", "--min-support", 1, "--out", "stan")
     assert counted.code == 0
     assert "is of the family stan, and has no network" in join(nextclick, source="stan")
+    preset = join(nextclick, "--preset", "rsc15")
+    assert "--preset rsc15 trains a network, and --network-from takes one: give one of them" in preset
     alone = nextclick("train", "--clicks", "day2.parquet", "--network-from", "network")
     assert alone.stderr == "nextclick: --network-from is for blends: give --family blend\n"
     timeless = shop(2 * DAY, 20, 2).with_columns(timestamp=pl.lit(None, pl.Int64))
