@@ -12,7 +12,7 @@ from modelregistry.publishing import checked_announcement, promote, publish
 from modelregistry.retention import verdicts
 from modelregistry.rollback import rollback
 from modelregistry.store import BundleStore
-from rankers.bundle_files import ABOUT, DIGEST, read_files
+from rankers.bundle_files import ABOUT, DIGEST, ITEMS, read_files
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.evidence import GROUPS, LiveEvidence
@@ -159,7 +159,7 @@ def test_an_interrupted_put_is_no_version(root: str, tmp_path: Path, monkeypatch
     assert read_files(tmp_path / "fetched") == read_files(made)
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_is_in_the_cache_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = BundleStore(str(tmp_path / "models"))
     put(store, tmp_path, "a")
     made = put(store, tmp_path, "a2", "a")
@@ -174,7 +174,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(LocalFileSystem, "get_file", counted)
     store.fetch(store.uri_of("a2"), cache / "a2", [cache / "a"])
-    assert sorted(fetched) == sorted([ABOUT, DIGEST, NEIGHBOURS])
+    assert sorted(fetched) == sorted([ABOUT, DIGEST, ITEMS, NEIGHBOURS])
     assert read_files(cache / "a2") == read_files(made)
     (cache / "a" / NETWORK).unlink()
     (cache / "a" / NETWORK).write_bytes(b"damaged")
@@ -465,3 +465,14 @@ async def test_a_live_decision_does_not_replace_a_network_that_was_announced_mea
     assert await look(topic, settings) is None
     state = await topic.read()
     assert (state.serving and state.serving.version) == "b"
+
+
+def test_a_damaged_file_of_a_whole_version_is_seen_though_the_cache_has_it(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path / "models"))
+    for version in ("a", "b"):
+        put(store, tmp_path, version)
+    store.fetch(store.uri_of("a"), tmp_path / "cache" / "a")
+    (tmp_path / "models" / "b" / ITEMS).write_bytes(b"damaged")
+    store.fetch(store.uri_of("b"), tmp_path / "cache" / "b", [tmp_path / "cache" / "a"])
+    with pytest.raises(BundleError, match=r"is damaged: items\.json"):
+        read_files(tmp_path / "cache" / "b")
