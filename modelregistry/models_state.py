@@ -144,15 +144,12 @@ class ModelsState:
         kept = {one.version for one in (announced, self.serving, self.shadow) if one is not None}
         if self.serving is not None and self.serving.trained_as == announced.trained_as:
             kept.add(self._serves_since(self.serving).version)
-        by_network: dict[str, list[str]] = {}
-        for one in reversed(self.history):
-            versions = by_network.setdefault(one.trained_as, [])
-            if one.version not in versions:
-                versions.append(one.version)
         return [
             version
-            for network, versions in by_network.items()
-            for version in versions[REFRESHES_KEPT if network == announced.trained_as else OTHERS_KEPT :]
+            for network in dict.fromkeys(one.trained_as for one in reversed(self.history))
+            for version in self.versions_of(network)[
+                REFRESHES_KEPT if network == announced.trained_as else OTHERS_KEPT :
+            ]
             if version not in kept and version != network
         ]
 

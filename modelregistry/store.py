@@ -164,7 +164,7 @@ class BundleStore:
             for name in files_of(about, uri)[:-1]:
                 if name in copies:
                     _link(copies[name], whole / name)
-                elif name in elsewhere and not filesystem.exists(f"{place}/{name}"):
+                elif name in elsewhere and not self._is_there(f"{place}/{name}"):
                     get(name, elsewhere[name])
                 else:
                     get(name)

@@ -52,35 +52,30 @@ def refresh(settings: Settings, say: Callable[[str], None] = lambda _line: None,
     """
     moment = now or time.time_ns() // 1_000_000
     with lease_topic(settings, "refresh") as connection:
-        serving = _serving(connection, settings)
-        draft = RefreshDraft(settings.model_name, serving)
+        BundleStore(settings.models_uri).check_writable()
+        state = connection.run(connection.topic.read())
+        if state.serving is None:
+            raise BundleError(f"there is nothing to refresh: {missing_announcement(state)}")
+        draft = RefreshDraft(settings.model_name, state.serving)
         try:
-            return _refresh(serving, draft, connection, settings, say, moment)
+            return _refresh(withdrawn_refreshes(state), draft, connection, settings, say, moment)
         except NextclickError as error:
             record("failed", one_line(error), draft, connection, say)
             raise
 
 
-def _serving(connection: LeasedTopic, settings: Settings) -> ModelAnnouncement:
-    BundleStore(settings.models_uri).check_writable()
-    state = connection.run(connection.topic.read())
-    if state.serving is None:
-        raise BundleError(f"there is nothing to refresh: {missing_announcement(state)}")
-    return state.serving
-
-
 def _refresh(
-    serving: ModelAnnouncement,
+    withdrawn: list[str],
     draft: RefreshDraft,
     connection: LeasedTopic,
     settings: Settings,
     say: Callable[[str], None],
     now: int,
 ) -> Decision:
-    bad = withdrawn_refreshes(connection.run(connection.topic.read()))
-    if bad:
+    serving = draft.serving
+    if withdrawn:
         reason = (
-            f"the refreshes of {serving.version} up to {bad[-1]} were rolled back from, and a refresh would count the "
+            f"the refreshes of {serving.version} up to {withdrawn[-1]} were rolled back from, and a refresh would count the "
             f"same clicks; once the log is right, `nextclick models promote {serving.version}` allows refreshes again"
         )
         return record("kept", reason, draft, connection, say)
