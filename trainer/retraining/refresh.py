@@ -75,8 +75,9 @@ def _refresh(
     serving = draft.serving
     if withdrawn:
         reason = (
-            f"the refreshes of {serving.version} up to {withdrawn[-1]} were rolled back from, and a refresh would count "
-            f"the same clicks; once the log is right, `nextclick models promote {serving.version}` allows refreshes again"
+            f"the refreshes of {serving.version} up to {withdrawn[-1]} were rolled back from, and a refresh would "
+            f"count the same clicks; once the log is right, `nextclick models promote {serving.version}` allows "
+            "refreshes again"
         )
         return record("kept", reason, draft, connection, say)
     torch.set_num_threads(settings.torch_threads)
