@@ -43,7 +43,7 @@ def random_schedule(lanes: int, sessions: int = 40, items: int = ITEMS - 1) -> t
     lengths = random.integers(2, 7, sessions)
     clicks = random.integers(0, items, lengths.sum())
     schedule = session_parallel(Sessions(clicks, np.concatenate([[0], np.cumsum(lengths)])), lanes)
-    return schedule, np.bincount(clicks, minlength=ITEMS) + 1
+    return schedule, np.bincount(clicks, minlength=items + 1) + 1
 
 
 def random_network(hidden: int = 20, items: int = ITEMS) -> GRU4Rec:
@@ -55,10 +55,12 @@ def random_network(hidden: int = 20, items: int = ITEMS) -> GRU4Rec:
     return network
 
 
-def both(config: FitConfig, hidden: int = 20) -> tuple[CompiledCpuBackend, ReferenceBackend, Schedule]:
+def both(
+    config: FitConfig, hidden: int = 20, items: int = ITEMS
+) -> tuple[CompiledCpuBackend, ReferenceBackend, Schedule]:
     """Two backends with the same initial weights; autograd in float64."""
-    schedule, support = random_schedule(config.batch_size)
-    network = random_network(hidden)
+    schedule, support = random_schedule(config.batch_size, max(40, config.batch_size), items - 1)
+    network = random_network(hidden, items)
     kernel = choose_backend(copy.deepcopy(network), support, config)
     plain = choose_backend(network.double(), support, config)
     assert isinstance(kernel, CompiledCpuBackend)
@@ -226,6 +228,17 @@ def test_whoever_leaves_a_meeting_sees_what_the_others_did_before(size: int) -> 
     with ThreadPoolExecutor(size) as pool:
         list(pool.map(lambda team: add_in_turns(team, turns, mine, seen), teams))
     assert seen.tolist() == [turns * size] * size
+
+
+@pytest.mark.parametrize("hidden", [100, 300])
+def test_products_in_several_blocks_equal_autograd_s(hidden: int) -> None:
+    """The blocks are small with 100 units, and the largest with 300."""
+    kernel, plain, schedule = both(replace(PLAIN, batch_size=130, samples=900), hidden, items=1000)
+    for backend in (kernel, plain):
+        backend.begin_epoch()
+        backend.run(schedule, 0, 1)
+    assert kernel.loss == pytest.approx(plain.loss, rel=1e-5)
+    assert_equal_weights(kernel, plain, tolerance=1e-4)
 
 
 def test_lanes_in_parts_end_like_autograd_s() -> None:

@@ -63,6 +63,13 @@ def load_inputs(
 
 
 @compiled_into_callers
+def block_of_lanes(lanes: int, h: int) -> int:
+    """Lanes of a product with a matrix (h, 3h): few without repacking it, or all, if that would make many blocks."""
+    without_repacking = SMALL // (3 * h * h) // 8 * 8
+    return max(1, without_repacking if lanes <= 4 * without_repacking else lanes)
+
+
+@compiled_into_callers
 def forward(
     model: Model,
     layer: Layer,
@@ -83,7 +90,7 @@ def forward(
     bias = dense[6 * h * h : 6 * h * h + 3 * h]
     q_bias = dense[6 * h * h + 3 * h :]
     load_inputs(model, layer, columns, out, lanes, reset, options, event, first, last)
-    size = max(8, SMALL // (3 * h * h) // 8 * 8)
+    size = block_of_lanes(last - first, h)
     for begin in range(first, last, size):
         end = min(begin + size, last)
         np.dot(layer.x[begin:end], w_matrix, layer.wx[begin:end])
