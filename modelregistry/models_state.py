@@ -7,13 +7,13 @@ The topic is compacted and has one partition. All keys begin with the model's na
                                             a refresh that is no longer needed
     {name}/shadow                           the version that is scored next to the serving one; no value: none
     {name}/decision/{id}                    why a model was published, kept, promoted, …
-    {name}/live/{serving}/{shadow}/{worker} one worker's counts for both networks on the same clicks
+    {name}/live/{serving}/{shadow}/{worker} one worker's counts for both network versions on the same clicks
 
 A refresh is a new version with the network of an earlier one. Evidence, rollbacks and retention count networks, each by
-the version that it was trained as (`ModelAnnouncement.trained_as`).
+its network version: the version that the network was trained as (`ModelAnnouncement.network_version`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -125,10 +125,22 @@ class ModelsState:
                     continue
         return sorted(found.values(), key=lambda decision: decision.decided_at)
 
-    def versions_of(self, network: str) -> list[str]:
+    def versions_of(self, network_version: str) -> list[str]:
         """The announced versions with this network by their last announcement, the newest first."""
-        found = (one.version for one in reversed(self.history) if one.trained_as == network)
+        found = (one.version for one in reversed(self.history) if one.network_version == network_version)
         return list(dict.fromkeys(found))
+
+    def newest_by_network_version(self, without: Collection[str] = ()) -> dict[str, ModelAnnouncement]:
+        """Network version → the last announcement of a version with that network; the last announced network first.
+
+        Args:
+            without: versions that do not count.
+        """
+        newest: dict[str, ModelAnnouncement] = {}
+        for announcement in reversed(self.history):
+            if announcement.version not in without:
+                newest.setdefault(announcement.network_version, announcement)
+        return newest
 
     def version_before_refresh(self) -> str | None:
         """The version to go back to from the last refresh only: the newest one beside the serving version that has its
@@ -136,21 +148,21 @@ class ModelsState:
         if self.serving is None:
             return None
         gone = self.withdrawn | {self.serving.version}
-        return next((one for one in self.versions_of(self.serving.trained_as) if one not in gone), None)
+        return next((one for one in self.versions_of(self.serving.network_version) if one not in gone), None)
 
     def forgettable(self, announced: ModelAnnouncement) -> list[str]:
         """The refreshes whose announcements need not stay once this version is announced, so that frequent refreshes
         do not let the topic grow. What tells how old a network is, and since when it serves, stays."""
         kept = {one.version for one in (announced, self.serving, self.shadow) if one is not None}
-        if self.serving is not None and self.serving.trained_as == announced.trained_as:
+        if self.serving is not None and self.serving.network_version == announced.network_version:
             kept.add(self._serves_since(self.serving).version)
         return [
             version
-            for network in dict.fromkeys(one.trained_as for one in reversed(self.history))
-            for version in self.versions_of(network)[
-                REFRESHES_KEPT if network == announced.trained_as else OTHERS_KEPT :
+            for network_version in self.newest_by_network_version()
+            for version in self.versions_of(network_version)[
+                REFRESHES_KEPT if network_version == announced.network_version else OTHERS_KEPT :
             ]
-            if version not in kept and version != network
+            if version not in kept and version != network_version
         ]
 
     def evidence(self, serving: ModelAnnouncement, shadow: ModelAnnouncement) -> list[LiveEvidence]:
@@ -158,7 +170,7 @@ class ModelsState:
 
         Workers of 0.2 and older count versions: only their counts since the last refresh are found.
         """
-        pairs = {(serving.trained_as, shadow.trained_as), (serving.version, shadow.version)}
+        pairs = {(serving.network_version, shadow.network_version), (serving.version, shadow.version)}
         prefixes = tuple(f"{self.name}{EVIDENCE}{mine}/{its}/".encode() for mine, its in pairs)
         since = max(self._serves_since(serving).announced_at, shadow.announced_at)
         newest = {key: value for key, value in self.messages if key.startswith(prefixes)}
@@ -177,7 +189,7 @@ class ModelsState:
         is counted."""
         first = serving
         for announcement in reversed(self.history):
-            if announcement.trained_as != serving.trained_as:
+            if announcement.network_version != serving.network_version:
                 break
             first = min(first, announcement, key=lambda one: one.announced_at)
         return first

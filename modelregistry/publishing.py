@@ -15,7 +15,7 @@ from modelregistry.change import Author
 from modelregistry.models_topic import ModelsTopic
 from modelregistry.session_history import check_session_history
 from modelregistry.store import BundleStore
-from rankers.bundle_files import BundleFiles, network_version, not_readable, read_files
+from rankers.bundle_files import BundleFiles, not_readable, read_files, refresh_of
 from schemas.announcement import ModelAnnouncement
 from schemas.decision import Decision
 from schemas.settings import Settings
@@ -164,7 +164,7 @@ def _announcement(directory: Path, files: BundleFiles, uri: str, settings: Setti
             metrics=about["metrics"],
             trained_on=about["trained_on"],
             announced_at=datetime.now(UTC),
-            network=network_version(about),
+            refresh_of=refresh_of(about),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise not_readable(directory, error) from error

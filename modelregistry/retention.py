@@ -39,15 +39,15 @@ def verdicts(state: ModelsState, store: BundleStore, former: int, now: datetime 
         now: the time to measure a version's age at; None: the present.
     """
     used = _used(state, former)
-    trained_as = store.networks()
-    needed = {network: version for version, network in trained_as.items()}
-    needed |= {one.trained_as: one.version for one in _announced(state) if one.version in used}
-    newest = {one.trained_as: one for one in state.history}
+    network_versions = store.network_versions()
+    needed = {network_version: version for version, network_version in network_versions.items()}
+    needed |= {one.network_version: one.version for one in _announced(state) if one.version in used}
+    newest = state.newest_by_network_version()
     moment = now or datetime.now(UTC)
 
     def young(version: str) -> bool:
         written = store.written_at(version)
-        refreshed = newest.get(trained_as.get(version, version))
+        refreshed = newest.get(network_versions.get(version, version))
         superseded = refreshed is not None and refreshed.version != version and refreshed.announced_at > written
         return moment - written < YOUNG and not superseded
 
@@ -66,9 +66,10 @@ def verdicts(state: ModelsState, store: BundleStore, former: int, now: datetime 
 
 def _used(state: ModelsState, former: int) -> dict[str, str]:
     """Version → why it stays, of all that stay whatever the store says."""
-    own = state.versions_of(state.serving.trained_as) if state.serving else []
-    before = [version for version in _newest_by_network(state, set()) if version not in own]
-    usable = [version for version in _newest_by_network(state, state.withdrawn) if version not in own]
+    own = state.versions_of(state.serving.network_version) if state.serving else []
+    newest, not_withdrawn = state.newest_by_network_version(), state.newest_by_network_version(state.withdrawn)
+    before = [one.version for one in newest.values() if one.version not in own]
+    usable = [one.version for one in not_withdrawn.values() if one.version not in own]
     used = dict.fromkeys(before[:former], "was rolled back from")
     used |= dict.fromkeys(usable[:former], "to roll back to")
     if (refreshed := state.version_before_refresh()) is not None:
@@ -82,12 +83,3 @@ def _used(state: ModelsState, former: int) -> dict[str, str]:
 
 def _announced(state: ModelsState) -> list[ModelAnnouncement]:
     return [*state.history, *(one for one in (state.serving, state.shadow) if one is not None)]
-
-
-def _newest_by_network(state: ModelsState, without: set[str]) -> list[str]:
-    """The newest announced version of each network, the last announced first; versions in `without` do not count."""
-    newest: dict[str, str] = {}
-    for announcement in reversed(state.history):
-        if announcement.version not in without:
-            newest.setdefault(announcement.trained_as, announcement.version)
-    return list(newest.values())

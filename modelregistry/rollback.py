@@ -68,12 +68,12 @@ def missing_announcement(state: ModelsState) -> str:
 
 
 def _version_before(serving: ModelAnnouncement, state: ModelsState) -> str:
-    earlier = [one.version for one in state.history if one.trained_as != serving.trained_as]
+    earlier = [one.version for one in state.history if one.network_version != serving.network_version]
     if not earlier:
-        refreshes = len(state.versions_of(serving.trained_as)) > 1
+        refreshes = len(state.versions_of(serving.network_version)) > 1
         only = "the network of all versions" if refreshes else "the only version"
         name = "; name one by --to" if refreshes else ""
-        raise BundleError(f"nothing to roll back to: {serving.trained_as} is {only} announced so far{name}")
+        raise BundleError(f"nothing to roll back to: {serving.network_version} is {only} announced so far{name}")
     withdrawn = state.withdrawn
     usable = [version for version in earlier if version not in withdrawn]
     if not usable:

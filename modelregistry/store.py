@@ -6,7 +6,7 @@ store.versions()
 
 A version never changes once it is there. Its digest is written last and deleted first, so an incomplete version is
 never read as a bundle. A refreshed version has no copy of its network's files: they are in the directory of the version
-that the network was trained as (`network_version` in bundle.json), which is not deleted while another version needs it.
+that the network was trained as (`refresh_of` in bundle.json), which is not deleted while another version needs it.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from typing import Any
 import fsspec
 
 from rankers import bundle_format_1
-from rankers.bundle_files import ABOUT, DIGEST, files_of, kept_with, network_version, read_digest
+from rankers.bundle_files import ABOUT, DIGEST, files_of, kept_with, read_digest, refresh_of
 from schemas.errors import BundleError, one_line
 from schemas.places import filesystem_options, is_object_store
 
@@ -193,7 +193,7 @@ class BundleStore:
         """
         about = self._about(version)
         if about is None or _may_be_needed(about):
-            needing = sorted(other for other, network in self.networks().items() if network == version)
+            needing = sorted(other for other, its in self.network_versions().items() if its == version)
             if needing:
                 raise BundleError(
                     f"{version} has the network of {needing[-1]}, which would be lost: delete that one first"
@@ -209,7 +209,7 @@ class BundleStore:
         except Exception as error:
             raise BundleError(f"cannot delete {place} (NEXTCLICK_MODELS_URI): {one_line(error)}") from error
 
-    def networks(self) -> dict[str, str]:
+    def network_versions(self) -> dict[str, str]:
         """Refreshed version → the version that its network was trained as, which may have the network's files.
 
         Raises:
@@ -219,9 +219,9 @@ class BundleStore:
         for version in self.versions():
             about = self._about(version)
             with contextlib.suppress(ValueError, AttributeError):  # one that is damaged cannot be served: needs nothing
-                network = None if about is None else network_version(json.loads(about))
-                if network is not None:
-                    found[version] = network
+                trained = None if about is None else refresh_of(json.loads(about))
+                if trained is not None:
+                    found[version] = trained
         return found
 
     def foreign_files(self, version: str) -> list[str]:
@@ -299,12 +299,12 @@ class BundleStore:
         """
         elsewhere, stated = kept_with(about, directory), _digests(about)
         found = set()
-        for network in set(elsewhere.values()):
-            there = _digests(self._content(f"{self._place(network)}/{ABOUT}") or b"{}")
-            if self._is_there(f"{self._place(network)}/{DIGEST}"):
+        for place in map(self._place, set(elsewhere.values())):
+            there = _digests(self._content(f"{place}/{ABOUT}") or b"{}")
+            if self._is_there(f"{place}/{DIGEST}"):
                 found |= {
                     name for name in elsewhere
-                    if there.get(name) == stated[name] and self._is_there(f"{self._place(network)}/{name}")
+                    if there.get(name) == stated[name] and self._is_there(f"{place}/{name}")
                 }  # fmt: skip
         return found
 
@@ -355,7 +355,7 @@ def _may_be_needed(about: bytes) -> bool:
     """Whether other versions may have no copy of this one's network, from the content of its bundle.json."""
     try:
         stated = json.loads(about)
-        return bool(stated.get("network_files")) and network_version(stated) is None
+        return bool(stated.get("network_files")) and refresh_of(stated) is None
     except (ValueError, AttributeError):  # damaged; its network may be whole
         return True
 

@@ -2,8 +2,8 @@
 
     bundle.json   format version, model version, family, what a session must keep for the model, the family's config,
                   training settings and span, metrics, the name, size and sha256 of every other file, and which of
-                  them a session's memory depends on (`network_files`; without the entry: all). `network_version`
-                  is the version whose network this is, if the neighbours were counted anew: at the models URI, the
+                  them a session's memory depends on (`network_files`; without the entry: all). `refresh_of` is the
+                  version whose network this is, if the neighbours were counted anew: at the models URI, the
                   `network_files` are in the directory of that version
     items.json    {"items": [id, …], "support": [clicks, …]}: row i of the model is items[i]
     …             the family's files, such as weights.safetensors
@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from clicklog.items import ItemIndex
-from rankers.bundle_files import ABOUT, DIGEST, FORMAT, ITEMS, network_digest, network_version, not_readable, read_files
+from rankers.bundle_files import ABOUT, DIGEST, FORMAT, ITEMS, network_digest, not_readable, read_files, refresh_of
 from rankers.contract import Needs, Ranker
 from rankers.families import DEFAULT_FAMILY, family_of
 from schemas.announcement import ClickSpan
@@ -49,8 +49,8 @@ class Bundle:
         settings: the settings of its training.
         trained_on: the part of the click log that it was trained on.
         metrics: from offline evaluation by full ranking.
-        digest: see `rankers.bundle_files.network_digest`; empty if the bundle was not read from files.
-        network: the version whose network this is, if the neighbours were counted anew; None: its own.
+        network_digest: see `rankers.bundle_files.network_digest`; empty if the bundle was not read from files.
+        refresh_of: the version whose network this is, if the neighbours were counted anew; None: its own.
     """
 
     version: str
@@ -60,13 +60,13 @@ class Bundle:
     settings: dict[str, Any] = field(default_factory=dict)
     trained_on: ClickSpan | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    digest: str = ""
-    network: str | None = None
+    network_digest: str = ""
+    refresh_of: str | None = None
 
     @property
-    def trained_as(self) -> str:
+    def network_version(self) -> str:
         """The version that the network was trained as."""
-        return self.network or self.version
+        return self.refresh_of or self.version
 
     @property
     def needs(self) -> Needs:
@@ -144,7 +144,7 @@ def _contents(bundle: Bundle) -> dict[str, bytes]:
             for name, content in files.items()
         },
         **({} if network_files is None else {"network_files": list(network_files)}),
-        **({} if bundle.network is None else {"network_version": bundle.network}),
+        **({} if bundle.refresh_of is None else {"refresh_of": bundle.refresh_of}),
         "settings": bundle.settings,
         "trained_on": bundle.trained_on.model_dump() if bundle.trained_on else None,
         "metrics": bundle.metrics,
@@ -173,8 +173,8 @@ def _parse(directory: Path, about: Mapping[str, Any], contents: Mapping[str, byt
         settings=about["settings"],
         trained_on=ClickSpan.model_validate(about["trained_on"]) if about["trained_on"] else None,
         metrics=about["metrics"],
-        digest=network_digest(about),
-        network=network_version(about),
+        network_digest=network_digest(about),
+        refresh_of=refresh_of(about),
     )
     if asdict(bundle.needs) != about["needs"]:
         raise BundleError(

@@ -105,7 +105,7 @@ def files_of(about: bytes, place: Path | str) -> list[str]:
     return [*names, ABOUT]
 
 
-def network_version(about: Mapping[str, Any]) -> str | None:
+def refresh_of(about: Mapping[str, Any]) -> str | None:
     """The version whose network this bundle has, with neighbours that were counted anew; None: the network is its own.
 
     Args:
@@ -114,12 +114,12 @@ def network_version(about: Mapping[str, Any]) -> str | None:
     Raises:
         ValueError: it is no version.
     """
-    network = about.get("network_version")
-    if network is None:
+    trained = about.get("refresh_of")
+    if trained is None:
         return None
-    if not isinstance(network, str) or not re.fullmatch(NAME, network) or network.startswith("."):
-        raise ValueError(f"the network {network!r} is no version")
-    return network
+    if not isinstance(trained, str) or not re.fullmatch(NAME, trained) or trained.startswith("."):
+        raise ValueError(f"refresh_of is {trained!r}, which is no version")
+    return trained
 
 
 def kept_with(about: bytes, place: Path | str) -> dict[str, str]:
@@ -132,8 +132,8 @@ def kept_with(about: bytes, place: Path | str) -> dict[str, str]:
     """
     try:
         stated = json.loads(about)
-        network = network_version(stated)
-        return {} if network is None else {str(name): network for name in stated["network_files"]}
+        trained = refresh_of(stated)
+        return {} if trained is None else {str(name): trained for name in stated["network_files"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise not_readable(place, error) from error
 
@@ -183,14 +183,14 @@ def _check_digests(directory: Path, stated: Mapping[str, Any], contents: Mapping
             )
 
 
-def _read(directory: Path, name: str, network: str | None = None) -> bytes:
+def _read(directory: Path, name: str, network_version: str | None = None) -> bytes:
     place = directory / name
-    if network is not None and not place.exists():
-        place = directory.parent / network / name
+    if network_version is not None and not place.exists():
+        place = directory.parent / network_version / name
     try:
         return place.read_bytes()
     except OSError as error:
-        whose = "" if network is None else f" of its network, {network}"
+        whose = "" if network_version is None else f" of its network, {network_version}"
         raise BundleError(
             f"{directory} is no whole bundle: cannot read {name}{whose}: {error.strerror or error}"
         ) from error

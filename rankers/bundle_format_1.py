@@ -23,12 +23,12 @@ def as_format_2(about: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict
         about: bundle.json of format 1.
         contents: the other files.
     """
-    network = about["network"]
+    shape = about["network"]
     return {
         **about,
         "family": "gru4rec",
-        "needs": {"history": 0, "memory": network["layers"] * network["hidden"] * 4},
-        "config": network,
+        "needs": {"history": 0, "memory": shape["layers"] * shape["hidden"] * 4},
+        "config": shape,
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in contents.items()

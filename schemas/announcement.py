@@ -78,7 +78,7 @@ class ModelAnnouncement(BaseModel):
     )
     trained_on: ClickSpan | None = None
     announced_at: AwareDatetime
-    network: str | None = Field(
+    refresh_of: str | None = Field(
         default=None,
         pattern=NAME,
         description="the version whose network this one has, with neighbours that were counted anew; null: its own",
@@ -89,15 +89,15 @@ class ModelAnnouncement(BaseModel):
     )
 
     @model_serializer(mode="wrap")
-    def _without_empty_network(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_empty_refresh_of(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The announcement of a model with a network of its own is as before there were refreshes."""
         fields: dict[str, Any] = serialise(self)
-        if self.network is None:
-            fields.pop("network", None)
+        if self.refresh_of is None:
+            fields.pop("refresh_of", None)
         return fields
 
     @property
-    def trained_as(self) -> str:
+    def network_version(self) -> str:
         """The version that the network was trained as. Evidence, rollbacks and retention count networks by it, so
         that a refresh is the same model to them."""
-        return self.network or self.version
+        return self.refresh_of or self.version

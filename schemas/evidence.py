@@ -32,9 +32,9 @@ class LiveEvidence(BaseModel):
     name: str = Field(pattern=NAME, description="the model's name")
     worker: str = Field(pattern=NAME, description="one process of a worker")
     champion: str = Field(
-        pattern=NAME, description="the version that the network whose answers were published was trained as"
+        pattern=NAME, description="network version of the model whose answers were published: as it was trained"
     )
-    shadow: str = Field(pattern=NAME, description="the same of the shadow")
+    shadow: str = Field(pattern=NAME, description="network version of the shadow")
     counted_at: AwareDatetime
     events: list[NonNegativeInt] = Field(description="per group: clicks that followed answers of both")
     champion_hits: list[NonNegativeInt] = Field(description="per group: of those, among the champion's 20 items")

@@ -74,7 +74,11 @@ def test_a_bundle_of_format_1_is_of_the_family_gru4rec(name: str, layers: int, m
     again = read_bundle(tmp_path / name, write_bundle(bundle, tmp_path / name))
     for key, tensor in bundle.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[key], tensor)
-    assert (again.items.ids, again.metrics, again.digest) == (bundle.items.ids, {"recall@20": 0.5}, bundle.digest)
+    assert (again.items.ids, again.metrics, again.network_digest) == (
+        bundle.items.ids,
+        {"recall@20": 0.5},
+        bundle.network_digest,
+    )
 
 
 def test_a_damaged_bundle_of_format_1_is_refused(tmp_path: Path) -> None:

@@ -208,4 +208,4 @@ def _training(
     items = shape.pop("items")  # part of the clicks' fingerprint
     backend = "kernel" if compiled_cpu_supports(network, config, process) else "autograd"
     training = asdict(config) | shape | {"family": family, "clicks": fingerprint(sessions, items), "path": backend}
-    return training if warm is None else training | {"parent": warm.parent.trained_as}
+    return training if warm is None else training | {"parent": warm.parent.network_version}

@@ -43,7 +43,7 @@ class WarmStart:
         With the parent's seed the same items would be drawn as negatives again, and their scores would be pushed down
         twice.
         """
-        return replace(config, epochs=self.epochs, seed=config.seed + zlib.crc32(self.parent.trained_as.encode()))
+        return replace(config, epochs=self.epochs, seed=config.seed + zlib.crc32(self.parent.network_version.encode()))
 
     def choose_sessions(self, clicks: pl.DataFrame, seed: int) -> pl.DataFrame:
         """The clicks of the sessions that began after `seen`, and of a random share of the older sessions."""

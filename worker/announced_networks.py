@@ -15,11 +15,12 @@ class AnnouncedNetworks:
         name: of the model.
 
     Attributes:
-        trained_as: announced version → the version that its network was trained as. It changes while models are in use.
+        network_versions: announced version → the version that its network was trained as. It changes while models are
+            in use.
     """
 
     def __init__(self, name: str) -> None:
-        self.trained_as: dict[str, str] = {}
+        self.network_versions: dict[str, str] = {}
         self._announced_at: dict[str, float] = {}  # version → seconds since 1970 UTC
         self._prefix = version_key(name, "")
 
@@ -30,15 +31,15 @@ class AnnouncedNetworks:
                 continue
             version = key.removeprefix(self._prefix).decode(errors="replace")
             if value is None:
-                self.trained_as.pop(version, None)
+                self.network_versions.pop(version, None)
                 self._announced_at.pop(version, None)
                 continue
             with contextlib.suppress(BundleError):
                 announcement = parse_announcement(value)
-                self.trained_as[version] = announcement.trained_as
+                self.network_versions[version] = announcement.network_version
                 self._announced_at[version] = announcement.announced_at.timestamp()
 
-    def announced_at(self, network: str) -> float | None:
+    def announced_at(self, network_version: str) -> float | None:
         """When a model with a network was first announced, seconds since 1970 UTC; None: the topic does not have it."""
-        times = (self._announced_at[version] for version, its in self.trained_as.items() if its == network)
-        return min(times, default=None)
+        versions = (version for version, its in self.network_versions.items() if its == network_version)
+        return min((self._announced_at[version] for version in versions), default=None)

@@ -199,7 +199,7 @@ class ModelFollower:
         span = announcement.trained_on
         newest = None if span is None or span.last is None else span.last / 1000
         seconds = time.monotonic() - begin
-        announced_at = self.networks.announced_at(announcement.trained_as) or announcement.announced_at.timestamp()
+        announced_at = self.networks.announced_at(announcement.network_version) or announcement.announced_at.timestamp()
         model.taken_up = TakenUp(announced_at, newest, seconds)
         return model
 
@@ -244,7 +244,7 @@ class ModelFollower:
             self._device,
             self._settings.scoring,
             details=self._settings.answer_details,
-            networks=self.networks.trained_as,
+            network_versions=self.networks.network_versions,
         )
         model.ranker.warm_up(self._settings.max_batch)
         return model

@@ -149,7 +149,7 @@ class Pipeline:
         def exchange() -> None:
             before: ServingModel | None = getattr(self._recommender, role)
             setattr(self._recommender, role, model)
-            if before is None or model is None or before.trained_as != model.trained_as:
+            if before is None or model is None or before.network_version != model.network_version:
                 self.comparison.begin()
 
         self._exchanges.append(exchange)

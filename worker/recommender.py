@@ -205,8 +205,8 @@ class Recommender:
             for slot, mine, its in zip(plan.slots, champion, shadow, strict=True)
             if mine is not None
             and its is not None
-            and mine.model_version == self.model.trained_as
-            and its.model_version == self.shadow.trained_as
+            and mine.model_version == self.model.network_version
+            and its.model_version == self.shadow.network_version
         ]
 
     def _advance(
@@ -225,8 +225,8 @@ class Recommender:
         for item, slot, fresh, too_old, answer in applied:
             top, source, version = previous[slot]
             follows = top and not fresh
-            network = version if model is None else model.network_of(version)
-            labels.append(Label(network, source, rank_of(item, top, source)) if follows else None)
+            counted_as = version if model is None else model.network_version_of(version)
+            labels.append(Label(counted_as, source, rank_of(item, top, source)) if follows else None)
             # An answer that is not sent is not judged by the click after it.
             previous[slot] = ([], "", None) if too_old else (answer.top, answer.source, answer.model_version)
         for state, (top, source, _) in zip(states, previous, strict=True):
@@ -236,7 +236,7 @@ class Recommender:
     def _answers_by_popularity(self, plan: _BatchPlan, states: list[ModelState]) -> list[Answer]:
         self._popular.add(plan.items)
         for state in states:
-            state.version, state.memory, state.network = None, b"", ""
+            state.version, state.memory, state.network_digest = None, b"", ""
         popular = popular_answers(*self._popular.top(), version=None)
         return [popular[as_text] for as_text in plan.as_text]
 
@@ -280,9 +280,9 @@ class Recommender:
     def _remember(self, model: ServingModel, states: list[ModelState], memory: Memory) -> None:
         stored = memory.values.astype(self._storage, copy=False).tobytes()
         size = len(stored) // len(states)
-        version, network, dtype = model.version, model.network, self._storage.name
+        version, digest, dtype = model.version, model.network_digest, self._storage.name
         for slot, (state, seen) in enumerate(zip(states, memory.seen.tolist(), strict=True)):
-            state.version, state.network, state.dtype = version, network, dtype
+            state.version, state.network_digest, state.dtype = version, digest, dtype
             state.memory = stored[slot * size : slot * size + size] if seen else b""
 
 
@@ -292,7 +292,10 @@ def _kept_as(state: ModelState, model: ServingModel) -> str | None:
     The memory of a version with the same network can be used. Format 2 does not have the network's digest: there the
     version tells.
     """
-    same = state.network == model.network if state.network else model.network_of(state.version) == model.trained_as
+    if state.network_digest:
+        same = state.network_digest == model.network_digest
+    else:
+        same = model.network_version_of(state.version) == model.network_version
     if not same:
         return None
     if not state.memory:

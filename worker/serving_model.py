@@ -18,7 +18,7 @@ from worker.answers import Answer, popular_answers
 POWERS = np.array([float(10**power) for power in range(23)])
 """Of 10, all that a float64 holds exactly."""
 
-NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
+NONE_KNOWN: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class ServingModel:
         device: cpu or cuda.
         scoring: see `rankers.contract.Family.ranker`.
         details: whether answers of a blend say which part brought each item.
-        networks: announced version → the version that its network was trained as; it may change later.
+        network_versions: announced version → the version that its network was trained as; it may change later.
 
     Attributes:
         version: the bundle's version.
-        trained_as: the version that the network was trained as; a refresh has another version with the same network.
-        network: short digest of the trained model; memory made by a model with another digest cannot be used.
+        network_version: the version that the network was trained as; a refresh has another version with the same one.
+        network_digest: of the trained model; memory made by a model with another digest cannot be used.
         ranker: a ranker of any family.
         row_of: item id → row.
         memory_bytes: of a session's memory in float32.
@@ -66,13 +66,13 @@ class ServingModel:
         scoring: str = "exact",
         *,
         details: bool = False,
-        networks: Mapping[str, str] = NO_NETWORKS,
+        network_versions: Mapping[str, str] = NONE_KNOWN,
     ) -> None:
         self.version = bundle.version
-        self.trained_as = bundle.trained_as
+        self.network_version = bundle.network_version
         self.taken_up: TakenUp | None = None
-        self._networks = networks
-        self.network = bundle.digest
+        self._network_versions = network_versions
+        self.network_digest = bundle.network_digest
         self.ranker = bundle.ranker(device, scoring)
         self._explains = self.ranker if details and isinstance(self.ranker, BlendingRanker) else None
         self.row_of = bundle.items.row_of
@@ -85,11 +85,11 @@ class ServingModel:
         supports = [float(support) for support in bundle.items.support[best]]
         self.popular = popular_answers(self._ids[best].tolist(), supports, self.version)
 
-    def network_of(self, version: str | None) -> str | None:
+    def network_version_of(self, version: str | None) -> str | None:
         """The version that the network of a version was trained as; the version itself if that is not known."""
-        if version in (self.version, self.trained_as):
-            return self.trained_as
-        return version if version is None else self._networks.get(version, version)
+        if version in (self.version, self.network_version):
+            return self.network_version
+        return version if version is None else self._network_versions.get(version, version)
 
     def answers(self, queries: Queries, as_text: NDArray[np.bool_]) -> Iterator[Answer]:
         """The `top` best items of each query, best first, with scores as `rounded`.

@@ -5,7 +5,7 @@ hidden units, 5 items and a last top-20.
 
     1    one model
     2    a model and its shadow; from 0.3 on also the incarnation of the click log, which 0.1 and 0.2 skip
-    3    also: dtype and digest of the memory, named additions
+    3    also: dtype of the memory and digest of its network, named additions
 
 All formats are read. Format 2 is written until NEXTCLICK_STATE_FORMAT=3 is set, so that workers of two versions can
 share a group during an upgrade. A newer format stops the worker: only a newer version can continue these sessions.
@@ -36,7 +36,7 @@ class ModelState(msgspec.Struct, array_like=True, gc=False):
         top: the items recommended after the last click, best first; the next click is their label.
         source: where `top` came from, see `Recommendation.source`.
         dtype: dtype of the memory, float32 or float16; empty if not known, as in older formats.
-        network: digest of the model that the memory belongs to; empty if not known, as in older formats.
+        network_digest: of the model that the memory belongs to; empty if not known, as in older formats.
     """
 
     version: str | None
@@ -44,7 +44,7 @@ class ModelState(msgspec.Struct, array_like=True, gc=False):
     top: list[ItemId]
     source: str
     dtype: str = ""
-    network: str = ""
+    network_digest: str = ""
 
 
 class SessionState(msgspec.Struct, array_like=True, gc=False):

@@ -51,7 +51,7 @@ def list_models(
         for version in versions:
             typer.echo(_json_line(version, _role(version, state), version in stored, latest.get(version)))
     elif versions:
-        shown = _without_older_refreshes(versions, state, store.networks())
+        shown = _without_older_refreshes(versions, state, store.network_versions())
         _print_versions([(_role(version, state), version, latest.get(version)) for version in shown], settings)
         if len(shown) < len(versions):
             typer.echo(f"and {len(versions) - len(shown)} versions with the same networks before a refresh (--json)")
@@ -183,21 +183,21 @@ def _role(version: str, state: "ModelsState") -> str:
     return "shadow" if state.shadow and version == state.shadow.version else ""
 
 
-def _without_older_refreshes(versions: "list[str]", state: "ModelsState", networks: "Mapping[str, str]") -> "list[str]":
+def _without_older_refreshes(versions: "list[str]", state: "ModelsState", stored: "Mapping[str, str]") -> "list[str]":
     """Of each network the newest version, and those that serve or are a shadow.
 
     Args:
         versions: announced or stored.
         state: of the models topic, which has forgotten older refreshes.
-        networks: refreshed version → the version that its network was trained as, of those stored.
+        stored: refreshed version → network version, of those stored.
     """
-    trained_as = {**networks, **{one.version: one.trained_as for one in state.history}}
-    newest = {one.trained_as: one.version for one in state.history}
+    network_versions = {**stored, **{one.version: one.network_version for one in state.history}}
+    newest = {trained: one.version for trained, one in state.newest_by_network_version().items()}
     used = {one.version for one in (state.serving, state.shadow) if one is not None}
     return [
         version
         for version in versions
-        if version in used or newest.get(trained_as.get(version, version), version) == version
+        if version in used or newest.get(network_versions.get(version, version), version) == version
     ]
 
 

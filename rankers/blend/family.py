@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
 from rankers.blend.ranker import BlendRanker, NetworkRanker
+from rankers.bundle_config import checked_config
 from rankers.bundle_files import ITEMS
 from rankers.contract import CountedFamily, Family, Needs, NetworkFamily
 from rankers.network_files import WEIGHTS
@@ -18,6 +19,24 @@ from schemas.click import ItemId
 from schemas.errors import BundleError
 
 NETWORK_ITEMS = "network-items.json"
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """A part of a blend: its family, and the config of its model."""
+
+    family: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BlendConfig:
+    """The config of a blend; the attributes are those of `Blend`, which checks their ranges."""
+
+    network: PartConfig
+    neighbours: PartConfig
+    weights: list[float]
+    temperature: float
 
 
 class BlendFamily:
@@ -43,12 +62,11 @@ class BlendFamily:
     def config(self, model: Blend) -> dict[str, Any]:
         """Family and config of both parts, the weights and the temperature."""
         network, neighbours = self._networks[model.network_family], self._neighbours[model.neighbours_family]
-        return {
-            "network": {"family": network.name, "config": network.config(model.network)},
-            "neighbours": {"family": neighbours.name, "config": neighbours.config(model.neighbours)},
-            "weights": list(model.weights),
-            "temperature": model.temperature,
-        }
+        parts = (
+            PartConfig(network.name, network.config(model.network)),
+            PartConfig(neighbours.name, neighbours.config(model.neighbours)),
+        )
+        return asdict(BlendConfig(*parts, list(model.weights), model.temperature))
 
     def save(self, model: Blend) -> dict[str, bytes]:
         """The files of both parts, and the network's items in the order of its rows."""
@@ -62,20 +80,21 @@ class BlendFamily:
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Blend:
         """The model; both parts are checked as in bundles of their own."""
-        network, neighbours = config["network"], config["neighbours"]
-        network_family = _part(network["family"], self._networks, "networks")
-        neighbours_family = _part(neighbours["family"], self._neighbours, "neighbourhood methods")
+        blend = checked_config(BlendConfig, config)
+        network, neighbours = blend.network, blend.neighbours
+        network_family = _part(network.family, self._networks, "networks")
+        neighbours_family = _part(neighbours.family, self._neighbours, "neighbourhood methods")
         network_items = json.loads(files[NETWORK_ITEMS])["items"]
         if json.loads(files[ITEMS])["items"][: len(network_items)] != network_items:
             raise BundleError(f"the items of {NETWORK_ITEMS} are not the first ones of {ITEMS}, in the same order")
         return Blend(
             network_family.name,
-            network_family.load(network["config"], files, len(network_items)),
+            network_family.load(network.config, files, len(network_items)),
             network_items,
             neighbours_family.name,
-            neighbours_family.load(neighbours["config"], files, items),
-            tuple(config["weights"]),
-            config["temperature"],
+            neighbours_family.load(neighbours.config, files, items),
+            tuple(blend.weights),
+            blend.temperature,
         )
 
     def ranker(self, model: Blend, items: ItemIndex, device: torch.device, scoring: str) -> BlendRanker:

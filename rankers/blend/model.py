@@ -3,9 +3,9 @@
     score(j) = (1 − w) · softmax(g / T)[j] + w · n[j] / Σ n
 
 g are the network's scores, n those of the neighbours. On a CPU the sum in the softmax is approximate
-(`rankers.scoring.softmax`): that is one factor near 1 for all items of the network. The weight w depends on how many
-clicks the neighbours read. Items that the network does not have get nothing from it. If no neighbour has an item to
-give, w acts as 0; if the session has no item of the network, w acts as 1.
+(`rankers.scoring.exponentials`): that is one factor near 1 for all items of the network. The weight w depends on how
+many clicks the neighbours read. Items that the network does not have get nothing from it. If no neighbour has an item
+to give, w acts as 0; if the session has no item of the network, w acts as 1.
 """
 
 from collections.abc import Sequence

@@ -17,7 +17,6 @@ from rankers.blend.model import Blend
 from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Ranker, Top
 from rankers.scoring.masked import best_allowed
 from rankers.scoring.output_layer import OutputLayer
-from rankers.scoring.softmax import Softmax
 from schemas.recommendation import TOP
 
 
@@ -75,7 +74,7 @@ class BlendRanker:
         self.searched = Searched(index, config.weights(index), int(config.k), int(newest))
         self._shares = np.array(model.weights, dtype=np.float64)
         self._temperature = float(model.temperature)
-        self._softmax = Softmax(network.output, self._temperature)
+        self._scorer = network.output.scorer_with_sums()
         self._weight = network.output.weight.detach().cpu().contiguous().numpy()  # (N, h)
         self._bias = network.output.bias.detach().cpu().contiguous().numpy()  # (N,)
 
@@ -152,17 +151,18 @@ class BlendRanker:
         clicks = Clicks(zeros, zeros, zeros, zeros.astype(bool), nothing)
         queries = self.advance(clicks, Memory.empty(1, self.needs)).queries
         self.best(queries, min(TOP, len(self.items)))
-        self._softmax.log_sums(queries.states)  # which a search with w = 1 does not ask for
+        self._scorer.best_and_log_sums(queries.states, 1, self._temperature)  # not asked for if w = 1
 
     def _best_of_network(
         self, queries: BlendQueries, k: int, asked: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """See `Softmax.best`: (Q, k) and (Q,); zeros for queries that are not `asked`."""
+        """The network's k best rows (Q, k), and log Σ exp(g / T) (Q,); zeros for queries that are not `asked`."""
         if asked.all():
-            return self._softmax.best(queries.states, k)
+            return self._scorer.best_and_log_sums(queries.states, k, self._temperature)
         rows, log_sums = np.zeros((len(queries), k), dtype=np.int64), np.zeros(len(queries))
         if asked.any():
-            rows[asked], log_sums[asked] = self._softmax.best(queries.states[asked.nonzero()[0]], k)
+            states = queries.states[asked.nonzero()[0]]
+            rows[asked], log_sums[asked] = self._scorer.best_and_log_sums(states, k, self._temperature)
         return rows, log_sums
 
     def _asks_network(self, queries: BlendQueries) -> NDArray[np.bool_]:

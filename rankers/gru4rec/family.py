@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
+from rankers.bundle_config import checked_config
 from rankers.contract import Needs
 from rankers.gru4rec.network import GRU4Rec
 from rankers.gru4rec.ranker import GRU4RecRanker, needs_of
@@ -44,7 +45,7 @@ class GRU4RecFamily:
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> GRU4Rec:
         """The network on the CPU, for inference."""
-        shape = NetworkConfig(**config)
+        shape = checked_config(NetworkConfig, config)
         if shape.items != items:
             raise BundleError(f"a network of {shape.items} items with {items} different ids")
         return load_weights(lambda: GRU4Rec(shape), files, shape.layers)

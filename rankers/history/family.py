@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clicklog.items import ItemIndex
+from rankers.bundle_config import checked_config
 from rankers.contract import Needs
 from rankers.history.network import HistoryConfig, HistoryNetwork
 from rankers.history.ranker import HistoryRanker, needs_of
@@ -52,7 +53,7 @@ class HistoryFamily:
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> HistoryNetwork:
         """The network on the CPU, for inference."""
-        shape = self._shape(**config)
+        shape = checked_config(self._shape, config)
         if shape.items != items:
             raise BundleError(f"a network of {shape.items} items with {items} different ids")
         return load_weights(lambda: self._network(shape), files, getattr(shape, "layers", 1))

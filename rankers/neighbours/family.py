@@ -8,6 +8,7 @@ import torch
 
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
+from rankers.bundle_config import checked_config
 from rankers.contract import Needs
 from rankers.neighbours.method import NeighboursConfig
 from rankers.neighbours.ranker import NeighboursRanker
@@ -70,7 +71,7 @@ class NeighboursFamily:
 
     def load(self, config: Mapping[str, Any], files: Mapping[str, bytes], items: int) -> Neighbours:
         """The model; see `load_index` for what is checked."""
-        method = self._method(**config)
+        method = checked_config(self._method, config)
         if method.items != items:
             raise BundleError(f"a model of {method.items} items with {items} different ids")
         return Neighbours(method, load_index(files, items))

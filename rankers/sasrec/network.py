@@ -89,7 +89,7 @@ class SASRec(HistoryNetwork):
 
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__(config)
-        self.positions = nn.Parameter(torch.randn(config.window, config.hidden, device="cpu") * 0.02)  # (window, h)
+        self.positions = nn.Parameter(_normal(config.window, config.hidden))  # (window, h)
         self.blocks = nn.ModuleList(Block(config.hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.hidden)
 
@@ -113,3 +113,9 @@ class SASRec(HistoryNetwork):
         for block in lower:
             x = block(x, positions, None, dropout_hidden)
         return self.norm(highest(x, positions, last, dropout_hidden))  # type: ignore[no-any-return]
+
+
+def _normal(rows: int, columns: int) -> Tensor:
+    """(rows, columns), normal with a standard deviation of .02; without numbers on the meta device."""
+    values = torch.empty(rows, columns)
+    return values if values.is_meta else values.normal_().mul_(0.02)  # on the meta device, normal_ imports sympy

@@ -40,7 +40,12 @@ class OutputLayer:
         return exact_scorer(self.weight, self.bias)
 
     def scorer_with_sums(self) -> QuantisedScorer | DeviceScorer:
-        """A scorer that also finds log Σ exp(score / T). It becomes the layer's: its tables exist once."""
+        """A scorer that also finds log Σ exp(score / T), the logarithm of a softmax's sum. It becomes the layer's: its
+        tables exist once.
+
+        On a CPU the scores in the sum are those from int8 products: these are exact, and the sum is always in the same
+        order, so it does not depend on the batch, on k or on the kernel of a matrix product.
+        """
         made = self.__dict__.get("scorer")
         if isinstance(made, QuantisedScorer | DeviceScorer):
             return made

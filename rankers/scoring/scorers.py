@@ -83,6 +83,7 @@ class DeviceScorer:
         columns, values = self.search(output, k)
         return columns.cpu().numpy(), values.cpu().numpy()
 
+    @torch.inference_mode()
     def best_and_log_sums(
         self, output: Tensor, k: int, temperature: float
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

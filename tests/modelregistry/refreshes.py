@@ -10,16 +10,16 @@ NETWORK = "weights.safetensors"
 NEIGHBOURS = "sessions.safetensors"
 
 
-def refreshable(directory: Path, version: str, network: str | None = None) -> Path:
+def refreshable(directory: Path, version: str, refresh_of: str | None = None) -> Path:
     """Write a bundle with a network of 10 kB and with neighbours of its own.
 
     Args:
         directory: to write to.
         version: of the bundle.
-        network: the version whose network it has; None: its own.
+        refresh_of: the version whose network it has; None: its own.
     """
     files = {
-        NETWORK: (network or version).encode() * 1000,
+        NETWORK: (refresh_of or version).encode() * 1000,
         NEIGHBOURS: f"neighbours of {version}".encode(),
         ITEMS: b'{"items": [1], "support": [1]}',
     }
@@ -34,7 +34,7 @@ def refreshable(directory: Path, version: str, network: str | None = None) -> Pa
             for name, content in files.items()
         },
         "network_files": [NETWORK],
-        **({} if network is None else {"network_version": network}),
+        **({} if refresh_of is None else {"refresh_of": refresh_of}),
         "settings": {},
         "trained_on": None,
         "metrics": {},

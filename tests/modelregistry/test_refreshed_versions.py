@@ -40,8 +40,8 @@ def files_at(store: BundleStore, version: str) -> set[str]:
     return {name for name in (NETWORK, NEIGHBOURS, ABOUT, DIGEST) if store.get_beside(version, name) is not None}
 
 
-def put(store: BundleStore, directory: Path, version: str, network: str | None = None) -> Path:
-    made = refreshable(directory / "made" / version, version, network)
+def put(store: BundleStore, directory: Path, version: str, refresh_of: str | None = None) -> Path:
+    made = refreshable(directory / "made" / version, version, refresh_of)
     store.put(made, version)
     return made
 
@@ -82,7 +82,7 @@ def test_a_network_with_other_files_under_the_same_name_is_not_taken_for_it(root
     store = BundleStore(root)
     put(store, tmp_path, "a")
     made = refreshable(tmp_path / "elsewhere" / "a2", "a2", "x")  # its network has other bytes
-    about = json.loads((made / ABOUT).read_text()) | {"network_version": "a"}
+    about = json.loads((made / ABOUT).read_text()) | {"refresh_of": "a"}
     (made / ABOUT).write_text(json.dumps(about))
     store.put(made, "a2")
     assert NETWORK in files_at(store, "a2")
@@ -195,20 +195,20 @@ def test_a_refreshed_version_is_read_where_it_lies(tmp_path: Path) -> None:
     assert not (tmp_path / "fetched").exists()
 
 
-@pytest.mark.parametrize("network", ["..", "../a", 7, ""])
-def test_a_network_that_is_no_version_is_refused(network: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refresh_of", ["..", "../a", 7, ""])
+def test_a_refresh_of_what_is_no_version_is_refused(refresh_of: object, tmp_path: Path) -> None:
     made = refreshable(tmp_path / "a2", "a2", "a")
-    about = json.loads((made / ABOUT).read_text()) | {"network_version": network}
+    about = json.loads((made / ABOUT).read_text()) | {"refresh_of": refresh_of}
     (made / ABOUT).write_text(json.dumps(about))
-    with pytest.raises(BundleError, match="is no version"):
+    with pytest.raises(BundleError, match=f"refresh_of is {refresh_of!r}, which is no version"):
         read_files(made)
 
 
 async def announce_all(topic: MemoryTopic, settings: Settings, directory: Path, *versions: str) -> None:
-    """Publish versions; the first letter of a version is its network, and the version that it was trained as."""
+    """Publish versions; the first letter of a version is its network version: the network was trained as it."""
     for version in versions:
-        network = version[0] if len(version) > 1 else None
-        await publish(refreshable(directory / "made" / version, version, network), topic, settings)
+        refresh_of = version[0] if len(version) > 1 else None
+        await publish(refreshable(directory / "made" / version, version, refresh_of), topic, settings)
 
 
 async def test_a_rollback_goes_to_the_newest_refresh_of_the_network_before(settings: Settings, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ async def refresh_often(topic: MemoryTopic, times: int) -> None:
     serving = (await topic.read()).serving
     assert serving is not None
     for number in range(times):
-        changes = {"version": f"r{number}", "network": serving.trained_as, "announced_at": datetime.now(UTC)}
+        changes = {"version": f"r{number}", "refresh_of": serving.network_version, "announced_at": datetime.now(UTC)}
         await topic.announce(serving.model_copy(update=changes))
     topic.compact()
 
@@ -346,8 +346,8 @@ async def test_announcements_of_plain_models_are_as_before(settings: Settings, t
     topic = MemoryTopic(settings)
     await announce_all(topic, settings, tmp_path, "a", "a1")
     first, second = (json.loads(value or b"") for key, value in topic.log if b"/announced/" in key)
-    assert "network" not in first
-    assert second["network"] == "a"
+    assert "refresh_of" not in first
+    assert second["refresh_of"] == "a"
     assert ModelsState.of("n", []).serving is None
 
 
@@ -365,7 +365,7 @@ def test_the_list_shows_networks_and_json_all_versions(
     assert [[cell.strip() for cell in cells] for cells in shown] == [["", "a3"], ["serves", "b2"]]
     assert run().splitlines()[-1] == "and 5 versions with the same networks before a refresh (--json)"
     listed = [json.loads(line) for line in run("--json").splitlines()]
-    assert [(one["version"], one.get("network")) for one in listed] == [
+    assert [(one["version"], one.get("refresh_of")) for one in listed] == [
         ("a", None), ("a1", None), ("a2", "a"), ("a3", "a"), ("b", None), ("b1", "b"), ("b2", "b")
     ]  # fmt: skip
     assert [one["version"] for one in listed if "announced_at" not in one] == ["a1"], "the topic has forgotten it"

@@ -89,7 +89,7 @@ def test_the_digest_of_a_network_is_that_of_all_its_files(tmp_path: Path) -> Non
         f"{name} {hashlib.sha256((tmp_path / 'v1' / name).read_bytes()).hexdigest()}\n"
         for name in ("items.json", "weights.safetensors")
     ]
-    assert read.digest == hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    assert read.network_digest == hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def test_neighbours_counted_on_other_clicks_keep_the_digest_and_other_settings_change_it(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_neighbours_counted_on_other_clicks_keep_the_digest_and_other_settings_c
         index = ItemIndex([f"i{row}" for row in range(items)], np.ones(items, dtype=np.int64))
         write_bundle(Bundle("v1", model, index, name), tmp_path / "counted")
         read = read_bundle(tmp_path / "counted")
-        assert read.digest == network_digest(about(tmp_path / "counted"))
-        return read.digest
+        assert read.network_digest == network_digest(about(tmp_path / "counted"))
+        return read.network_digest
 
     first = digest("stan", 3, [0, 1, 2])
     assert digest("stan", 4, [3, 1, 2, 2]) == first

@@ -1,5 +1,6 @@
 """What a worker checks of an announced bundle before it serves it; test_faults.py tests the models topic."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
 from messaging.topic_identity import TopicIdentity
 from modelregistry.models_state import Message, serving_key
 from rankers.bundle import Bundle, write_bundle
 from rankers.bundle_files import read_digest
-from rankers.families import FAMILIES
+from rankers.families import FAMILIES, counted_family_of
 from schemas.announcement import ModelAnnouncement
 from schemas.errors import BundleError
 from schemas.settings import Settings
@@ -154,3 +156,26 @@ async def test_a_model_serves_although_its_announcement_cannot_be_written_down(
     restarted, served = follower_of(settings)
     await follow(restarted, [], monkeypatch)
     assert [model.version for model in served] == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [(1.5, "k is 1.5: it must be a whole number"), (10**30, "k is 1000000000000000000000000000000:")]
+)
+async def test_a_bundle_with_a_wrong_setting_is_refused_in_one_line_and_the_old_model_serves_on(
+    wrong: float, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / "data", models_uri=str(tmp_path / "models"))
+    follower, served = follower_of(settings)
+    await follow(follower, [announced(settings, "v1")], monkeypatch)
+    neighbours = counted_family_of("stan").count({"items": 3}, Sessions(np.array([0, 1, 2]), np.array([0, 3])))
+    crafted = replace(neighbours, config=replace(neighbours.config, k=wrong))
+    directory = Path(settings.models_uri) / "v2"
+    sha256 = write_bundle(Bundle("v2", crafted, ItemIndex(list("abc"), np.ones(3, dtype=np.int64)), "stan"), directory)
+    announcement = ModelAnnouncement(
+        name=settings.model_name, version="v2", uri=str(directory), sha256=sha256, announced_at=datetime.now(UTC)
+    )
+    await follow(follower, [(serving_key(settings.model_name), announcement.model_dump_json().encode())], monkeypatch)
+    assert [model.version for model in served] == ["v1"]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "model v2 refused, " in line
+    assert told in line

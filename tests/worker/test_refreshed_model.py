@@ -30,8 +30,8 @@ def trained(tmp_path: Path) -> Bundle:
 
 def refreshed(trained: Bundle, version: str, *known: str) -> ServingModel:
     """The same network under another version, in a worker that knows of the `known` versions with it."""
-    made = replace(trained, version=version, network=trained.version)
-    return ServingModel(made, torch.device("cpu"), networks=dict.fromkeys(known, trained.version))
+    made = replace(trained, version=version, refresh_of=trained.version)
+    return ServingModel(made, torch.device("cpu"), network_versions=dict.fromkeys(known, trained.version))
 
 
 def serving(trained: Bundle) -> ServingModel:
@@ -63,11 +63,11 @@ def test_a_session_that_a_newer_refresh_answered_elsewhere_is_not_replayed(
 ) -> None:
     feed = stream(refreshed(trained, "v3"), state_format=state_format)
     feed.click(("s", 1), ("s", 2))
-    networks: dict[str, str] = {}
-    made = replace(trained, version="v2", network="v1")
-    model = feed.recommender.model = ServingModel(made, torch.device("cpu"), networks=networks)
+    network_versions: dict[str, str] = {}
+    made = replace(trained, version="v2", refresh_of="v1")
+    model = feed.recommender.model = ServingModel(made, torch.device("cpu"), network_versions=network_versions)
     if state_format == 2:
-        networks["v3"] = "v1"  # it is announced after v2 was made ready
+        network_versions["v3"] = "v1"  # it is announced after v2 was made ready
     monkeypatch.setattr(model.ranker, "rebuild", lambda _histories: pytest.fail("replayed"))
     assert feed.click(("s", 3)) != [None]
     assert feed.state("s").served.version == "v2"
@@ -134,19 +134,19 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
 
     def loaded(directory: Path, sha256: str) -> Bundle:  # noqa: ARG001
         fetched.append(directory)
-        return replace(trained, version=versions[-1], network=None if versions[-1] == "v1" else "v1")
+        return replace(trained, version=versions[-1], refresh_of=None if versions[-1] == "v1" else "v1")
 
     monkeypatch.setattr("worker.model_follower.read_bundle", loaded)
     follower, served = follower_of(settings)
     versions: list[str] = []
 
-    async def announce(version: str, network: str | None) -> None:
+    async def announce(version: str, refresh_of: str | None) -> None:
         versions.append(version)
         if version not in store.versions():
-            store.put(refreshable(tmp_path / "made" / version, version, network), version)
+            store.put(refreshable(tmp_path / "made" / version, version, refresh_of), version)
         announcement = ModelAnnouncement(
             name=name, version=version, uri=store.uri_of(version), sha256=f"{len(versions)}" * 64,
-            announced_at=datetime.now(UTC) - timedelta(days=11 - len(versions)), network=network,
+            announced_at=datetime.now(UTC) - timedelta(days=11 - len(versions)), refresh_of=refresh_of,
         ).model_dump_json().encode()  # fmt: skip
         await follow(follower, [(version_key(name, version), announcement), (serving_key(name), announcement)],
                      monkeypatch)  # fmt: skip
@@ -157,14 +157,16 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
         await announce(version, "v1")
         assert (fetched[-1] / NETWORK).stat().st_ino == file, "a second name of the same file"
     assert [model.version for model in served] == versions
-    assert {model.network_of(version) for model in served for version in versions} == {"v1"}, "also of later versions"
+    assert {model.network_version_of(version) for model in served for version in versions} == {"v1"}, (
+        "also of later versions"
+    )
     recommender = Recommender(gap_ms=0, history=1, model=served[-1])
     figures = {metric.name: metric.samples for metric in ModelMetrics(recommender, follower).collect()}
     (age,) = figures["nextclick_model_age_seconds"]
     assert age.labels == {"model_version": "v3", "role": "champion"}
     assert round(age.value / 86400) == 10, "the age of the network, for alerts"
     await follow(follower, [(version_key(name, "v2"), None)], monkeypatch)
-    assert served[0].network_of("v2") == "v2", "the topic has forgotten it"
+    assert served[0].network_version_of("v2") == "v2", "the topic has forgotten it"
 
     (tmp_path / "models" / "v1" / NETWORK).unlink()
     shutil.rmtree(settings.data_dir / "fetched-models")

@@ -33,7 +33,7 @@ def test_what_was_packed_in_format_3_comes_back(state: SessionState) -> None:
 def test_format_2_leaves_out_what_it_has_no_place_for(state: SessionState) -> None:
     again = unpack(pack(state, 2))
     assert (again.offset, again.history, again.served.memory) == (state.offset, state.history, state.served.memory)
-    assert (again.log, again.more, again.served.dtype, again.served.network) == (state.log, {}, "", "")
+    assert (again.log, again.more, again.served.dtype, again.served.network_digest) == (state.log, {}, "", "")
 
 
 def test_what_0_1_reads_of_format_2_does_not_depend_on_the_log() -> None:

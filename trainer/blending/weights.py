@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from clicklog.sessions import Sessions
 from rankers.blend.ranker import BlendRanker
-from rankers.scoring.softmax import Softmax
 from schemas.recommendation import TOP
 from trainer.blending.grid import ranks_of_blends
 from trainer.evaluation.ranks import Events, streamed
@@ -74,12 +73,12 @@ def fit_weights(ranker: BlendRanker, sessions: Sessions) -> FittedBlend:
 
 def _ranks(ranker: BlendRanker, sessions: Sessions) -> NDArray[np.uint8]:
     """(E, T, W), see `ranks_of_blends`; with the sums over all items that serving has, so that w and T fit them."""
-    softmax = Softmax(ranker.network.output, 1.0)
+    scorer = ranker.network.output.scorer_with_sums()
     events = Events.of(sessions)
     ranks = np.empty((len(events.target), len(TEMPERATURES), len(WEIGHTS)), dtype=np.uint8)
     for now, queries in streamed(ranker, sessions, events):
         scores = ranker.network_scores(queries)  # (n, I)
-        log_sums = [softmax.log_sums(queries.states, temperature) for temperature in TEMPERATURES.tolist()]
+        log_sums = [scorer.best_and_log_sums(queries.states, 1, T)[1] for T in TEMPERATURES.tolist()]
         ranks_of_blends(
             queries.clicks.items,
             queries.clicks.offsets,

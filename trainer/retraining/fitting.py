@@ -89,6 +89,6 @@ def warm_start(parent: Bundle, config: TrainConfig, settings: Settings, say: Cal
     if not has_shape(parent, config):
         say(f"{parent.version} has another shape than the settings ask for: training in full")
         return None
-    memory = get_optimiser_state(BundleStore(settings.models_uri), parent.trained_as)
+    memory = get_optimiser_state(BundleStore(settings.models_uri), parent.network_version)
     trained_until = parent.trained_on.network_last if parent.trained_on else None
     return WarmStart(parent, memory, trained_until or 0, settings.retrain_epochs, settings.retrain_replay)

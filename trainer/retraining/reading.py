@@ -87,12 +87,17 @@ def read(
     draft.serving = serving.version if serving else None
     if serving is None and state.history:
         say(f"warning: {missing_announcement(state)}")
-    if settings.retrain_release == "shadow" and serving and shadow and shadow.trained_as != serving.trained_as:
+    if (
+        settings.retrain_release == "shadow"
+        and serving
+        and shadow
+        and shadow.network_version != serving.network_version
+    ):
         return Refused(f"{shadow.version} is still scored beside {serving.version}")
     parent = fetch_serving(serving, store) if serving else None
     deciding = _deciding(config, settings)
-    network = serving.trained_as if serving else None  # a refresh in between changes nothing
-    resumed = load_resume_point(resume_directory(settings), network, deciding, now)
+    network_version = serving.network_version if serving else None  # a refresh in between changes nothing
+    resumed = load_resume_point(resume_directory(settings), network_version, deciding, now)
     begun = now
     if resumed is not None:
         say("going on with a retraining that was interrupted")
@@ -111,7 +116,7 @@ def read(
             say(f"{log.skipped:,} messages are no valid click: skipped")
     clicks = usable_clicks(frame, log.source, since, now, settings, say)
     ends = {number: end for number, (_, end) in offsets.items()}
-    point = ResumePoint(since, now, ends, network, deciding, log.logs)
+    point = ResumePoint(since, now, ends, network_version, deciding, log.logs)
     seen = parent.trained_on.network_seen_until if parent and parent.trained_on else None
     return Reading(config, serving, parent, seen, clicks, log.source, offsets, point)
 

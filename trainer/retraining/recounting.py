@@ -48,8 +48,8 @@ def recount(bundle: Bundle, clicks: Clicks, config: TrainConfig) -> Bundle:
         items=index,
         settings={**bundle.settings, "refresh": refresh},
         trained_on=span,
-        digest="",
-        network=bundle.trained_as,
+        network_digest="",
+        refresh_of=bundle.network_version,
     )
 
 

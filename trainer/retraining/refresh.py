@@ -151,7 +151,7 @@ def _is_known(bundle: Bundle, announced: int, frame: pl.DataFrame, offsets: Mapp
         return False
     if counted.offsets:
         ends, before = ({number: end for number, (_, end) in spans.items()} for spans in (offsets, counted.offsets))
-        return bundle.network is not None and ends == before
+        return bundle.refresh_of is not None and ends == before
     newest: Any = frame["timestamp"].max()
     return counted.last is not None and bool(newest <= min(counted.last, announced))
 

@@ -40,8 +40,10 @@ class RefreshDraft:
         """What the new version is, in one line."""
         assert self.refreshed is not None
         assert self.refreshed.trained_on is not None
-        clicks, network = self.refreshed.trained_on.clicks, self.refreshed.trained_as
-        return f"the network of {network} with the neighbours of {clicks:,} clicks, {len(self.refreshed.items):,} items"
+        clicks, items = self.refreshed.trained_on.clicks, len(self.refreshed.items)
+        return (
+            f"the network of {self.refreshed.network_version} with the neighbours of {clicks:,} clicks, {items:,} items"
+        )
 
     def decision(
         self, outcome: Literal["refreshed", "kept", "failed"], reason: str, state: ModelsState | None = None
@@ -53,7 +55,7 @@ class RefreshDraft:
             reason: in one line.
             state: with the record of the earlier ones; None counts this one only.
         """
-        name = f"refresh-{outcome}-{self.serving.trained_as}"[:120]
+        name = f"refresh-{outcome}-{self.serving.network_version}"[:120]
         before = next((one for one in state.decisions() if one.id == name), None) if state else None
         times = 1 if before is None else before.times + 1
         began_at = self.began_at if before is None else before.began_at

@@ -21,7 +21,7 @@ def withdrawn_refreshes(state: ModelsState) -> list[str]:
     serving = state.serving
     if serving is None:
         return []
-    networks = {one.version: one.trained_as for one in state.history}
+    own = state.versions_of(serving.network_version)
     return [
         version
         for decision in state.decisions()
@@ -29,7 +29,7 @@ def withdrawn_refreshes(state: ModelsState) -> list[str]:
         and decision.serving == serving.version
         and decision.decided_at >= serving.announced_at
         for version in decision.withdrawn
-        if networks.get(version) == serving.trained_as
+        if version in own
     ]
 
 

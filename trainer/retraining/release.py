@@ -55,7 +55,7 @@ def _unless_overtaken(accepted: Accepted, connection: LeasedTopic) -> Accepted |
     before, now = accepted.serving, connection.run(connection.topic.read()).serving
     if now is None:
         return accepted
-    if before is not None and now.trained_as == before.trained_as:
+    if before is not None and now.network_version == before.network_version:
         return replace(accepted, serving=now)
     against = before.version if before else "popularity"
     return Refused(f"{now.version} was announced meanwhile, and the candidate was compared with {against}")

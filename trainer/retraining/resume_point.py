@@ -23,7 +23,7 @@ class ResumePoint:
         since: only clicks from this time on, ms since 1970 UTC.
         now: when the retraining began, by this machine's clock, ms since 1970 UTC.
         ends: partition → the offset to read up to (exclusive).
-        serving: the version that the serving network was trained as; None if none served.
+        serving: network version of the serving model; None if none served.
         settings: the settings that determine the training, by name; JSON values.
         logs: partition → incarnation of the clicks topic that `ends` count in; empty if unknown.
     """

@@ -169,8 +169,8 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
     if serving is None or shadow is None:
         return None
     role = shadow.role or "challenger"
-    if shadow.trained_as == serving.trained_as:
-        before = [announcement for announcement in state.history if announcement.trained_as != shadow.trained_as]
+    if shadow.network_version == serving.network_version:
+        before = [one for one in state.history if one.network_version != shadow.network_version]
         promoted = shadow.role == "challenger" and before and serving.announced_at > shadow.announced_at
         return _UnfinishedPromotion(before[-1] if promoted else None)
     result = sum_up(state.evidence(serving, shadow))
@@ -194,14 +194,14 @@ def _next_step(state: ModelsState, settings: Settings) -> _Decided | _Unfinished
         cpu_seconds=0,
         package=importlib.metadata.version("nextclick"),
         by="live evidence",
-        withdrawn=_announced(serving.trained_as, state) if outcome == "rolled-back" else {},
+        withdrawn=_announced(serving.network_version, state) if outcome == "rolled-back" else {},
     )
     return _Decided(decision, serving, shadow)
 
 
-def _announced(network: str, state: ModelsState) -> dict[str, datetime]:
+def _announced(network_version: str, state: ModelsState) -> dict[str, datetime]:
     """The versions with this network → when each was announced last."""
-    return {one.version: one.announced_at for one in state.history if one.trained_as == network}
+    return {one.version: one.announced_at for one in state.history if one.network_version == network_version}
 
 
 async def _carry_out(step: _Decided, topic: ModelsTopic, settings: Settings) -> Decision | None:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from rankers.contract import Memory
 from rankers.scoring.output_layer import OutputLayer
 from rankers.scoring.scorers import BlockScorer, QuantisedScorer
-from rankers.scoring.softmax import Softmax
 from tests.rankers.blend.made_blends import ITEMS, KNOWN, clicks_of, made, ranker_of, sessions
 
 ALONE = KNOWN - 1
@@ -73,7 +72,7 @@ def test_the_tables_of_a_scorer_are_made_once(capability: str, scoring: str, mon
         made_scorers.clear()
         ranker = ranker_of(made(family=family), scoring)
         ranker.warm_up(64)
-        Softmax(ranker.network.output, 2.0)
+        ranker.network.output.scorer_with_sums()
         assert made_scorers == ["QuantisedScorer"]
 
 

@@ -67,13 +67,11 @@ def test_an_index_whose_session_lacks_the_item_that_led_to_it_is_read_within_its
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k": 0}, "k is 0"),
-        ({"newest": "all"}, "str"),
+        ({"k": 0}, "in its config, k is 0: it must be above 0"),
         ({"items": 5}, "5 items with 4 different ids"),
-        ({"age_decay": -1.0}, "age_decay is -1.0"),
-        ({"h": 1}, "h"),
+        ({"age_decay": -1.0}, "in its config, age_decay is -1.0: it must be above 0"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises((ValueError, TypeError, BundleError), match=message):
+    with pytest.raises(BundleError, match=message):
         FAMILY.load({**FAMILY.config(MODEL), **changes}, FAMILY.save(MODEL), 4)

@@ -6,7 +6,6 @@ import torch
 
 from rankers.scoring.output_layer import OutputLayer
 from rankers.scoring.scorers import DeviceScorer, _quantise
-from rankers.scoring.softmax import Softmax
 
 
 @pytest.mark.parametrize("items", [5, 1000, 1500, 5000])
@@ -15,8 +14,8 @@ def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperat
     torch.manual_seed(0)
     weight, bias = torch.randn(items, 32) * spread / 8, torch.randn(items) * spread / 8
     queries = torch.randn(70, 32)
-    softmax = Softmax(OutputLayer(weight, bias, "exact"), temperature)
-    rows, found = softmax.best(queries, 3)
+    scorer = OutputLayer(weight, bias, "exact").scorer_with_sums()
+    rows, found = scorer.best_and_log_sums(queries, 3, temperature)
     scores = (queries @ weight.T + bias).double()
     expected = torch.logsumexp(scores / temperature, dim=1).numpy()
     lengths = queries.norm(dim=1) * weight.norm(dim=1).max()
@@ -26,9 +25,9 @@ def test_the_sum_is_that_of_the_exponentials(items: int, spread: float, temperat
     np.testing.assert_array_equal(
         rows, torch.topk(scores, 3).indices.numpy() if spread else np.tile([0, 1, 2], (70, 1))
     )
-    np.testing.assert_array_equal(softmax.log_sums(queries), found)
+    np.testing.assert_array_equal(scorer.best_and_log_sums(queries, 1, temperature)[1], found)
     for number in (0, 33, 69):  # alone as in the batch, bit by bit
-        assert softmax.log_sums(queries[number : number + 1])[0] == found[number]
+        assert scorer.best_and_log_sums(queries[number : number + 1], 1, temperature)[1] == found[number]
 
 
 def test_the_integers_are_those_of_a_division_rounded_once_as_on_every_cpu() -> None:

@@ -30,7 +30,7 @@ def test_a_warm_start_goes_on_from_the_training_and_not_from_the_last_refresh(tm
     put_optimiser_state(store, "v1", {"rows": torch.ones(2)})
     span = SPAN.model_copy(update={"last": 5000, "network_until": 1000})
     read = read_bundle(bundle(tmp_path / "b", "v2"))
-    refreshed = replace(read, trained_on=span, network="v1")
+    refreshed = replace(read, trained_on=span, refresh_of="v1")
     settings = Settings(_env_file=None, models_uri=str(tmp_path / "models"))
     warm = warm_start(refreshed, LIKE_THE_PARENT, settings, print)
     assert warm is not None

@@ -63,9 +63,13 @@ def test_new_items_are_in_a_refreshed_model_and_its_network_stays(settings: Sett
     assert (first.outcome, first.serving, first.by) == ("refreshed", stan.version, "refresh")
     serving = models_state(settings).serving
     assert serving is not None
-    assert (serving.version, serving.network, serving.trained_as) == (first.candidate, stan.version, stan.version)
+    assert (serving.version, serving.refresh_of, serving.network_version) == (
+        first.candidate,
+        stan.version,
+        stan.version,
+    )
     made = read_bundle(Path(settings.models_uri) / serving.version)
-    assert (made.digest, made.network, made.model.config.k) == (stan.digest, stan.version, 100)
+    assert (made.network_digest, made.refresh_of, made.model.config.k) == (stan.network_digest, stan.version, 100)
     assert set(made.items.ids) - set(stan.items.ids), "items launched in between"
     assert made.trained_on is not None
     assert stan.trained_on is not None
@@ -84,7 +88,7 @@ def test_new_items_are_in_a_refreshed_model_and_its_network_stays(settings: Sett
     assert second.began_at == first.began_at
     again = models_state(settings).serving
     assert again is not None
-    assert (again.version, again.trained_as) == (second.candidate, stan.version)
+    assert (again.version, again.network_version) == (second.candidate, stan.version)
     story = decisions(settings)
     assert [decision.outcome for decision in story] == ["published", "refreshed"]
     assert f"(the last of 2 since {first.began_at:%Y-%m-%d %H:%M})" in story[1].reason
@@ -103,8 +107,10 @@ def test_a_retraining_judges_a_refreshed_model_on_clicks_that_neither_has_seen(
     assert decision.judgement.first > stan.trained_on.last  # type: ignore[union-attr,operator]
     assert any("is judged with neighbours of the clicks" in line for line in said)
     state = models_state(settings)
-    assert (state.serving and state.serving.trained_as) == decision.candidate, "it wins over the refreshes before it"
-    assert (state.shadow and state.shadow.trained_as) == stan.version
+    assert (state.serving and state.serving.network_version) == decision.candidate, (
+        "it wins over the refreshes before it"
+    )
+    assert (state.shadow and state.shadow.network_version) == stan.version
 
 
 def test_a_refresh_does_not_wait_for_a_retraining(settings: Settings, stan: Bundle) -> None:
@@ -188,4 +194,4 @@ def test_a_schedule_refreshes(settings: Settings, stan: Bundle, tmp_path: Path) 
     assert "refresh ended: refreshed" in log.read_text()
     serving = models_state(settings).serving
     assert serving is not None
-    assert serving.network == stan.version
+    assert serving.refresh_of == stan.version

@@ -55,12 +55,12 @@ class Registry:
         assert serving is not None
         draft = RefreshDraft("m", serving)
         span = ClickSpan(clicks=5, sessions=2, first=None, last=None)
-        made = SimpleNamespace(version="new", trained_as=serving.trained_as, trained_on=span, items=range(3))
+        made = SimpleNamespace(version="new", network_version=serving.network_version, trained_on=span, items=range(3))
         draft.refreshed = cast(Bundle, made)
         return draft
 
     def release(self, version: str, draft: RefreshDraft) -> Decision:
-        directory = refreshable(self._directory / version, version, draft.serving.trained_as)
+        directory = refreshable(self._directory / version, version, draft.serving.network_version)
         return release_refresh(directory, draft, self.connection, self.settings, print)
 
     @property

@@ -39,7 +39,7 @@ def test_a_blend_is_refreshed_and_a_retraining_continues_its_network_and_wins(
     third = refresh(settings)
     assert (third.outcome, third.times) == ("refreshed", 2), third.reason
     trained, refreshed = (read_bundle(Path(settings.models_uri) / str(one.candidate)) for one in (first, third))
-    assert refreshed.digest == trained.digest
+    assert refreshed.network_digest == trained.network_digest
     assert refreshed.model.weights == trained.model.weights
     own = list(trained.model.network_items)
     assert list(refreshed.items.ids[: len(own)]) == own
@@ -53,7 +53,7 @@ def test_a_blend_is_refreshed_and_a_retraining_continues_its_network_and_wins(
     assert (state.serving and state.serving.version, state.shadow and state.shadow.version) == (
         fourth.candidate, refreshed.version,
     )  # fmt: skip
-    assert read_bundle(Path(settings.models_uri) / str(fourth.candidate)).network is None
+    assert read_bundle(Path(settings.models_uri) / str(fourth.candidate)).refresh_of is None
     assert rollback(settings).version == refreshed.version
     later = datetime.now(UTC) + timedelta(days=2)
     kept = {

@@ -133,7 +133,7 @@ def test_a_refresh_during_a_retraining_does_not_stop_it_and_becomes_the_former_m
     topic = MemoryTopic(settings)
     published(topic, settings, tmp_path, "v1")
     result = accepted(tmp_path, state(topic).serving)
-    refreshed = state(topic).serving.model_copy(update={"version": "v2", "network": "v1"})
+    refreshed = state(topic).serving.model_copy(update={"version": "v2", "refresh_of": "v1"})
     asyncio.run(topic.announce(refreshed))
     connection = cast(LeasedTopic, FakeConnection(topic, FakeLease()))
     assert release(result, DecisionDraft("m"), connection, settings, print).outcome == "published"
