@@ -114,7 +114,7 @@ def test_pods_meet_the_restricted_profile() -> None:
         "projected",
         "secret",
     }
-    assert len(pods()) == 6
+    assert len(pods()) == 7
     for name, pod in pods().items():
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod), name
         about = pod["securityContext"]
@@ -192,6 +192,7 @@ def test_refreshes_never_overlap_and_come_with_retrainings_that_make_a_model_wit
     assert config["data"]["retrain.toml"] == file.read_text()
     trained = training_config(Settings(_env_file=None, retrain_config=file))
     assert refreshable_family_of(trained.family)
+    assert "nextclick-gc" in pods(documents), "else the versions pile up"
     assert "nextclick-refresh" not in pods(rendered(KUBERNETES / "overlays" / "production")), "a network has none"
 
 
