@@ -185,6 +185,7 @@ def test_the_pods_of_the_manifests_do_their_work(cluster: Cluster, free_port: in
     assert all((pod.folder / "mounts").read_text() for pod in cluster.pods)
 
 
+@pytest.mark.timeout(600)
 def test_the_refresh_pod_refreshes_a_model_with_neighbours(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.container("topics").wait() == 0
     clicks = shop_clicks(2400)
