@@ -199,8 +199,9 @@ class ModelFollower:
         span = announcement.trained_on
         newest = None if span is None or span.last is None else span.last / 1000
         seconds = time.monotonic() - begin
-        announced_at = self.networks.announced_at(announcement.network_version) or announcement.announced_at.timestamp()
-        model.taken_up = TakenUp(announced_at, newest, seconds)
+        own = announcement.announced_at.timestamp()
+        announced_at = self.networks.announced_at(announcement.network_version) or own
+        model.taken_up = TakenUp(announced_at, newest, seconds, own if announcement.refresh_of else None)
         return model
 
     async def _take_up_last_good(self) -> None:

@@ -29,11 +29,13 @@ class TakenUp:
         announced_at: when it was announced, seconds since 1970 UTC; of a refresh: when its network was.
         newest_click: time of the newest click that it was trained on, seconds since 1970 UTC; None: unknown.
         seconds: from its announcement being read until it was ready.
+        refreshed_at: when the refresh was announced, seconds since 1970 UTC; None: it is no refresh.
     """
 
     announced_at: float
     newest_click: float | None
     seconds: float
+    refreshed_at: float | None
 
 
 class ServingModel:

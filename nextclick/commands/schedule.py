@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from nextclick.commands.service import HeartbeatOption, beat
+
 
 def schedule(
     cron: Annotated[
@@ -17,6 +19,7 @@ def schedule(
             show_default=False,
         ),
     ] = None,
+    heartbeat: HeartbeatOption = None,
 ) -> None:
     """Run `nextclick retrain` by a cron expression until stopped, each run as a process of its own.
 
@@ -41,4 +44,4 @@ def schedule(
     settings = load_settings()
     say = service_log(settings, "nextclick.schedule")
     look = looking(settings, lambda decision: say(decided_line(decision)), say)
-    run_on_schedule(cron, stop, say, look, refresh)
+    run_on_schedule(cron, stop, say, look, refresh, lambda: None if heartbeat is None else beat(heartbeat))

@@ -16,7 +16,7 @@ BEAT_SECONDS = 10.0
 HeartbeatOption = Annotated[
     Path | None,
     typer.Option(
-        help="A file whose time is set anew every 10 seconds while the program's event loop runs, also while no broker "
+        help="A file whose time is set anew every 10 seconds while the program's loop runs, also while no broker "
         "answers: for a liveness probe."
     ),
 ]
@@ -51,8 +51,13 @@ async def _beat(heartbeat: Path) -> None:
     import asyncio
 
     while True:
-        try:
-            heartbeat.touch()
-        except OSError as error:
-            typer.echo(f"--heartbeat {heartbeat} cannot be written: {error.strerror}", err=True)
+        beat(heartbeat)
         await asyncio.sleep(BEAT_SECONDS)
+
+
+def beat(heartbeat: Path) -> None:
+    """Set the time of a file to now; if that fails, say so."""
+    try:
+        heartbeat.touch()
+    except OSError as error:
+        typer.echo(f"--heartbeat {heartbeat} cannot be written: {error.strerror}", err=True)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -54,10 +55,26 @@ def kustomize() -> list[str]:
     pytest.skip("neither kustomize nor kubectl is installed: go install sigs.k8s.io/kustomize/kustomize/v5@latest")
 
 
+OFFERED = re.compile(r"^  # - (\.\./\S+)  # \S", re.MULTILINE)
+"""A component that an overlay offers in a comment, with what it does."""
+
+
+def offered(folder: Path) -> list[str]:
+    """The components that an overlay offers."""
+    return OFFERED.findall((folder / "kustomization.yaml").read_text())
+
+
 @cache
-def rendered(folder: Path) -> list[Any]:
-    """What `kubectl apply -k` would send."""
-    done = subprocess.run([*kustomize(), str(folder)], capture_output=True, text=True, check=False)
+def rendered(folder: Path, with_offered: bool = False) -> list[Any]:
+    """What `kubectl apply -k` would send, also with the components that the overlay offers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "kubernetes"
+        shutil.copytree(KUBERNETES, copy)
+        overlay = copy / folder.relative_to(KUBERNETES)
+        if with_offered:
+            file = overlay / "kustomization.yaml"
+            file.write_text(OFFERED.sub(r"  - \1  # ", file.read_text()))
+        done = subprocess.run([*kustomize(), str(overlay)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr, done.stderr
     return list(yaml.safe_load_all(done.stdout))
@@ -108,7 +125,7 @@ def named_settings() -> Iterator[tuple[str, str, str | None]]:
     for name, service in compose()["services"].items():
         for setting, value in service.get("environment", {}).items():
             if setting.startswith(PREFIX):
-                yield f"compose {name}", setting, str(value)
+                yield f"compose {name}", setting, None if value is None else str(value)
     for setting, value in settings_env().items():
         yield "base/settings.env", setting, value
     for folder in KUSTOMIZATIONS:

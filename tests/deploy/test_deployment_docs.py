@@ -45,19 +45,20 @@ def test_the_figures_of_the_autoscaling_and_the_objects_are_those_of_the_manifes
     assert f"the last {behavior['scaleDown']['stabilizationWindowSeconds'] // 60} minutes" in text
     lag = next(trigger["metadata"] for trigger in scaled["triggers"] if trigger["type"] == "kafka")
     assert f"({int(lag['lagThreshold']):,} clicks per worker)" in text
-    assert set(containers()) == {"topics", "worker", "archive", "retrain", "watch"}
+    assert set(containers()) == {"topics", "worker", "archive", "retrain", "refresh", "gc", "watch"}
 
 
 def test_the_resources_of_the_pods_are_those_that_the_page_on_sizing_explains() -> None:
     text = (ROOT / "docs" / "sizing.md").read_text()
     asked = {name: container["resources"] for name, container in containers().items()}
     worker, retraining = asked["worker"], asked["retrain"]
+    assert asked["refresh"] == retraining, "it reads the same clicks"
     assert worker == {"requests": {"cpu": "1", "memory": "1536Mi"}, "limits": {"memory": "3Gi"}}
     assert "| worker | 1 core, 1.5 GiB (limit 3 GiB) |" in text
     assert retraining == {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "8Gi"}}
-    assert "| retraining | 1 core, 2 GiB (limit 8 GiB) |" in text
-    for name, cores in (("archive", "200m"), ("watch", "100m")):
+    assert "| retraining, refresh | 1 core, 2 GiB (limit 8 GiB) |" in text
+    for name, cores in (("archive", "200m"), ("watch", "100m"), ("gc", "100m")):
         assert asked[name]["requests"] == {"cpu": cores, "memory": "512Mi"}
-    assert "| archiver, watch | .2 and .1 cores, 512 MiB |" in text
+    assert "| archiver, watch and gc | .2 and .1 cores, 512 MiB |" in text
     (disk,) = re.findall(r"requests: \{storage: (\d+)Gi\}", (KUBERNETES / "base" / "worker.yaml").read_text())
     assert f"| disk of a worker | {disk} GiB |" in text

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,33 @@ def test_the_images_health_check_asks_the_port_of_the_settings(listening: bool, 
     assert (done.returncode == 0) == listening
     assert asked == ["/health"] * listening
     assert f"'NEXTCLICK_WEB_PORT', '{Settings.model_fields['web_port'].default}'" in check
+
+
+@pytest.mark.parametrize("name", ["schedule", "refresh"])
+@pytest.mark.parametrize(("minutes", "healthy"), [(1, True), (15, False), (None, False)])
+def test_the_schedules_health_check_reads_the_age_of_the_heartbeat(
+    name: str, minutes: int | None, healthy: bool, tmp_path: Path
+) -> None:
+    service = compose()["services"][name]
+    heartbeat = service["command"][service["command"].index("--heartbeat") + 1]
+    mine = tmp_path / "heartbeat"
+    if minutes is not None:
+        mine.touch()
+        os.utime(mine, (0, time.time() - 60 * minutes))
+    command = [word.replace(heartbeat, str(mine)) for word in service["healthcheck"]["test"]]
+    assert (command[0], str(mine) in command[-1]) == ("CMD", True)
+    done = subprocess.run(command[1:], stderr=subprocess.DEVNULL, check=False)
+    assert (done.returncode == 0) == healthy
+
+
+def test_refreshes_are_started_only_on_demand_with_the_file_of_the_retrainings() -> None:
+    services = compose()["services"]
+    assert services["refresh"]["profiles"] == ["refresh"]
+    (named,) = re.findall(r"NEXTCLICK_RETRAIN_CONFIG=(\S+) docker compose --profile refresh up", COMPOSE.read_text())
+    for name in ("schedule", "refresh"):
+        (file,) = [volume for volume in services[name]["volumes"] if volume.endswith(f":{named}:ro")]
+        assert (ROOT / file.split(":")[0]).exists()
+        assert "NEXTCLICK_RETRAIN_CONFIG" in services[name]["environment"]
 
 
 def test_prometheus_asks_every_worker_of_the_compose_file() -> None:

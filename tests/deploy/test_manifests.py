@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from rankers.families import refreshable_family_of
 from schemas.settings import Settings
 from tests.deploy.deployment_files import (
     KUBERNETES,
@@ -19,16 +20,20 @@ from tests.deploy.deployment_files import (
     containers,
     kustomization,
     manifests,
+    offered,
     pods,
     rendered,
     settings_env,
 )
+from trainer.retraining.reading import training_config
 
 OTHER_KINDS = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
 """Kinds of KEDA and of the Prometheus operator; Kubernetes has no schema for them."""
 
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-NAMES = [folder.name for folder in OVERLAYS]
+RENDERINGS = [pytest.param(folder, False, id=folder.name) for folder in OVERLAYS] + [
+    pytest.param(folder, True, id=f"{folder.name} with what it offers") for folder in OVERLAYS if offered(folder)
+]
 
 
 def one(kind: str, documents: list[Any] | None = None, name: str = "") -> Any:
@@ -58,13 +63,17 @@ def test_every_file_belongs_to_a_kustomization_that_lists_it() -> None:
         (folder / name).resolve() for folder in KUSTOMIZATIONS for name in kustomization(folder).get("resources", [])
     }
     assert set(RESOURCES) <= listed
-    components = {(folder / name).resolve() for folder in OVERLAYS for name in kustomization(folder)["components"]}
+    components = {
+        (folder / name).resolve()
+        for folder in OVERLAYS
+        for name in [*kustomization(folder)["components"], *offered(folder)]
+    }
     assert components | {KUBERNETES / "base"} | set(OVERLAYS) == set(KUSTOMIZATIONS)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
-def test_an_overlay_renders_to_valid_manifests_with_a_pinned_image(overlay: Path) -> None:
-    documents = rendered(overlay)
+@pytest.mark.parametrize(("overlay", "with_offered"), RENDERINGS)
+def test_an_overlay_renders_to_valid_manifests_with_a_pinned_image(overlay: Path, with_offered: bool) -> None:
+    documents = rendered(overlay, with_offered)
     assert_valid(documents)
     images = {container["image"] for pod in pods(documents).values() for container in pod["containers"]}
     assert len(images) == 1
@@ -75,10 +84,12 @@ def test_an_overlay_renders_to_valid_manifests_with_a_pinned_image(overlay: Path
     assert names == {namespace["metadata"]["name"]}
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
-def test_the_settings_of_an_overlay_are_valid_and_reach_every_pod(overlay: Path) -> None:
-    documents = rendered(overlay)
-    settings = one("ConfigMap", documents)
+@pytest.mark.parametrize(("overlay", "with_offered"), RENDERINGS)
+def test_the_settings_of_an_overlay_are_valid_and_reach_every_pod(overlay: Path, with_offered: bool) -> None:
+    documents = rendered(overlay, with_offered)
+    (settings,) = [
+        document for document in documents if document["kind"] == "ConfigMap" and "NEXTCLICK_BROKER" in document["data"]
+    ]
     values = {name.removeprefix("NEXTCLICK_").lower(): value for name, value in settings["data"].items()}
     Settings(_env_file=None, **values)
     assert set(settings_env()) <= set(settings["data"])
@@ -103,7 +114,7 @@ def test_pods_meet_the_restricted_profile() -> None:
         "projected",
         "secret",
     }
-    assert len(pods()) == 5
+    assert len(pods()) == 7
     for name, pod in pods().items():
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod), name
         about = pod["securityContext"]
@@ -154,6 +165,35 @@ def test_no_two_pods_share_a_disk() -> None:
     ]
     assert len(claims) == len(set(claims))
     assert one("CronJob", name="nextclick-retrain")["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_refreshes_never_overlap_and_come_with_retrainings_that_make_a_model_with_neighbours() -> None:
+    documents = rendered(KUBERNETES / "overlays" / "production", True)
+    refresh = one("CronJob", documents, "nextclick-refresh")["spec"]
+    assert refresh["concurrencyPolicy"] == "Forbid"
+    assert refresh["jobTemplate"]["spec"]["activeDeadlineSeconds"] <= 3600, "one that hangs stops all others"
+    (config,) = [one for one in documents if one["kind"] == "ConfigMap" and "retrain.toml" in one["data"]]
+    for name in ("nextclick-retrain", "nextclick-refresh"):
+        pod = pods(documents)[name]
+        (container,) = pod["containers"]
+        (volume,) = [
+            volume["name"]
+            for volume in pod["volumes"]
+            if volume.get("configMap") == {"name": config["metadata"]["name"]}
+        ]
+        (folder,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == volume]
+        settings = next(
+            one["data"]
+            for one in documents
+            if one["metadata"]["name"] == container["envFrom"][0]["configMapRef"]["name"]
+        )
+        assert settings["NEXTCLICK_RETRAIN_CONFIG"] == f"{folder}/retrain.toml"
+    file = KUBERNETES / "components" / "refresh" / "retrain.toml"
+    assert config["data"]["retrain.toml"] == file.read_text()
+    trained = training_config(Settings(_env_file=None, retrain_config=file))
+    assert refreshable_family_of(trained.family)
+    assert "nextclick-gc" in pods(documents), "else the versions pile up"
+    assert "nextclick-refresh" not in pods(rendered(KUBERNETES / "overlays" / "production")), "a network has none"
 
 
 def test_a_pod_keeps_its_name_as_static_member_and_its_volume() -> None:

@@ -21,6 +21,7 @@ from schemas.settings import PREFIX, Settings
 from tests.deploy.deployment_files import ROOT, containers, image_environment, own_services, settings_env
 from tests.trainer.retraining.shopclicks import retrain_settings, send, shop_clicks
 from tests.worker.deployment import Deployment
+from trainer.retraining.run import retrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_kernel")]
 
@@ -135,7 +136,8 @@ class Cluster:
     def service(self, name: str, **extra: str) -> Pod:
         """One of the compose file."""
         about = own_services()[name]
-        return self.start(about["command"], {key: str(value) for key, value in about["environment"].items()}, **extra)
+        own = {key: str(value) for key, value in about["environment"].items() if value is not None}
+        return self.start(about["command"], own, **extra)
 
 
 @pytest.fixture
@@ -183,15 +185,41 @@ def test_the_pods_of_the_manifests_do_their_work(cluster: Cluster, free_port: in
     assert all((pod.folder / "mounts").read_text() for pod in cluster.pods)
 
 
+@pytest.mark.timeout(600)
+def test_the_refresh_pod_refreshes_a_model_with_neighbours(cluster: Cluster, tmp_path: Path) -> None:
+    assert cluster.container("topics").wait() == 0
+    clicks = shop_clicks(2400)
+    send(cluster.settings, clicks[:-500])
+    config = tmp_path / "stan.toml"
+    config.write_text('family = "stan"\n')
+    settings = cluster.settings.model_copy(update={"retrain_config": config, "retrain_holdout": 500})
+    assert retrain(settings).outcome == "published"
+
+    def run(name: str) -> str:
+        pod = cluster.container(name, NEXTCLICK_RETRAIN_CONFIG=str(config))
+        assert pod.wait() == 0, pod.said
+        return pod.said
+
+    send(cluster.settings, clicks[-500:])
+    assert "refreshed: " in run("refresh")
+    assert "nothing new" in run("refresh"), "no failure of the job"
+    assert "  serves" in run("gc")
+
+
 def test_the_services_of_the_compose_file_do_their_work(cluster: Cluster, free_port: int) -> None:
     assert (topics := cluster.service("topics")).wait() == 0, topics.said
     worker = cluster.service("worker-1", NEXTCLICK_WEB_PORT=str(free_port))
     archive, schedule = cluster.service("archive"), cluster.service("schedule")
+    refresh = cluster.service("refresh")
     worker.wait_until(lambda: worker.probe({"httpGet": {"path": "/health"}}), "health")
     archive.wait_until(lambda: "archiving topic" in archive.said, "the archive")
     schedule.wait_until(lambda: "next retraining at" in schedule.said, "the schedule")
+    refresh.wait_until(lambda: "next refresh at" in refresh.said, "the schedule of refreshes")
+    for name, pod in (("schedule", schedule), ("refresh", refresh)):
+        check = own_services()[name]["healthcheck"]["test"]
+        pod.wait_until(lambda pod=pod, check=check: pod.probe({"exec": {"command": check[1:]}}), f"heartbeat of {name}")
     assert (shell := cluster.service("shell")).wait() == 0, shell.said
-    for pod in (worker, archive, schedule):
+    for pod in (worker, archive, schedule, refresh):
         pod.process.terminate()
         assert pod.wait() == 0, pod.said
 

@@ -223,7 +223,10 @@ class TestRealWorker:
                 assert time.monotonic() < deadline, f"nothing was scraped: {log[-2000:]}"
                 time.sleep(0.3)
             absent = {name for name in names if not query(address, name)}
-            assert absent <= {"nextclick_model_newest_click_age_seconds"}, "the model was not trained on clicks"
+            assert absent <= {
+                "nextclick_model_newest_click_age_seconds",  # the model was not trained on clicks
+                "nextclick_model_refresh_age_seconds",  # and is no refresh
+            }
             for expression in expressions():
                 query(address, expression)
             (group,) = ask(address, "rules")["groups"]

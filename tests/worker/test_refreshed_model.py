@@ -165,6 +165,11 @@ async def test_a_follower_knows_the_versions_with_a_network_and_fetches_the_netw
     (age,) = figures["nextclick_model_age_seconds"]
     assert age.labels == {"model_version": "v3", "role": "champion"}
     assert round(age.value / 86400) == 10, "the age of the network, for alerts"
+    (since,) = figures["nextclick_model_refresh_age_seconds"]
+    assert round(since.value / 86400) == 8, "of the last refresh"
+    first = Recommender(gap_ms=0, history=1, model=served[0])
+    (none,) = [one for one in ModelMetrics(first, follower).collect() if "refresh" in one.name]
+    assert none.samples == [], "v1 is no refresh"
     await follow(follower, [(version_key(name, "v2"), None)], monkeypatch)
     assert served[0].network_version_of("v2") == "v2", "the topic has forgotten it"
 

@@ -4,6 +4,7 @@ between.
 Each run is a separate process: memory leaks and crashes end with it.
 """
 
+import math
 import subprocess
 import sys
 import threading
@@ -18,6 +19,9 @@ from schemas.errors import SettingsError
 from trainer.retraining.live_watch import LOOK_SECONDS
 
 STOP_SECONDS = 20.0
+
+BEAT_SECONDS = 10.0
+"""Longest time between two signs of life, unless the live evidence takes longer to look at."""
 
 FIELDS = 5
 """Of a cron expression. A sixth one would be seconds: `*/5 * * * * *` is every second of every fifth minute."""
@@ -50,6 +54,7 @@ def run_on_schedule(
     say: Callable[[str], None],
     look: Callable[[], None] = lambda: None,
     refresh: str | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> None:
     """Run `nextclick retrain` and `nextclick retrain --refresh` at the times of cron expressions (UTC), until `stop` is
     set.
@@ -64,6 +69,7 @@ def run_on_schedule(
         say: called with a line for people.
         look: called every `LOOK_SECONDS`, between and during runs.
         refresh: the expression for refreshes; None: none.
+        beat: called every `BEAT_SECONDS` by the loop, as a sign of life; while `look` hangs, it is not.
 
     Raises:
         SettingsError: one of them is not a cron expression with five fields, or names no date that ever comes.
@@ -75,13 +81,32 @@ def run_on_schedule(
     if cron is not None:
         _check(cron, "--cron", "'0 3 * * *' (daily at 3, UTC)")
         jobs.append(_Job("retraining", cron, (), "published", "stopped; the next run continues"))
+    beat, look = _every(BEAT_SECONDS, beat), _every(LOOK_SECONDS, look)
+
+    def turn() -> None:
+        beat()
+        look()
+
     while not stop.is_set():
-        due = _wait_for_next(jobs, stop, say, look)
+        due = _wait_for_next(jobs, stop, say, turn)
         if due is None:
             return
         due.due = None
-        code = _run(stop, look, *due.options)
+        code = _run(stop, turn, *due.options)
         say(f"{due.name} ended: {_meaning(code, due)}")
+
+
+def _every(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+    """A function that acts, unless it did so less than `seconds` ago."""
+    last = -math.inf
+
+    def act_if_due() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            act()
+
+    return act_if_due
 
 
 def _check(cron: str, option: str, example: str) -> None:
@@ -94,7 +119,7 @@ def _check(cron: str, option: str, example: str) -> None:
 
 
 def _wait_for_next(
-    jobs: list[_Job], stop: threading.Event, say: Callable[[str], None], look: Callable[[], None]
+    jobs: list[_Job], stop: threading.Event, say: Callable[[str], None], turn: Callable[[], None]
 ) -> _Job | None:
     """Wait until a job is due; None if the schedule is stopped before."""
     times = []
@@ -105,8 +130,8 @@ def _wait_for_next(
         times.append(job.due)
     first = min(times)
     while (left := (first - datetime.now(UTC)).total_seconds()) > 0:
-        look()
-        if stop.wait(min(left, LOOK_SECONDS)):  # in short waits, because the clock may be set
+        turn()
+        if stop.wait(min(left, BEAT_SECONDS)):  # in short waits, because the clock may be set
             return None
     return jobs[times.index(first)]
 
@@ -116,15 +141,12 @@ def next_run(cron: str, after: datetime) -> datetime:
     return croniter(cron, after).get_next(datetime)  # type: ignore[no-any-return]
 
 
-def _run(stop: threading.Event, look: Callable[[], None], *options: str) -> int:
+def _run(stop: threading.Event, turn: Callable[[], None], *options: str) -> int:
     # -P: no module of the current folder hides ours
     command = [sys.executable, "-P", "-m", "nextclick", "retrain", *options]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    looked = time.monotonic()
     while process.poll() is None:
-        if time.monotonic() - looked > LOOK_SECONDS:
-            look()
-            looked = time.monotonic()
+        turn()
         if stop.wait(0.5):
             process.terminate()
             try:

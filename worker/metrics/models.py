@@ -33,6 +33,11 @@ class ModelMetrics:
             "Age of the newest click that it was trained on or its neighbours were counted on",
             labels=LABELS,
         )
+        refresh_age = GaugeMetricFamily(
+            "nextclick_model_refresh_age_seconds",
+            "Time since the refresh that made it was announced; missing where it is no refresh",
+            labels=LABELS,
+        )
         swap = GaugeMetricFamily(
             "nextclick_model_swap_seconds", "From its announcement being read until it was ready", labels=LABELS
         )
@@ -49,4 +54,6 @@ class ModelMetrics:
             swap.add_metric(who, taken_up.seconds)
             if taken_up.newest_click is not None:
                 clicks_age.add_metric(who, now - taken_up.newest_click)
-        yield from (serving, age, clicks_age, swap)
+            if taken_up.refreshed_at is not None:
+                refresh_age.add_metric(who, now - taken_up.refreshed_at)
+        yield from (serving, age, clicks_age, refresh_age, swap)

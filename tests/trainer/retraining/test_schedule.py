@@ -1,14 +1,17 @@
 """The schedule: it waits for the next time, runs a retraining, and says how it ended."""
 
-import itertools
+import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from schemas.errors import SettingsError
-from tests.command_line import Command
+from schemas.settings import Settings
+from tests.command_line import Command, CommandLine
 from trainer.retraining import schedule as module
 from trainer.retraining.schedule import run_on_schedule
 
@@ -174,15 +177,63 @@ def test_a_stop_ends_the_retraining(stubborn: bool, signals: list[str], monkeypa
     assert process.signals == signals
 
 
-def test_the_log_is_looked_at_once_a_minute_during_a_retraining(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, looks = [1000.0], list[float]()
-    process = Process(300)
-    monkeypatch.setattr(module.subprocess, "Popen", lambda _command, **_options: process)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+class Turns:
+    """The calls of a schedule whose clock only its waits move, in seconds since it began."""
 
-    def wait(_seconds: float) -> bool:
-        now[0] += 1
-        return False
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, until: float) -> None:
+        self.now, self.until = 0.0, until
+        self.looks, self.beats = list[float](), list[float]()
+        self.look_takes = 0.0
+        begin = datetime(2026, 11, 24, tzinfo=UTC)
+        clock = {"now": staticmethod(lambda _zone: begin + timedelta(seconds=self.now))}
+        monkeypatch.setattr(module, "datetime", type("Clock", (datetime,), clock))
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(module.subprocess, "Popen", lambda _command, **_options: Process(10**6))
 
-    assert module._run(SimpleNamespace(wait=wait), lambda: looks.append(now[0])) == 0  # type: ignore[arg-type]
-    assert [later - earlier for earlier, later in itertools.pairwise(looks)] == [61.0] * 3
+    def run(self, cron: str) -> None:
+        stop = SimpleNamespace(is_set=lambda: self.now > self.until, wait=self._wait)
+        beat = lambda: self.beats.append(self.now)  # noqa: E731
+        run_on_schedule(cron, stop, print, self._look, beat=beat)  # type: ignore[arg-type]
+
+    def _wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.now > self.until
+
+    def _look(self) -> None:
+        self.looks.append(self.now)
+        self.now += self.look_takes
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "* * * * *"], ids=["between retrainings", "during one"])
+def test_live_evidence_is_looked_at_once_a_minute_and_signs_of_life_come_every_ten_seconds(
+    cron: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns(monkeypatch, until=600)
+    turns.run(cron)
+    assert turns.looks == list(range(0, 601, 60))
+    assert turns.beats == list(range(0, 601, 10))
+
+
+def test_a_look_that_hangs_stops_the_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch, until=3600)
+    turns.look_takes = 5000
+    turns.run("0 3 * * *")
+    assert turns.beats == [0]
+
+
+def test_the_command_sets_the_heartbeat_file_also_while_no_broker_answers(
+    command_line: CommandLine, free_port: int, tmp_path: Path
+) -> None:
+    heartbeat = tmp_path / "heartbeat"
+    settings = Settings(_env_file=None, broker=f"127.0.0.1:{free_port}", data_dir=tmp_path / "data")
+    process = command_line.start("schedule", "--cron", "0 3 * * *", "--heartbeat", str(heartbeat), settings=settings)
+    deadline = time.monotonic() + 60
+    while not heartbeat.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no heartbeat"
+        time.sleep(0.1)
+    os.utime(heartbeat, (0, 0))
+    while heartbeat.stat().st_mtime == 0:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it does not go on"
+        time.sleep(0.1)
