@@ -10,9 +10,9 @@ Both train on the same clicks (item support >= --min-support) and are judged by 
 but a session's last, the next item is ranked among all items of the training clicks. RecBole only gives the scores. By
 default the newest tenth of the training sessions is held out and judged on; with --test all of them are trained on, and
 the split test is judged on. Ours have the defaults of their family. RecBole's have RecBole's defaults, but for the full
-softmax cross-entropy and the options --epochs, --batch-size, --hidden and --window (last clicks that are read). Speed
-is in events per second of CPU time, on one thread: other programs on the machine change it little.
-`benchmarks/recbole_model.py` runs in RecBole's Python. core is a model that only RecBole has.
+softmax cross-entropy and the options --epochs, --batch-size, --learning-rate, --hidden and --window (last clicks that
+are read): choose them without --test. Speed is in events per second of CPU time, on one thread: other programs on the
+machine change it little. `benchmarks/recbole_model.py` runs in RecBole's Python. core is a model that only RecBole has.
 """
 
 import json
@@ -47,6 +47,8 @@ from trainer.train import train
 from trainer.validation import hold_out_newest
 
 MODELS = {"gru4rec": "GRU4Rec", "narm": "NARM", "stamp": "STAMP", "sasrec": "SASRec", "core": "CORE"}
+OF_RECBOLE = ("epochs", "batch_size", "learning_rate", "hidden", "window", "seed")
+"""Options of RecBole's side; with the seed also of ours."""
 HELD_OUT = 0.1
 
 
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--recbole-python", default=sys.executable, help="Python that has RecBole; by default this one")
     parser.add_argument("--epochs", type=int, default=10, help="of RecBole's models")
     parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=0.001)
     parser.add_argument("--hidden", type=int, default=100)
     parser.add_argument("--window", type=int, default=20)
     parser.add_argument("--min-support", type=int, default=5)
@@ -95,7 +98,7 @@ def main() -> None:
     print(f"{len(data.index):,} items, {data.sessions.pairs:,} training events, {data.judged.pairs:,} judged")
     columns = f"{'Recall@20':>12}{'MRR@20':>8}{'events/s':>10}"
     print(f"{'':10}{'ours':>30}{f'RecBole {version}':>30}\n{'':10}{columns}{columns}{'ratio':>8}")
-    job = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "hidden", "window", "seed")}
+    job = {name: getattr(arguments, name) for name in OF_RECBOLE}
     for model in models:
         ours = None
         if model in FAMILY_DEFAULTS:
