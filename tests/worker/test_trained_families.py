@@ -94,7 +94,8 @@ def test_open_sessions_are_answered_over_swaps_between_families_as_if_there_had_
         assert found == {name: [(version, straight[name])] for name in names}
 
 
-@pytest.mark.parametrize(("champion", "shadow"), [("gru4rec", "sasrec"), ("sasrec", "gru4rec")])
+@pytest.mark.usefixtures("compiled_blend")
+@pytest.mark.parametrize(("champion", "shadow"), [("gru4rec", "sasrec"), ("sasrec", "gru4rec"), ("gru4rec", "blend")])
 def test_a_champion_and_a_shadow_of_different_families_are_counted_on_the_same_clicks(
     deployment: Deployment, champion: str, shadow: str
 ) -> None:
