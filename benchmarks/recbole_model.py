@@ -70,7 +70,7 @@ def settings(job: dict[str, Any]) -> dict[str, Any]:
         "loss_type": "CE",
         "train_neg_sample_args": None,
         "train_batch_size": job["batch_size"],
-        "learning_rate": job.get("learning_rate", 0.001),
+        "learning_rate": job["learning_rate"],
         "hidden_size": job["hidden"],
         "embedding_size": job["hidden"],
         "epochs": job["epochs"],
