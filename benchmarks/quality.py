@@ -7,7 +7,8 @@ diginetica.parquet, CIKM Cup 2016; each with a column split. The reference was t
 hence --min-support 1 there. Rows that take an hour per seed run only if --only names them.
 Each row is `nextclick train` and then `nextclick evaluate` on the test split (full ranking, conservative ties), as a
 user would run them; the table has the mean over the seeds. Speed is that of one thread on this machine. The reference
-of NARM, STAMP and SASRec is RecBole.
+of NARM, STAMP and SASRec is RecBole. Blends, which the presets are as well, have none: docs/comparing.md has what they
+reached.
 """
 
 import json
@@ -106,6 +107,15 @@ ROWS = [
         )
         for family in ("narm", "stamp", "sasrec")
     ),
+    *(
+        Row(f"{data}, {name}", data, split, options, None, "")
+        for data, split in (("rsc15_100k", "train,valid"), ("rsc15_apr_2days", "train"))
+        for name, options in (
+            ("preset rsc15", "--preset rsc15"),
+            ("gru4rec and vs-knn", "--family blend --network gru4rec --neighbours vs-knn"),
+        )
+    ),
+    Row("diginetica, preset diginetica", "diginetica", "train", "--preset diginetica", None, ""),
 ]
 
 
@@ -115,13 +125,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     arguments = parser.parse_args()
-    print(f"{'':28}{'seeds':>6}{'Recall@20':>11}{'MRR@20':>8}{'events/s':>10}   reference")
+    print(f"{'':36}{'seeds':>6}{'Recall@20':>11}{'MRR@20':>8}{'events/s':>10}   reference")
     for row in ROWS:
         if arguments.only in row.name and (arguments.only or not row.slow):
             runs = [run(row, arguments.data / f"{row.data}.parquet", seed) for seed in range(1, arguments.seeds + 1)]
             recall, mrr, speed = (mean(values) for values in zip(*runs, strict=True))
             reference = f"{row.reference[0]:.4f} {row.reference[1]:.4f} {row.reference_speed}" if row.reference else ""
-            print(f"{row.name:28}{len(runs):6}{recall:11.4f}{mrr:8.4f}{speed:10,.0f}   {reference}", flush=True)
+            print(f"{row.name:36}{len(runs):6}{recall:11.4f}{mrr:8.4f}{speed:10,.0f}   {reference}", flush=True)
 
 
 def run(row: Row, clicks: Path, seed: int) -> tuple[float, float, float]:

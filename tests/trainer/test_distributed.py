@@ -112,6 +112,41 @@ def test_two_processes_train_what_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_blend")
+def test_two_processes_train_the_blend_that_one_does(clicks_file: Path, tmp_path: Path) -> None:
+    options = "--family blend --neighbours vs-knn --k 20 --validate 0.2 --reset before --dropout-hidden 0.3"
+    arguments = f"{COMMON} {options} --out bundle".split()
+    two = on_two(tmp_path, "-m", "nextclick", "train", "--clicks", clicks_file, *arguments)
+    assert two.returncode == 0, two.stderr
+    assert two.stderr.count("1 of 2: gru4rec and vs-knn of the older 80%") == 1, "one process speaks for both"
+    fit = replace(FIT, dropout_hidden=0.3)
+    config = replace(
+        CONFIG, fit=fit, family="blend", neighbours="vs-knn", k=20, window=50, validate=0.2, reset="before"
+    )
+    alone = train(read_click_file(clicks_file), config).bundle
+    bundle = read_bundle(tmp_path / "bundle")
+    assert (bundle.family, bundle.items.ids) == ("blend", alone.items.ids)
+    found, expected = bundle.model, alone.model
+    assert (found.weights, found.temperature) == (expected.weights, expected.temperature)
+    assert found.neighbours.index.of_session.tolist() == expected.neighbours.index.of_session.tolist()
+    trained = found.network.state_dict()
+    for name, tensor in expected.network.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text)
+
+
+@pytest.mark.slow
+def test_two_processes_refuse_a_blend_whose_network_reads_the_history_by_one_line(
+    clicks_file: Path, tmp_path: Path
+) -> None:
+    arguments = [*COMMON.split(), "--family", "blend", "--network", "sasrec", "--out", "bundle"]
+    refused = on_two(tmp_path, "-m", "nextclick", "train", "--clicks", clicks_file, *arguments)
+    assert refused.returncode == 1
+    (line,) = re.findall("^nextclick: .*", refused.stderr, re.MULTILINE)
+    assert "2 processes cannot train a network that reads the history: start one process" in line
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
 def test_fewer_lanes_than_processes_are_refused_by_one_line(clicks_file: Path, tmp_path: Path) -> None:
     arguments = ["--batch-size", 1, "--min-support", 1, "--out", "bundle"]
     refused = on_two(tmp_path, "-m", "nextclick", "train", "--clicks", clicks_file, *arguments)

@@ -26,11 +26,13 @@ from pydantic import SecretStr
 from threadpoolctl import threadpool_limits
 
 from clicklog.items import ItemIndex
+from clicklog.sessions import Sessions
 from messaging.clients import connected, new_consumer, new_producer
 from messaging.topic_identity import topic_identity
 from modelregistry.publishing import publish_bundle
+from rankers.blend.model import Blend
 from rankers.bundle import Bundle, read_bundle, write_bundle
-from rankers.families import family_of
+from rankers.families import counted_family_of, family_of
 from schemas.click import InvalidClickError, decode_click
 from schemas.durations import milliseconds
 from schemas.settings import PREFIX, Settings
@@ -48,14 +50,26 @@ START = 1_700_000_000_000
 
 
 def bundle(directory: Path, version: str = "v1", seed: int = 0, family: str = "gru4rec", **shape: Any) -> Path:
-    """Write a bundle of an untrained network; the tests only need answers that differ from session to session."""
+    """Write a bundle of an untrained network; the tests only need answers that differ from session to session.
+
+    A blend has an untrained GRU4Rec, and neighbours of random sessions.
+    """
     torch.manual_seed(seed)
-    network = family_of(family).untrained({"items": ITEMS, "hidden": 32, **shape})
+    network = family_of("gru4rec" if family == "blend" else family).untrained({"items": ITEMS, "hidden": 32, **shape})
     for weight in network.parameters():  # large weights, so that the order of items depends on the whole session
         weight.data.mul_(3)
     items = ItemIndex(list(range(ITEMS)), np.arange(ITEMS, 0, -1))
-    write_bundle(Bundle(version, network, items, family), directory)
+    model = _blend_of(network, items, seed) if family == "blend" else network
+    write_bundle(Bundle(version, model, items, family), directory)
     return directory
+
+
+def _blend_of(network: Any, items: ItemIndex, seed: int) -> Blend:
+    clicks = np.random.default_rng(seed).integers(0, ITEMS, 4000)
+    sessions = Sessions(clicks, np.arange(0, len(clicks) + 1, 4))
+    neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 20, "newest": 100}, sessions)
+    # Both parts change the best 20.
+    return Blend("gru4rec", network, items.ids, "stan", neighbours, (0.3,), 0.2)
 
 
 def clicks_of(sessions: int, clicks_each: int, seed: int = 0) -> list[tuple[str, int, int]]:
