@@ -12,8 +12,10 @@ from trainer.blending.grid import ranks_of_blends
 from trainer.evaluation.ranks import Events, streamed
 from trainer.validation import Figures
 
-TEMPERATURES = np.array([0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
-"""Those above 2 are for large catalogues: a network ranks more items there than it was trained with at a time."""
+TEMPERATURES = np.array([0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0])
+"""Those above 2 are for large catalogues: a network ranks more items there than it was trained with at a time. Those
+below .8 are for losses other than cross-entropy, whose scores are no logarithms of probabilities: bpr-max holds them
+near 0."""
 
 WEIGHTS = np.array([0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
 
