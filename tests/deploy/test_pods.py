@@ -22,7 +22,11 @@ from tests.deploy.deployment_files import ROOT, containers, image_environment, o
 from tests.trainer.retraining.shopclicks import retrain_settings, send, shop_clicks
 from tests.worker.deployment import Deployment
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_kernel")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("deployments"),
+    pytest.mark.usefixtures("compiled_kernel", "compiled_scorer"),
+]
 
 READ_ONLY = """
 awk '{ print $5 }' /proc/self/mountinfo | grep -v -e '^/proc' -e '^/sys' -e '^/dev' | sort -r > "$0/mounts"
