@@ -1,14 +1,12 @@
 """Compiles all that serving calls, so that no swap to another model has to: `python -m rankers.compile_ahead`.
 
-A small model of every family is written to files, read and warmed up. To know the functions is not enough: numba
-compiles a function for each combination of argument types, and an array that was read from a file has a type of its
-own, because it is read-only.
+A small model of every family is warmed up. To know the functions is not enough: numba compiles a function for each
+combination of argument types, which only a call shows.
 """
 
 import fcntl
 import hashlib
 import platform
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,7 +20,7 @@ import torch
 from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
-from rankers.bundle import Bundle, read_bundle, write_bundle
+from rankers.bundle import Bundle
 from rankers.contract import CountedFamily, NetworkFamily
 from rankers.families import FAMILIES
 from rankers.scoring.topk import best_of_blocks
@@ -58,12 +56,9 @@ def compile_all() -> None:
         if is_done():
             return
         torch.set_num_threads(1)
-        with tempfile.TemporaryDirectory(dir=kept) as scratch:
-            for number, bundle in enumerate(_small_bundles()):
-                write_bundle(bundle, Path(scratch) / str(number))
-                read = read_bundle(Path(scratch) / str(number))
-                for scoring in ("exact", "int8"):
-                    read.ranker(torch.device("cpu"), scoring).warm_up(2)
+        for bundle in _small_bundles():
+            for scoring in ("exact", "int8"):
+                bundle.ranker(torch.device("cpu"), scoring).warm_up(2)
         (kept / _mark()).touch()
 
 
