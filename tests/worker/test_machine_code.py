@@ -116,7 +116,7 @@ def test_a_worker_compiles_before_it_takes_partitions_and_not_at_a_swap(deployme
     assert 0 < worker.said.index("the scorers are compiled, in") < worker.said.index("assigned: partitions")
     before = machine_code_in(cache)
     asyncio.run(publish_bundle(bundle_of("a-blend", "blend", blend(ITEMS), tmp_path), deployment.settings))
-    deployment.wait_until(lambda: "model a-blend is ready" in worker.said, "the swap")
+    deployment.wait_until(lambda: "model a-blend is ready" in worker.said, "the swap", 120)
     deployment.send(clicks_of(40, 3))
     deployment.wait_until_all_answered()
     assert machine_code_in(cache) == before
@@ -130,7 +130,7 @@ def test_a_worker_on_a_read_only_file_system_keeps_machine_code_with_its_states(
     deployment.publish("v1")
     worker = deployment.start("w1", options=("-l", "info"), **NOWHERE)
     deployment.send(clicks_of(4, 3))
-    deployment.wait_until_all_answered()
+    deployment.wait_until_all_answered(240)
     assert "compil" not in worker.said
     assert machine_code_in(tmp_path / "w1") == before
 
