@@ -1,8 +1,10 @@
 """Numba's compiler with this project's options."""
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
+import numba
 from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -10,12 +12,15 @@ Function = TypeVar("Function", bound=Callable[..., object])
 FAST = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered, so that they can be vectorised; NaN and infinity keep their meaning."""
 
+_not_kept: list[Any] = []
+
 
 def compiled(function: Function) -> Function:
     """Compile a function at its first call, to run without the GIL; cache the machine code for the next process.
 
-    The cache is next to the source, or in the user's cache directory if that place is not writable. If neither is
-    writable, each process compiles the function again.
+    The cache is next to the source, or in the user's cache directory if that place is not writable, or in
+    NUMBA_CACHE_DIR. If none is writable, each process compiles the function again, unless `keep_machine_code` names
+    another place.
     """
     return _compile(function, FAST)
 
@@ -41,9 +46,18 @@ def compiled_in_order(function: Function) -> Function:
     return _compile(function, set())
 
 
+def keep_machine_code(directory: Path) -> None:
+    """Cache machine code below a writable directory, of the functions that had no place for it until now."""
+    numba.config.CACHE_DIR = str(directory.absolute())
+    while _not_kept:
+        _not_kept.pop().enable_caching()
+
+
 def _compile(function: Function, fastmath: set[str], forceinline: bool = False) -> Function:
     options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "forceinline": forceinline}
+    dispatcher = njit(**options)(function)
     try:
-        return cast(Function, njit(cache=True, **options)(function))
+        dispatcher.enable_caching()
     except RuntimeError:  # numba found no writable place for its cache
-        return cast(Function, njit(**options)(function))
+        _not_kept.append(dispatcher)
+    return cast(Function, dispatcher)

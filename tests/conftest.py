@@ -129,19 +129,10 @@ def kafka_settings(bare_settings: Settings) -> Settings:
 
 @pytest.fixture(scope="session")
 def compiled_scorer() -> None:
-    """Put the machine code of the CPU's top-k search into numba's cache, for tests that wait for a worker's model."""
-    import numpy as np
-    import torch
+    """Put the machine code of all that serving calls into numba's cache, so that no worker compiles at its start."""
+    from rankers.compile_ahead import compile_all
 
-    from clicklog.items import ItemIndex
-    from rankers.gru4rec.network import GRU4Rec
-    from rankers.gru4rec.ranker import GRU4RecRanker
-    from rankers.recurrent import NetworkConfig
-
-    items = ItemIndex(list(range(30)), np.ones(30, dtype=np.int64))
-    with (LOCKS / "scorer.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        GRU4RecRanker(GRU4Rec(NetworkConfig(items=30, hidden=4)).eval(), items, torch.device("cpu")).warm_up(2)
+    compile_all()
 
 
 @pytest.fixture(scope="session")

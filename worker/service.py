@@ -17,6 +17,7 @@ from rankers.device import choose_device
 from schemas.durations import milliseconds
 from schemas.errors import NextclickError, SettingsError
 from schemas.settings import load_settings
+from worker import machine_code
 from worker.delivery.app import DeliveryApp
 from worker.logs import set_up_logging
 from worker.metrics.registry import registry_of
@@ -138,7 +139,7 @@ class Worker(faust.Worker):
         await self.app.pages.stop()
 
     def execute_from_commandline(self) -> NoReturn:
-        """Check the data directory, open the pages, check broker and topics, then run until a signal arrives."""
+        """Check data directory, broker and topics, open the pages, compile, then run until a signal arrives."""
         settings = self.app.settings
         try:
             self._setup_logging()
@@ -149,6 +150,7 @@ class Worker(faust.Worker):
             for line in warnings:
                 log.warning("%s", line)
             self._tell_understood()
+            self.loop.run_until_complete(machine_code.prepare(settings.data_dir))
         except NextclickError as error:
             if self._as_json:
                 log.critical("%s", error)

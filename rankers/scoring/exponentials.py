@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankers.compiled import compiled_for_numbers, compiled_in_order
+from rankers.scoring.topk import ITEMS
 
 LANES = 128
 """Partial sums of a session: independent of each other, so that they are computed in vector registers."""
@@ -42,6 +43,7 @@ class Exponentials:
         scales: NDArray[np.float32],
         item_scales: NDArray[np.float32],
         biases: NDArray[np.float32],
+        first: int,
         bounds: NDArray[np.float32],
     ) -> None:
         """Add a panel; a score is product · scale · item scale + bias.
@@ -51,10 +53,11 @@ class Exponentials:
             scales: (B,).
             item_scales: (n,).
             biases: (n,).
-            bounds: (B, blocks), upper bounds of these scores.
+            first: number of the panel's first block.
+            bounds: (B, blocks), upper bounds of the scores in each block of all items.
         """
         item_scales, biases = item_scales * self._factor, np.maximum(biases, _LOWEST / self._factor) * self._factor
-        _add(products, scales, item_scales, biases, bounds, self._factor, self._shifts, self._sums)
+        _add(products, scales, item_scales, biases, first, bounds, self._factor, self._shifts, self._sums)
 
     @property
     def log(self) -> NDArray[np.float64]:
@@ -69,6 +72,7 @@ def _add(
     scales: NDArray[np.float32],
     item_scales: NDArray[np.float32],
     biases: NDArray[np.float32],
+    block: int,
     bounds: NDArray[np.float32],
     factor: np.float32,
     shifts: NDArray[np.float32],
@@ -77,9 +81,10 @@ def _add(
     fractions = np.empty(LANES, dtype=np.float32)
     bits = np.empty(LANES, dtype=np.int32)
     powers = bits.view(np.float32)
+    blocks = products.shape[1] // ITEMS
     for row in range(products.shape[0]):
         lanes, scale = sums[row], scales[row]
-        shift = max(shifts[row], np.ceil(_highest(bounds[row]) * factor))
+        shift = max(shifts[row], np.ceil(_highest(bounds[row, block : block + blocks]) * factor))
         lanes *= np.float32(2.0 ** (shifts[row] - shift))
         shifts[row] = shift
         for first in range(0, products.shape[1], LANES):

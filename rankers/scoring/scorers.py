@@ -208,7 +208,7 @@ class QuantisedScorer(BlockScorer):
             first = number * PANEL // ITEMS
             quantised_block_maxima(products, scales, slack, item_scales, biases, first, bounds)
             if sums is not None:
-                sums.add(products, scales, item_scales, biases, bounds[:, first : first + PANEL // ITEMS])
+                sums.add(products, scales, item_scales, biases, first, bounds)
         return np.zeros(len(output)) if sums is None else sums.log
 
 

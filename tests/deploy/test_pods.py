@@ -23,7 +23,11 @@ from tests.trainer.retraining.shopclicks import retrain_settings, send, shop_cli
 from tests.worker.deployment import Deployment
 from trainer.retraining.run import retrain
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployments"), pytest.mark.usefixtures("compiled_kernel")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("deployments"),
+    pytest.mark.usefixtures("compiled_kernel", "compiled_scorer"),
+]
 
 READ_ONLY = """
 awk '{ print $5 }' /proc/self/mountinfo | grep -v -e '^/proc' -e '^/sys' -e '^/dev' | sort -r > "$0/mounts"

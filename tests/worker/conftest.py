@@ -8,7 +8,7 @@ from tests.worker.deployment import Deployment
 
 
 @pytest.fixture
-def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(kafka_settings: Settings, tmp_path: Path, compiled_scorer: None) -> Iterator[Deployment]:  # noqa: ARG001
     deployment = Deployment(kafka_settings, tmp_path)
     yield deployment
     deployment.close()
