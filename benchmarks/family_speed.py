@@ -95,7 +95,7 @@ def model_of(config: TrainConfig, sessions: Sessions, index: ItemIndex) -> Any:
     """An untrained network, counted neighbours, or a blend of both."""
     if config.family == BLEND:
         network, neighbours = (model_of(part, sessions, index) for part in config.parts)
-        return Blend(config.network, network, index.ids, config.neighbours, neighbours, (0.3,), 1.0)
+        return Blend(config.network, network, index.ids, config.neighbours, neighbours, 0.3, 1.0)
     if is_counted(config.family):
         return count(config, sessions, len(index))[0]
     return network_family_of(config.family).untrained(config.shape(len(index))).requires_grad_(False).eval()

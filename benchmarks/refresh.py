@@ -53,7 +53,7 @@ def model_of(frame: pl.DataFrame, hidden: int, settings: Settings) -> Bundle:
     if not hidden:
         return stan
     network = network_family_of("gru4rec").untrained({"items": len(stan.items), "hidden": hidden}).eval()
-    blend = Blend("gru4rec", network, list(stan.items.ids), "stan", stan.model, (0.3,), 1.0)
+    blend = Blend("gru4rec", network, list(stan.items.ids), "stan", stan.model, 0.3, 1.0)
     return Bundle(stan.version, blend, stan.items, "blend", trained_on=stan.trained_on)
 
 

@@ -63,7 +63,7 @@ def compile_all() -> None:
 
 
 def _small_bundles() -> Iterator[Bundle]:
-    """One of every family, and blends that do and do not ask their network where a neighbour is found."""
+    """One of every family."""
     items = ItemIndex(list(range(ITEMS)), np.ones(ITEMS, dtype=np.int64))
     sessions = Sessions(np.arange(ITEMS), np.arange(0, ITEMS + 1, 3))
     networks, neighbours = {}, {}
@@ -74,10 +74,9 @@ def _small_bundles() -> Iterator[Bundle]:
             neighbours[name] = family.count({"items": ITEMS}, sessions)
     for name, model in (*networks.items(), *neighbours.items()):
         yield Bundle(name, model, items, name)
-    for share in (0.5, 1.0):
-        network, method = next(iter(networks)), next(iter(neighbours))
-        model = Blend(network, networks[network], items.ids, method, neighbours[method], (share,), 1.0)
-        yield Bundle(f"blend-{share}", model, items, "blend")
+    network, method = next(iter(networks)), next(iter(neighbours))
+    model = Blend(network, networks[network], items.ids, method, neighbours[method], 0.5, 1.0)
+    yield Bundle("blend", model, items, "blend")
 
 
 @cache

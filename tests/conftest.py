@@ -171,7 +171,7 @@ def compiled_blend() -> None:
     from rankers.blend.model import Blend
     from rankers.blend.ranker import BlendRanker
     from rankers.families import counted_family_of, family_of, network_family_of
-    from trainer.blending.weights import fit_weights
+    from trainer.blending.weight import fit_weight
 
     items = ItemIndex(list(range(30)), np.ones(30, dtype=np.int64))
     sessions = Sessions(np.arange(30), np.arange(0, 31, 3))
@@ -179,11 +179,11 @@ def compiled_blend() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         network = network_family_of("gru4rec").untrained({"items": 30, "hidden": 4}).requires_grad_(False).eval()
         neighbours = counted_family_of("stan").count({"items": 30}, sessions)
-        blend = Blend("gru4rec", network, items.ids, "stan", neighbours, (0.5,), 1.0)
+        blend = Blend("gru4rec", network, items.ids, "stan", neighbours, 0.5, 1.0)
         ranker = family_of("blend").ranker(blend, items, torch.device("cpu"), "exact")
         assert isinstance(ranker, BlendRanker)
         ranker.warm_up(2)
-        fit_weights(ranker, sessions)
+        fit_weight(ranker, sessions)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class BlendConfig:
 
     network: PartConfig
     neighbours: PartConfig
-    weights: list[float]
+    weight: float
     temperature: float
 
 
@@ -60,13 +60,13 @@ class BlendFamily:
         return Needs(max(network.history, model.neighbours.config.window), network.memory)
 
     def config(self, model: Blend) -> dict[str, Any]:
-        """Family and config of both parts, the weights and the temperature."""
+        """Family and config of both parts, the weight and the temperature."""
         network, neighbours = self._networks[model.network_family], self._neighbours[model.neighbours_family]
         parts = (
             PartConfig(network.name, network.config(model.network)),
             PartConfig(neighbours.name, neighbours.config(model.neighbours)),
         )
-        return asdict(BlendConfig(*parts, list(model.weights), model.temperature))
+        return asdict(BlendConfig(*parts, model.weight, model.temperature))
 
     def save(self, model: Blend) -> dict[str, bytes]:
         """The files of both parts, and the network's items in the order of its rows."""
@@ -93,7 +93,7 @@ class BlendFamily:
             network_items,
             neighbours_family.name,
             neighbours_family.load(neighbours.config, files, items),
-            tuple(blend.weights),
+            blend.weight,
             blend.temperature,
         )
 
@@ -109,7 +109,7 @@ class BlendFamily:
         return model.network_items
 
     def recounted(self, model: Blend, sessions: Sessions, items: ItemIndex) -> Blend:
-        """The same network, weights and temperature with neighbours of these sessions."""
+        """The same network, weight and temperature with neighbours of these sessions."""
         family = self._neighbours[model.neighbours_family]
         settings = family.config(model.neighbours) | {"items": len(items)}
         return replace(model, neighbours=family.count(settings, sessions))

@@ -36,7 +36,7 @@ class Read(NamedTuple):
         clicks: the sessions' last clicks, concatenated.
         offsets: (Q+1,); the clicks of session q are `clicks[offsets[q]:offsets[q+1]]`, possibly none.
         known: (Q,) whether the network has seen an item of the session.
-        log_sums: (Q,) float64, log Σ exp(g / T) of the network's scores, where they have a part in the answer.
+        log_sums: (Q,) float64, log Σ exp(g / T) of the network's scores.
     """
 
     clicks: NDArray[np.int64]
@@ -46,32 +46,10 @@ class Read(NamedTuple):
 
 
 @compiled_in_order
-def asks_network(read: Read, searched: Searched, shares: NDArray[np.float64], asked: NDArray[np.bool_]) -> None:
-    """Write (Q,) whether the network has a part in the answer: not where w is 1 and a neighbour is found.
-
-    Args:
-        read: of the sessions; `log_sums` is not read.
-        searched: the neighbours.
-        shares: w by length.
-        asked: written.
-    """
-    items = len(searched.sessions.of_item) - 1
-    of_all = np.zeros(items, dtype=np.float32)  # (I,)
-    touched = np.empty(items, dtype=np.int32)
-    for query in range(len(asked)):
-        clicks = read.offsets[query + 1] - read.offsets[query]
-        asked[query] = read.known[query]
-        if read.known[query] and clicks > 0 and shares[min(clicks, len(shares)) - 1] == 1:
-            count, by_network, _ = _search(query, read, searched, shares, of_all, touched)
-            asked[query] = by_network > 0
-            of_all[touched[:count]] = 0
-
-
-@compiled_in_order
 def best_of_both(
     read: Read,
     searched: Searched,
-    shares: NDArray[np.float64],
+    share: float,
     temperature: float,
     states: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -89,7 +67,7 @@ def best_of_both(
     Args:
         read: of the sessions.
         searched: the neighbours.
-        shares: w by length.
+        share: w.
         temperature: T.
         states: (Q, h), the network's queries.
         weight: (N, h) of the network's output layer.
@@ -108,7 +86,7 @@ def best_of_both(
     scores[:] = -1
     for query in range(len(read.offsets) - 1):
         numbers, best, state = rows[query], scores[query], states[query]
-        count, by_network, by_neighbours = _search(query, read, searched, shares, of_all, touched)
+        count, by_network, by_neighbours = _search(query, read, searched, share, of_all, touched)
         most, found = np.inf, 0
         if by_network > 0:
             for row in network_best[query]:
@@ -171,7 +149,7 @@ def _kth(
 def scores_of_both(
     read: Read,
     searched: Searched,
-    shares: NDArray[np.float64],
+    share: float,
     temperature: float,
     network_scores: NDArray[np.float32],
     rows: NDArray[np.int64],
@@ -182,7 +160,7 @@ def scores_of_both(
     of_all = np.zeros(items, dtype=np.float32)  # (I,)
     touched = np.empty(items, dtype=np.int32)
     for query in range(len(read.offsets) - 1):
-        count, by_network, by_neighbours = _search(query, read, searched, shares, of_all, touched)
+        count, by_network, by_neighbours = _search(query, read, searched, share, of_all, touched)
         for place in range(len(rows)):
             score = by_neighbours * of_all[rows[place]]
             if by_network > 0:
@@ -196,7 +174,7 @@ def _search(
     query: int,
     read: Read,
     searched: Searched,
-    shares: NDArray[np.float64],
+    share: float,
     of_all: NDArray[np.float32],
     touched: NDArray[np.int32],
 ) -> tuple[int, float, float]:
@@ -208,7 +186,8 @@ def _search(
     clicks = read.clicks[read.offsets[query] : read.offsets[query + 1]]
     if len(clicks) == 0:
         return 0, 1.0, 0.0
-    share = shares[min(len(clicks), len(shares)) - 1] if read.known[query] else 1.0
+    if not read.known[query]:
+        share = 1.0
     if share == 0:
         return 0, 1.0, 0.0
     sessions, weights, neighbours, newest = searched

@@ -3,9 +3,9 @@
     score(j) = (1 − w) · softmax(g / T)[j] + w · n[j] / Σ n
 
 g are the network's scores, n those of the neighbours. On a CPU the sum in the softmax is approximate
-(`rankers.scoring.exponentials`): that is one factor near 1 for all items of the network. The weight w depends on how
-many clicks the neighbours read. Items that the network does not have get nothing from it. If no neighbour has an item
-to give, w acts as 0; if the session has no item of the network, w acts as 1.
+(`rankers.scoring.exponentials`): that is one factor near 1 for all items of the network. Items that the
+network does not have get nothing from it. If no neighbour has an item to give, w acts as 0; if the session has no item
+of the network, w acts as 1.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ class Blend:
         network_items: the item of each of the network's rows.
         neighbours_family: name of the neighbours' family.
         neighbours: counted for all the items.
-        weights: w for sessions of 1, 2, … clicks; the last one is also for longer ones.
+        weight: w.
         temperature: T.
 
     Raises:
-        BundleError: a weight is no number from 0 to 1, the temperature none of `TEMPERATURES`, or the network has other
-            rows.
+        BundleError: the weight is no number from 0 to 1, the temperature none of `TEMPERATURES`, or the network has
+            other rows.
     """
 
     network_family: str
@@ -43,13 +43,14 @@ class Blend:
     network_items: Sequence[ItemId]
     neighbours_family: str
     neighbours: Neighbours
-    weights: tuple[float, ...]
+    weight: float
     temperature: float
 
     def __post_init__(self) -> None:
-        if not self.weights or not all(_is_between(0, weight, 1) for weight in self.weights):
-            weights = printable(str(list(self.weights)))
-            raise BundleError(f"a blend with the weights {weights}: it needs one or more, each from 0 to 1")
+        if not _is_between(0, self.weight, 1):
+            raise BundleError(
+                f"a blend with the weight {printable(repr(self.weight))}: it must be a number from 0 to 1"
+            )
         if not _is_between(TEMPERATURES[0], self.temperature, TEMPERATURES[1]):
             raise BundleError(
                 f"a blend with the temperature {printable(repr(self.temperature))}: it must be a number from "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clicklog.items import ItemIndex
 from clicklog.prefixes import Prefixes
-from rankers.blend.merge import Read, Searched, asks_network, best_of_both, scores_of_both
+from rankers.blend.merge import Read, Searched, best_of_both, scores_of_both
 from rankers.blend.model import Blend
 from rankers.contract import Advanced, Clicks, Mask, Memory, Needs, Ranker, Top
 from rankers.scoring.masked import best_allowed
@@ -72,7 +72,7 @@ class BlendRanker:
         self._window = config.window
         newest = min(config.newest, len(index.of_session) - 1)
         self.searched = Searched(index, config.weights(index), int(config.k), int(newest))
-        self._shares = np.array(model.weights, dtype=np.float64)
+        self._weight_of_neighbours = float(model.weight)
         self._temperature = float(model.temperature)
         self._scorer = network.output.scorer_with_sums()
         self._weight = network.output.weight.detach().cpu().contiguous().numpy()  # (N, h)
@@ -105,13 +105,13 @@ class BlendRanker:
 
     def best_and_brought(self, queries: BlendQueries, k: int) -> tuple[Top, NDArray[np.float32]]:
         """See `rankers.contract.BlendingRanker`."""
-        network_best, log_sums = self._best_of_network(queries, min(k, self._rows), self._asks_network(queries))
+        network_best, log_sums = self._scorer.best_and_log_sums(queries.states, min(k, self._rows), self._temperature)
         rows, scores = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
         brought = np.empty((len(queries), k), dtype=np.float32)
         best_of_both(
             self._read(queries, log_sums),
             self.searched,
-            self._shares,
+            self._weight_of_neighbours,
             self._temperature,
             queries.states.contiguous().cpu().numpy(),
             self._weight,
@@ -125,12 +125,11 @@ class BlendRanker:
 
     def scores(self, queries: BlendQueries, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """0 for an item that neither part has."""
-        asked = self._asks_network(queries)
-        read = self._read(queries, self._best_of_network(queries, 1, asked)[1])
+        read = self._read(queries, self._scorer.best_and_log_sums(queries.states, 1, self._temperature)[1])
         scores = np.empty((len(queries), len(self.items if rows is None else rows)))
-        of_network = self.network_scores(queries, rows) if asked.any() else np.empty(scores.shape, dtype=np.float32)
+        of_network = self.network_scores(queries, rows)
         rows = np.arange(len(self.items)) if rows is None else rows
-        scores_of_both(read, self.searched, self._shares, self._temperature, of_network, rows, scores)
+        scores_of_both(read, self.searched, self._weight_of_neighbours, self._temperature, of_network, rows, scores)
         return scores
 
     def network_scores(self, queries: BlendQueries, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
@@ -144,34 +143,13 @@ class BlendRanker:
         return scores
 
     def warm_up(self, largest_batch: int) -> None:
-        """The network, and a search of each kind."""
+        """The network, and a search."""
         self.network.warm_up(largest_batch)
         zeros = np.zeros(1, dtype=np.int64)
         nothing = Prefixes(np.empty(0, dtype=np.int64), np.zeros(2, dtype=np.int64))
         clicks = Clicks(zeros, zeros, zeros, zeros.astype(bool), nothing)
         queries = self.advance(clicks, Memory.empty(1, self.needs)).queries
         self.best(queries, min(TOP, len(self.items)))
-        self._scorer.best_and_log_sums(queries.states, 1, self._temperature)  # not asked for if w = 1
-
-    def _best_of_network(
-        self, queries: BlendQueries, k: int, asked: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The network's k best rows (Q, k), and log Σ exp(g / T) (Q,); zeros for queries that are not `asked`."""
-        if asked.all():
-            return self._scorer.best_and_log_sums(queries.states, k, self._temperature)
-        rows, log_sums = np.zeros((len(queries), k), dtype=np.int64), np.zeros(len(queries))
-        if asked.any():
-            states = queries.states[asked.nonzero()[0]]
-            rows[asked], log_sums[asked] = self._scorer.best_and_log_sums(states, k, self._temperature)
-        return rows, log_sums
-
-    def _asks_network(self, queries: BlendQueries) -> NDArray[np.bool_]:
-        """(Q,) whether the network has a part in the answer."""
-        if not (self._shares == 1).any():
-            return queries.known
-        asked = np.empty(len(queries), dtype=np.bool_)
-        asks_network(self._read(queries, np.empty(0)), self.searched, self._shares, asked)
-        return asked
 
     def _of_network(self, clicks: Clicks) -> Clicks:
         """The clicks with -1 for items that the network does not have."""

@@ -58,15 +58,11 @@ def neighbours(family: str, **settings: float) -> Neighbours:
     return counted_family_of(family).count({"items": ITEMS, **settings}, sessions)  # type: ignore[no-any-return]
 
 
-def blend(
-    network: Any, sessions: Neighbours, weights: tuple[float, ...] = (0.2, 0.4, 0.6), temperature: float = 2.0
-) -> Blend:
+def blend(network: Any, sessions: Neighbours, weight: float = 0.4, temperature: float = 2.0) -> Blend:
     items = list(range(1000, 1000 + network.config.items))
     networks = {GRU4Rec: "gru4rec", NARM: "narm", STAMP: "stamp", SASRec: "sasrec"}
     methods = {VSKNN: "vs-knn", STAN: "stan"}
-    return Blend(
-        networks[type(network)], network, items, methods[type(sessions.config)], sessions, weights, temperature
-    )
+    return Blend(networks[type(network)], network, items, methods[type(sessions.config)], sessions, weight, temperature)
 
 
 MODELS: dict[tuple[str, str], Callable[[], Any]] = {
@@ -83,10 +79,10 @@ MODELS: dict[tuple[str, str], Callable[[], Any]] = {
     ("stan", "few neighbours"): lambda: neighbours("stan", k=5, newest=9),
     ("stan", "all sessions"): lambda: neighbours("stan", distance_decay=2.0),
     ("blend", "gru4rec and stan"): lambda: blend(gru4rec(), neighbours("stan", k=5, newest=9)),
-    ("blend", "two layers and vs-knn"): lambda: blend(gru4rec(layers=2), neighbours("vs-knn"), (0.3,), 1.5),
+    ("blend", "two layers and vs-knn"): lambda: blend(gru4rec(layers=2), neighbours("vs-knn"), 0.3, 1.5),
     ("blend", "narm and stan"): lambda: blend(reads_history("narm"), neighbours("stan")),
-    ("blend", "stamp and vs-knn"): lambda: blend(reads_history("stamp"), neighbours("vs-knn"), (0.0, 0.5)),
-    ("blend", "sasrec and stan"): lambda: blend(reads_history("sasrec"), neighbours("stan"), (1.0, 0.5)),
+    ("blend", "stamp and vs-knn"): lambda: blend(reads_history("stamp"), neighbours("vs-knn"), 0.0),
+    ("blend", "sasrec and stan"): lambda: blend(reads_history("sasrec"), neighbours("stan"), 1.0),
     ("blend", "items without a network"): lambda: blend(gru4rec(items=120), neighbours("stan", k=5, newest=9)),
     ("blend", "few items with a network"): lambda: blend(gru4rec(items=9), neighbours("stan")),
     ("blend", "history, items without a network"): lambda: blend(
@@ -174,7 +170,7 @@ def test_every_family_is_tested() -> None:
 def test_what_a_training_will_need_is_known_before_it(family: str) -> None:
     config = replace(FAMILY_DEFAULTS[family], hidden=4, window=7)
     made = [untrained(part) for part in config.parts]
-    model = made[0] if len(made) == 1 else Blend("gru4rec", made[0], ["a", "b", "c"], "stan", made[1], (0.5,), 1.0)
+    model = made[0] if len(made) == 1 else Blend("gru4rec", made[0], ["a", "b", "c"], "stan", made[1], 0.5, 1.0)
     assert config.history == family_of(family).needs(model).history
 
 

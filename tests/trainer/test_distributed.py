@@ -127,7 +127,7 @@ def test_two_processes_train_the_blend_that_one_does(clicks_file: Path, tmp_path
     bundle = read_bundle(tmp_path / "bundle")
     assert (bundle.family, bundle.items.ids) == ("blend", alone.items.ids)
     found, expected = bundle.model, alone.model
-    assert (found.weights, found.temperature) == (expected.weights, expected.temperature)
+    assert (found.weight, found.temperature) == (expected.weight, expected.temperature)
     assert found.neighbours.index.of_session.tolist() == expected.neighbours.index.of_session.tolist()
     trained = found.network.state_dict()
     for name, tensor in expected.network.state_dict().items():

@@ -69,7 +69,7 @@ def _blend_of(network: Any, items: ItemIndex, seed: int) -> Blend:
     sessions = Sessions(clicks, np.arange(0, len(clicks) + 1, 4))
     neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 20, "newest": 100}, sessions)
     # Both parts change the best 20.
-    return Blend("gru4rec", network, items.ids, "stan", neighbours, (0.3,), 0.2)
+    return Blend("gru4rec", network, items.ids, "stan", neighbours, 0.3, 0.2)
 
 
 def clicks_of(sessions: int, clicks_each: int, seed: int = 0) -> list[tuple[str, int, int]]:

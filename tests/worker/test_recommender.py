@@ -229,7 +229,7 @@ def blend(directory: Path, *, details: bool = False, scoring: str = "exact") -> 
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     sessions = Sessions(np.random.default_rng(2).integers(0, ITEMS, offsets[-1]), offsets)
     neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 5, "newest": 9}, sessions)
-    made = Blend("gru4rec", network.model, network.items.ids, "stan", neighbours, (0.4,), 2.0)
+    made = Blend("gru4rec", network.model, network.items.ids, "stan", neighbours, 0.4, 2.0)
     return ServingModel(Bundle("v2", made, network.items, "blend"), torch.device("cpu"), scoring, details=details)
 
 

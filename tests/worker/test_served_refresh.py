@@ -40,7 +40,7 @@ def blend(directory: Path, now: int) -> Path:
     pairs = np.stack([np.arange(KNOWN), (np.arange(KNOWN) + 1) % KNOWN], axis=1).ravel()
     sessions = Sessions(pairs, np.arange(0, len(pairs) + 1, 2))
     stan = counted_family_of("stan").count({"items": KNOWN, "window": HISTORY}, sessions)
-    model = Blend("gru4rec", network.eval(), list(range(KNOWN)), "stan", stan, (0.9,), 1.0)
+    model = Blend("gru4rec", network.eval(), list(range(KNOWN)), "stan", stan, 0.9, 1.0)
     span = ClickSpan(clicks=len(pairs), sessions=KNOWN, first=now - 7_200_000, last=now - 3_600_000)
     items = ItemIndex(list(range(KNOWN)), np.ones(KNOWN, dtype=np.int64))
     write_bundle(Bundle("blend", model, items, "blend", trained_on=span), directory)

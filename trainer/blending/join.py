@@ -90,7 +90,7 @@ def join_network(
         network.items.ids,
         neighbours.family,
         of_all,
-        fitted.weights,
+        fitted.weight,
         fitted.temperature,
     )
     trained_on = network.trained_on

@@ -13,7 +13,7 @@ from rankers.blend.ranker import BlendRanker
 from rankers.bundle import Bundle
 from rankers.families import family_of
 from rankers.neighbours.family import Neighbours
-from trainer.blending.weights import FittedBlend, fit_weights
+from trainer.blending.weight import FittedBlend, fit_weight
 from trainer.checkpoint import ALL, OLDER
 from trainer.config import BLEND, TrainConfig
 from trainer.counting import count
@@ -42,7 +42,7 @@ def train_blend(
 
     The network is trained on the older sessions, and the newest choose its epoch; with the neighbours of the older
     sessions they also choose the weight and the temperature. Then the network is trained on all sessions for as many
-    epochs, and the neighbours of all are counted. A warm start trains the parent's network further and keeps weights
+    epochs, and the neighbours of all are counted. A warm start trains the parent's network further and keeps weight
     and temperature.
 
     Args:
@@ -63,16 +63,14 @@ def train_blend(
         trained = train_network(
             config=replace(network, validate=0.0), warm=replace(warm, parent=network_bundle(warm.parent)), part=ALL
         )
-        return _blend(trained, neighbours, parent.weights, parent.temperature, say)
+        return _blend(trained, neighbours, parent.weight, parent.temperature, say)
     config.check_validation()
     say(f"1 of 2: {network.family} and {neighbours.family} of the older {1 - config.validate:.0%} of the sessions")
     first = _fit_to_older(config, train_network, newest, device, say)
     fitted = first.fitted
     say(f"2 of 2: {network.family} with {first.epochs} epochs and {neighbours.family}, of all sessions")
     again = replace(network, validate=0.0, fit=replace(network.fit, epochs=first.epochs))
-    blend = _blend(
-        train_network(config=again, warm=None, part=ALL), neighbours, fitted.weights, fitted.temperature, say
-    )
+    blend = _blend(train_network(config=again, warm=None, part=ALL), neighbours, fitted.weight, fitted.temperature, say)
     seconds, events = first.seconds + blend.fit.seconds, first.events + blend.fit.events
     return replace(blend, fit=replace(blend.fit, events=events, seconds=seconds))
 
@@ -111,8 +109,8 @@ def fitted_on(
     device: torch.device,
 ) -> FittedBlend:
     """Weight and temperature of a blend of these parts; the network's items are the first ones of the index."""
-    any_blend = Blend(network.family, network.model, network.items.ids, neighbours_family, neighbours, (0.5,), 1.0)
-    return fit_weights(cast(BlendRanker, family_of(BLEND).ranker(any_blend, index, device, "exact")), newest)
+    any_blend = Blend(network.family, network.model, network.items.ids, neighbours_family, neighbours, 0.5, 1.0)
+    return fit_weight(cast(BlendRanker, family_of(BLEND).ranker(any_blend, index, device, "exact")), newest)
 
 
 def network_bundle(bundle: Bundle) -> Bundle:
@@ -126,14 +124,14 @@ def network_bundle(bundle: Bundle) -> Bundle:
 def _blend(
     trained: Trained,
     neighbours: TrainConfig,
-    weights: tuple[float, ...],
+    weight: float,
     temperature: float,
     say: Callable[[str], None],
 ) -> Trained:
     """The blend of a trained network and the neighbours of its sessions."""
     network = trained.bundle
     counted, counting = count(neighbours, trained.sessions, len(network.items), say)
-    model = Blend(network.family, network.model, network.items.ids, neighbours.family, counted, weights, temperature)
+    model = Blend(network.family, network.model, network.items.ids, neighbours.family, counted, weight, temperature)
     fit: FitResult = replace(trained.fit, seconds=trained.fit.seconds + counting.seconds)
     return replace(trained, bundle=replace(network, model=model, family=BLEND), fit=fit)
 
@@ -145,11 +143,11 @@ def told(fitted: FittedBlend, network: str, neighbours: str) -> str:
         return f"{values[0]:.4f}/{values[1]:.4f}"
 
     end = ""
-    if fitted.weights[0] in (0, 1):
-        best = neighbours if fitted.weights[0] else network
+    if fitted.weight in (0, 1):
+        best = neighbours if fitted.weight else network
         end = f"; {best} alone is the best blend, and serves faster: train --family {best}"
     return (
-        f"weight {fitted.weights[0]:g} of the neighbours and temperature {fitted.temperature:g}: Recall@20/MRR@20 "
+        f"weight {fitted.weight:g} of the neighbours and temperature {fitted.temperature:g}: Recall@20/MRR@20 "
         f"{figures(fitted.blend)} on the newest sessions, {network} alone {figures(fitted.network)}, {neighbours} "
         f"alone {figures(fitted.neighbours)}{end}"
     )

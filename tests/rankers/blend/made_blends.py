@@ -16,7 +16,7 @@ INDEX = ItemIndex(list(range(ITEMS)), np.ones(ITEMS, dtype=np.int64))
 
 
 def made(
-    weights: tuple[float, ...] = (0.3,),
+    weight: float = 0.3,
     temperature: float = 1.5,
     family: str = "gru4rec",
     known: int = KNOWN,
@@ -25,7 +25,7 @@ def made(
     """A blend of a network of the first items and of neighbours who have all but the last 5 of all items.
 
     Args:
-        weights: of the blend.
+        weight: of the blend.
         temperature: of the blend.
         family: of the network.
         known: items of the network.
@@ -33,14 +33,14 @@ def made(
     """
     torch.manual_seed(1)
     network = network_family_of(family).untrained({"items": known, "hidden": 40})
-    for weight in network.requires_grad_(False).eval().parameters():
-        weight.mul_(2)
+    for parameter in network.requires_grad_(False).eval().parameters():
+        parameter.mul_(2)
     random = np.random.default_rng(1)
     items = random.integers(0, ITEMS - 5, 600)
     items[items == without] = 0
     sessions = Sessions(items, np.arange(0, 601, 4))
     neighbours = counted_family_of("stan").count({"items": ITEMS, "k": 20, "newest": 50}, sessions)
-    return Blend(family, network, list(range(known)), "stan", neighbours, weights, temperature)
+    return Blend(family, network, list(range(known)), "stan", neighbours, weight, temperature)
 
 
 def ranker_of(blend: Blend, scoring: str = "exact") -> BlendRanker:

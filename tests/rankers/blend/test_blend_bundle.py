@@ -24,12 +24,12 @@ SESSIONS = Sessions(np.array([0, 1, 2, 2, 1, 0, 3, 0]), np.array([0, 3, 6, 8]))
 FAMILY = family_of("blend")
 
 
-def made(weights: tuple[float, ...] = (0.25,), temperature: float = 1.0) -> Blend:
+def made(weight: float = 0.25, temperature: float = 1.0) -> Blend:
     """A network of the items a, b, c, and neighbours that know d too."""
     torch.manual_seed(0)
     network = network_family_of("gru4rec").untrained({"items": 3, "hidden": 4}).requires_grad_(False).eval()
     neighbours = counted_family_of("stan").count({"items": 4}, SESSIONS)
-    return Blend("gru4rec", network, ["a", "b", "c"], "stan", neighbours, weights, temperature)
+    return Blend("gru4rec", network, ["a", "b", "c"], "stan", neighbours, weight, temperature)
 
 
 def written(directory: Path, model: Blend, ids: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def test_a_bundle_has_the_files_of_both_parts_and_the_digest_of_the_network_alon
     assert set(about["files"]) == {"weights.safetensors", "sessions.safetensors", NETWORK_ITEMS, ITEMS}
     assert about["network_files"] == ["weights.safetensors", NETWORK_ITEMS]
     again = read_bundle(tmp_path / "b")
-    assert (again.model.network_items, again.model.weights, again.model.temperature) == (["a", "b", "c"], (0.25,), 1.0)
+    assert (again.model.network_items, again.model.weight, again.model.temperature) == (["a", "b", "c"], 0.25, 1.0)
     assert again.needs.history == again.model.neighbours.config.window
 
 
@@ -55,7 +55,7 @@ def test_neighbours_counted_anew_keep_the_network_its_rows_and_the_digest(tmp_pa
     index = ItemIndex(list(ids), np.array([0, 1, 1, 2, 2, 2]))
     sessions = Sessions(np.array([3, 4, 5, 4, 1, 2]), np.array([0, 2, 4, 6]))
     counted = FAMILY.recounted(model, sessions, index)
-    assert (counted.weights, counted.temperature, counted.network) == (model.weights, model.temperature, model.network)
+    assert (counted.weight, counted.temperature, counted.network) == (model.weight, model.temperature, model.network)
     before, after = written(tmp_path / "before", model, "abcd"), written(tmp_path / "after", counted, ids)
     assert network_digest(after) == network_digest(before)
     ranker = FAMILY.ranker(read_bundle(tmp_path / "after").model, index, torch.device("cpu"), "exact")
@@ -63,7 +63,7 @@ def test_neighbours_counted_anew_keep_the_network_its_rows_and_the_digest(tmp_pa
     clicks = Clicks(np.array([3]), one, one, one.astype(bool))
     top = ranker.best(ranker.advance(clicks, Memory.empty(1, ranker.needs)).queries, 3)
     assert [ids[row] for row in top.rows[0]] == ["x", "y", "a"], "new items are recommended"
-    other = written(tmp_path / "other", made(weights=(0.5,)), "abcd")
+    other = written(tmp_path / "other", made(weight=0.5), "abcd")
     assert network_digest(other) != network_digest(before), "another weight is another model"
 
 
@@ -89,13 +89,12 @@ def changed(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed(("weights",), []), r"weights \[\]: it needs one or more, each from 0 to 1"),
-        (changed(("weights",), [0.5, 1.5]), r"weights \[0.5, 1.5\]: it needs one or more, each from 0 to 1"),
-        (changed(("weights",), [float("nan")]), r"weights \[nan\]: it needs one or more, each from 0 to 1"),
-        (changed(("weights",), "01"), "in its config, weights is '01': it must be a list"),
-        (changed(("weights",), [True]), r"weights \[True\]: it needs one or more, each from 0 to 1"),
-        (changed(("weights",), [10**400]), r"weights \[1000.*: it needs one or more, each from 0 to 1"),
-        (changed(("weights",), [7] * 10**6), r"weights .{1,1200}: it needs one or more, each from 0 to 1"),
+        (changed(("weight",), 1.5), "weight 1.5: it must be a number from 0 to 1"),
+        (changed(("weight",), -0.1), "weight -0.1: it must be a number from 0 to 1"),
+        (changed(("weight",), float("nan")), "in its config, weight is nan: it must be a finite number"),
+        (changed(("weight",), "01"), "in its config, weight is '01': it must be a finite number"),
+        (changed(("weight",), True), "in its config, weight is True: it must be a finite number"),
+        (changed(("weight",), 10**400), "in its config, weight is 1000.*: it must be a finite number"),
         (changed(("temperature",), 0), "temperature 0: it must be a number from 0.01 to 100"),
         (changed(("temperature",), 1e-300), "temperature 1e-300: it must be a number from 0.01 to 100"),
         (changed(("temperature",), "1"), "in its config, temperature is '1': it must be a finite number"),
@@ -134,4 +133,4 @@ def test_an_index_of_other_items_and_fewer_items_than_the_network_has_are_refuse
         FAMILY.load(config, files, 5)
     few = counted_family_of("stan").count({"items": 2}, Sessions(np.array([0, 1]), np.array([0, 2])))
     with pytest.raises(BundleError, match=r"a blend of 2 items with a network of 3: the network's must be among them"):
-        Blend("gru4rec", made().network, ["a", "b", "c"], "stan", few, (0.5,), 1.0)
+        Blend("gru4rec", made().network, ["a", "b", "c"], "stan", few, 0.5, 1.0)

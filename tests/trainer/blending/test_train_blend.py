@@ -16,7 +16,7 @@ from rankers.bundle import read_bundle
 from schemas.errors import SettingsError, TrainingError
 from tests.command_line import Command
 from trainer.blending.train import told, train_blend
-from trainer.blending.weights import FittedBlend
+from trainer.blending.weight import FittedBlend
 from trainer.config import TrainConfig
 from trainer.distributed import Process
 from trainer.fit import Progress
@@ -57,7 +57,7 @@ def test_the_network_is_trained_on_all_sessions_for_the_epochs_that_the_newest_c
     assert trained.bundle.trained_on.last == clicks.frame["timestamp"].max()
     (told,) = [line for line in said if line.startswith("weight ")]
     assert "Recall@20/MRR@20" in told
-    assert f"weight {blend.weights[0]:g} of the neighbours and temperature {blend.temperature:g}" in told
+    assert f"weight {blend.weight:g} of the neighbours and temperature {blend.temperature:g}" in told
 
 
 @pytest.mark.parametrize("phase", [1, 2])
@@ -81,21 +81,21 @@ def test_a_training_that_was_interrupted_in_either_phase_goes_on(clicks: Clicks,
         train(clicks, config(), progress=interrupt, checkpoint=tmp_path)
     resumed = train(clicks, config(), progress=watch, checkpoint=tmp_path).bundle.model
     assert same(resumed.network.state_dict(), straight.network.state_dict())
-    assert (resumed.weights, resumed.temperature) == (straight.weights, straight.temperature)
+    assert (resumed.weight, resumed.temperature) == (straight.weight, straight.temperature)
     assert trained[0] == 2, "the first epoch was not trained again"
     assert 1 in trained if phase == 1 else 1 not in trained
 
 
-def test_a_warm_start_trains_the_network_further_and_keeps_weights_and_temperature(clicks: Clicks) -> None:
+def test_a_warm_start_trains_the_network_further_and_keeps_weight_and_temperature(clicks: Clicks) -> None:
     older, _ = newest_share(clicks.frame, 0.3)
     parent = train(Clicks(older, "older"), config()).bundle
     blend = parent.model
-    parent = replace(parent, model=replace(blend, weights=(0.21, 0.43), temperature=1.7))
+    parent = replace(parent, model=replace(blend, weight=0.21, temperature=1.7))
     assert parent.trained_on is not None
     warm = WarmStart(parent, None, parent.trained_on.last or 0, epochs=1, replay=0.0)
     trained = train(clicks, config(), warm=warm)
     child = trained.bundle.model
-    assert (trained.bundle.family, child.weights, child.temperature) == ("blend", (0.21, 0.43), 1.7)
+    assert (trained.bundle.family, child.weight, child.temperature) == ("blend", 0.21, 1.7)
     assert len(trained.fit.losses) == 1
     assert len(child.neighbours.index.of_session) - 1 == 240
     assert not same(child.network.state_dict(), blend.network.state_dict())
@@ -198,7 +198,7 @@ def test_every_fit_of_a_blend_uses_the_device_of_its_process(clicks: Clicks) -> 
 
 @pytest.mark.parametrize(("weight", "best"), [(0.0, "gru4rec"), (0.4, None), (1.0, "stan")])
 def test_a_blend_of_one_part_alone_is_said(weight: float, best: str | None) -> None:
-    said = told(FittedBlend((weight,), 1.0, (0.5, 0.2), (0.4, 0.1), (0.3, 0.1)), "gru4rec", "stan")
+    said = told(FittedBlend(weight, 1.0, (0.5, 0.2), (0.4, 0.1), (0.3, 0.1)), "gru4rec", "stan")
     assert said.startswith(f"weight {weight:g} of the neighbours and temperature 1: Recall@20/MRR@20 0.5000/0.2000 on")
     if best is None:
         assert "train --family" not in said

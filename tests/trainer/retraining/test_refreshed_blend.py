@@ -40,7 +40,7 @@ def test_a_blend_is_refreshed_and_a_retraining_continues_its_network_and_wins(
     assert (third.outcome, third.times) == ("refreshed", 2), third.reason
     trained, refreshed = (read_bundle(Path(settings.models_uri) / str(one.candidate)) for one in (first, third))
     assert refreshed.network_digest == trained.network_digest
-    assert refreshed.model.weights == trained.model.weights
+    assert refreshed.model.weight == trained.model.weight
     own = list(trained.model.network_items)
     assert list(refreshed.items.ids[: len(own)]) == own
     assert len(refreshed.items) > len(own)

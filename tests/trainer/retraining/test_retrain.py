@@ -119,7 +119,7 @@ def test_a_blend_is_retrained_in_full_and_then_warm_with_its_weights(settings: S
         read_bundle(Path(settings.models_uri) / version)
         for version in (first.candidate, second.candidate)  # type: ignore[operator]
     )
-    assert (after.family, after.model.weights) == ("blend", before.model.weights)
+    assert (after.family, after.model.weight) == ("blend", before.model.weight)
     assert len(after.model.neighbours.index.of_session) > len(before.model.neighbours.index.of_session)
     assert settings.retrain_config.write_text(settings.retrain_config.read_text() + "neighbours = 'vs-knn'\n")
     third = retrain(settings.model_copy(update={"retrain_margin": -0.5, "retrain_holdout": 20}), said.append)

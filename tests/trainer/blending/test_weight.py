@@ -15,8 +15,8 @@ from rankers.families import counted_family_of, family_of, network_family_of
 from rankers.neighbours.family import Neighbours
 from tests.trainer.made_sessions import markov_sessions, support_of
 from tests.trainer.made_sessions import sessions_of as made_of
-from trainer.blending import weights
-from trainer.blending.weights import fit_weights
+from trainer.blending import weight as weight_module
+from trainer.blending.weight import fit_weight
 from trainer.config import FitConfig
 from trainer.evaluation.full_ranking import evaluate
 from trainer.fit import fit
@@ -48,7 +48,7 @@ def parts(request: pytest.FixtureRequest) -> tuple[torch.nn.Module, Neighbours]:
 def ranker_of(parts: tuple[torch.nn.Module, Neighbours], weight: float = 0.5, temperature: float = 1.0) -> BlendRanker:
     network, neighbours = parts
     rows = network.config.items
-    blend = Blend("gru4rec", network, INDEX.ids[:rows], "stan", neighbours, (weight,), temperature)
+    blend = Blend("gru4rec", network, INDEX.ids[:rows], "stan", neighbours, weight, temperature)
     ranker = family_of("blend").ranker(blend, INDEX, CPU, "exact")
     assert isinstance(ranker, BlendRanker)
     return ranker
@@ -62,14 +62,14 @@ def judged(sessions: Sessions, parts: tuple[torch.nn.Module, Neighbours], weight
 def test_the_best_blend_of_the_grid_is_found(
     parts: tuple[torch.nn.Module, Neighbours], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "WEIGHTS", np.array([0, 0.1, 0.4, 1]))
-    monkeypatch.setattr(weights, "TEMPERATURES", np.array([0.5, 1.5]))
+    monkeypatch.setattr(weight_module, "WEIGHTS", np.array([0, 0.1, 0.4, 1]))
+    monkeypatch.setattr(weight_module, "TEMPERATURES", np.array([0.5, 1.5]))
     sessions = markov_sessions(0.3, 120, seed=2)
-    fitted = fit_weights(ranker_of(parts), sessions)
+    fitted = fit_weight(ranker_of(parts), sessions)
     grid = {(w, t): judged(sessions, parts, w, t) for w in (0, 0.1, 0.4, 1) for t in (0.5, 1.5)}
     best = max(grid, key=lambda place: sum(grid[place]))
     assert fitted.blend == pytest.approx(grid[best]), "judged as it is served"
-    assert (*fitted.weights, fitted.temperature) == best
+    assert (fitted.weight, fitted.temperature) == best
     assert fitted.network == pytest.approx(grid[0, 1.5])
     assert fitted.neighbours == pytest.approx(grid[1, 1.5])
     assert 0 < best[0] < 1, "in this shop both parts together are better than each alone"
@@ -81,9 +81,9 @@ def test_of_many_sessions_the_newest_are_looked_at(
     sessions = markov_sessions(0.3, 120, seed=2)
     newest = Sessions(sessions.items[sessions.offsets[100] :], sessions.offsets[100:] - sessions.offsets[100])
     ranker = ranker_of(parts)
-    expected = fit_weights(ranker, newest)
-    monkeypatch.setattr(weights, "MOST_EVENTS", newest.pairs + 1)
-    assert fit_weights(ranker, sessions) == expected
+    expected = fit_weight(ranker, newest)
+    monkeypatch.setattr(weight_module, "MOST_EVENTS", newest.pairs + 1)
+    assert fit_weight(ranker, sessions) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_recall_and_mrr_count_alike(
 ) -> None:
     """Of two blends: one has both next items at rank 20, Recall + MRR = 1.05; the other has `other` ranks."""
     ranks = np.array([[[20, other[0]]], [[20, other[1]]]], dtype=np.uint8)  # (E, T, W)
-    monkeypatch.setattr(weights, "WEIGHTS", np.array([0.1, 0.4]))
-    monkeypatch.setattr(weights, "TEMPERATURES", np.array([1.0]))
-    monkeypatch.setattr(weights, "_ranks", lambda _ranker, _sessions: ranks)
-    assert fit_weights(ranker_of(parts), markov_sessions(0.3, 2, seed=2)).weights == (chosen,)
+    monkeypatch.setattr(weight_module, "WEIGHTS", np.array([0.1, 0.4]))
+    monkeypatch.setattr(weight_module, "TEMPERATURES", np.array([1.0]))
+    monkeypatch.setattr(weight_module, "_ranks", lambda _ranker, _sessions: ranks)
+    assert fit_weight(ranker_of(parts), markov_sessions(0.3, 2, seed=2)).weight == chosen
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.3, 0.6])
@@ -109,8 +109,8 @@ def test_a_blend_is_judged_with_the_probabilities_that_are_served(
     network, neighbours = parts
     sharp = copy.deepcopy(network)
     ranker_of((sharp, neighbours)).network.output.weight.mul_(6)  # the int8 products are far from the exact ones
-    monkeypatch.setattr(weights, "WEIGHTS", np.array([weight]))
-    monkeypatch.setattr(weights, "TEMPERATURES", np.array([0.8]))
+    monkeypatch.setattr(weight_module, "WEIGHTS", np.array([weight]))
+    monkeypatch.setattr(weight_module, "TEMPERATURES", np.array([0.8]))
     sessions = markov_sessions(0.3, 120, seed=2)
-    fitted = fit_weights(ranker_of((sharp, neighbours)), sessions)
+    fitted = fit_weight(ranker_of((sharp, neighbours)), sessions)
     assert fitted.blend == pytest.approx(judged(sessions, (sharp, neighbours), weight, 0.8))
