@@ -3,14 +3,11 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 from schemas.errors import BundleError, printable
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-C = TypeVar("C", bound="DataclassInstance")
+C = TypeVar("C")
 
 KINDS = {
     int: "a whole number below 2^63",
@@ -45,7 +42,7 @@ def checked_config(kind: type[C], stated: Any) -> C:
         if shape in KINDS and not _is(shape, value):
             raise BundleError(f"in its config, {name} is {_shown(value)}: it must be {KINDS[shape]}")
         values[name] = checked_config(wanted, value) if is_part else value
-    for field in fields(kind):
+    for field in fields(cast(Any, kind)):
         if field.default is MISSING and field.name not in stated:
             raise BundleError(f"in its config, {field.name} is missing")
     try:

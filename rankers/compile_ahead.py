@@ -1,18 +1,19 @@
 """Compiles all that serving calls, so that no swap to another model has to: `python -m rankers.compile_ahead`.
 
-A small model of every family is warmed up. To know the functions is not enough: numba compiles a function for each
-combination of argument types, which only a call shows.
+Numba compiles a function for each combination of argument types, so a small model of every family is called once. A
+file beside the machine code, the mark, says from which sources it is: numba itself looks only at the file of a
+function, and not at those of the functions that were compiled into it.
 """
 
 import fcntl
 import hashlib
+import os
 import platform
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import llvmlite.binding
 import numba
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from clicklog.items import ItemIndex
 from clicklog.sessions import Sessions
 from rankers.blend.model import Blend
 from rankers.bundle import Bundle
+from rankers.compiled import forget_machine_code
 from rankers.contract import CountedFamily, NetworkFamily
 from rankers.families import FAMILIES
 from rankers.scoring.topk import best_of_blocks
@@ -28,16 +30,25 @@ from rankers.scoring.topk import best_of_blocks
 ITEMS = 30
 
 
-def place() -> Path | None:
+def cache_directory() -> Path | None:
     """Where numba caches the machine code of this process's scorers; None: nowhere."""
+    if numba.config.DISABLE_JIT:
+        return None
     path = cast(Any, best_of_blocks).stats.cache_path
     return None if path is None else Path(path)
 
 
+def cache_environment() -> dict[str, str]:
+    """The environment variable that lets another process have the cache of this one."""
+    return {"NUMBA_CACHE_DIR": numba.config.CACHE_DIR} if numba.config.CACHE_DIR else {}
+
+
 def is_done() -> bool:
-    """Whether all of it is in the cache, from these sources and for this CPU."""
-    kept = place()
-    return kept is not None and (kept / _mark()).exists()
+    """Whether all of it is in the cache, from these sources and for this CPU; or nothing is compiled at all."""
+    if numba.config.DISABLE_JIT:
+        return True
+    kept = cache_directory()
+    return kept is not None and _compiled_from(kept / _mark()) == _sources()
 
 
 def compile_all() -> None:
@@ -47,7 +58,7 @@ def compile_all() -> None:
         OSError: the cache cannot be written.
         RuntimeError: there is no place for it.
     """
-    kept = place()
+    kept = cache_directory()
     if kept is None:
         raise RuntimeError("numba finds no writable place for its cache: set NUMBA_CACHE_DIR")
     kept.mkdir(parents=True, exist_ok=True)
@@ -55,11 +66,16 @@ def compile_all() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_done():
             return
-        torch.set_num_threads(1)
+        marks = list(kept.glob("compiled-*"))
+        if not marks or any(_compiled_from(mark) != _sources() for mark in marks):
+            for mark in marks:
+                mark.unlink()
+            forget_machine_code()
         for bundle in _small_bundles():
             for scoring in ("exact", "int8"):
                 bundle.ranker(torch.device("cpu"), scoring).warm_up(2)
-        (kept / _mark()).touch()
+        os.sync()  # a mark must not outlive its machine code in a power failure
+        (kept / _mark()).write_text(_sources())
 
 
 def _small_bundles() -> Iterator[Bundle]:
@@ -79,17 +95,27 @@ def _small_bundles() -> Iterator[Bundle]:
     yield Bundle("blend", model, items, "blend")
 
 
+def _compiled_from(mark: Path) -> str | None:
+    """What a mark says; None if there is none."""
+    return mark.read_text() if mark.exists() else None
+
+
 @cache
 def _mark() -> str:
-    """Name of the file that says that all is compiled: a digest of what machine code depends on."""
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
-    cpu = llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()
-    versions = platform.python_version(), numba.__version__, np.__version__
-    digest = hashlib.sha256(repr((cpu, versions)).encode())
-    for source in sources:
+    """The name of the mark: one for each type of CPU."""
+    cpu = cast(Any, best_of_blocks).targetctx.codegen().magic_tuple()
+    return f"compiled-{hashlib.sha256(repr(cpu).encode()).hexdigest()[:16]}"
+
+
+@cache
+def _sources() -> str:
+    """The digest of what the machine code is made of: the sources, and the versions of the compiler."""
+    digest = hashlib.sha256(repr((platform.python_version(), numba.__version__, np.__version__)).encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
-    return f"compiled-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     compile_all()

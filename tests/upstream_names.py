@@ -469,8 +469,9 @@ NUMBA = _rows(
     ("core.base.BaseContext.get_dummy_value", "(self)", "Returns nothing from an intrinsic."),
     ("core.base.BaseContext.get_value_type", "(self, ty)", "The machine type of a float32."),
     ("core.dispatcher.Dispatcher.enable_caching", "(self)",
-     "A function has its cache from now on; RuntimeError where there is no place for it.", "", "_not_kept"),
+     "A function has its cache from now on; RuntimeError where there is no place for it.", "", "_uncached"),
     ("core.dispatcher.Dispatcher.stats", "property", "`cache_path`: where the machine code is.", "", "best_of_blocks"),
+    ("core.codegen.CPUCodegen.magic_tuple", "(self)", "The type of CPU that machine code is for."),
     ("core.options.DefaultOptions.forceinline", "Mapping",
      "An option of njit: the machine code is the same whether it is compiled or comes from the cache."),
 )  # fmt: skip

@@ -150,7 +150,7 @@ class Worker(faust.Worker):
             for line in warnings:
                 log.warning("%s", line)
             self._tell_understood()
-            self.loop.run_until_complete(machine_code.prepare(settings.data_dir))
+            self.loop.run_until_complete(machine_code.compile_scorers_ahead(settings.data_dir))
         except NextclickError as error:
             if self._as_json:
                 log.critical("%s", error)

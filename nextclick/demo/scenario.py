@@ -20,8 +20,8 @@ from schemas.announcement import ModelAnnouncement
 from schemas.settings import Settings
 
 TICK_SECONDS = 0.1
-PATIENCE_SECONDS = 60.0
-"""How long a step may make no progress; a worker on a busy machine starts within 10 s."""
+PATIENCE_SECONDS = 240.0
+"""How long a step may make no progress; the first worker of a machine compiles its scorers, 10 s of CPU time."""
 
 TRAINING_SECONDS = 900.0
 

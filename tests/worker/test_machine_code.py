@@ -69,7 +69,7 @@ def blend(items: int, first: int = 0) -> Blend:
     sessions = Sessions(np.arange(items), np.arange(0, items + 1, 5))
     neighbours = counted_family_of("stan").count({"items": items}, sessions)
     network = contract.gru4rec(items=items)
-    return Blend("gru4rec", network, list(range(first, first + items)), "stan", neighbours, (0.2, 0.4), 2.0)
+    return Blend("gru4rec", network, list(range(first, first + items)), "stan", neighbours, 0.4, 2.0)
 
 
 def bundle_of(version: str, family: str, model: Any, directory: Path, first: int = 0) -> Path:
@@ -122,17 +122,22 @@ def test_a_worker_compiles_before_it_takes_partitions_and_not_at_a_swap(deployme
     assert machine_code_in(cache) == before
 
 
-def test_a_worker_on_a_read_only_file_system_keeps_machine_code_with_its_states(
-    compiled: Path, deployment: Deployment, tmp_path: Path
-) -> None:
-    shutil.copytree(compiled, tmp_path / "w1" / "numba")
-    before = machine_code_in(tmp_path / "w1")
+def test_a_worker_on_a_read_only_file_system_keeps_machine_code_with_its_states(deployment: Deployment) -> None:
     deployment.publish("v1")
     worker = deployment.start("w1", options=("-l", "info"), **NOWHERE)
     deployment.send(clicks_of(4, 3))
     deployment.wait_until_all_answered(240)
-    assert "compil" not in worker.said
-    assert machine_code_in(tmp_path / "w1") == before
+    assert "the scorers are compiled, in" in worker.said
+    kept = deployment.directory / "w1" / "numba"
+    before = machine_code_in(kept)
+    assert before
+    assert worker.stop() == 0
+    said = len(worker.said)
+    again = deployment.start("w1", options=("-l", "info"), **NOWHERE)
+    deployment.send(clicks_of(4, 3))
+    deployment.wait_until_all_answered(240)
+    assert "compil" not in again.said[said:]
+    assert machine_code_in(kept) == before
 
 
 def test_a_worker_that_is_stopped_while_it_compiles_ends_with_its_compiler(
@@ -170,6 +175,62 @@ async def test_a_worker_that_cannot_compile_ahead_says_so_and_starts(
     compiler.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(compiler))
     monkeypatch.setattr("rankers.compile_ahead.is_done", lambda: False)
-    await machine_code.prepare(tmp_path)
+    await machine_code.compile_scorers_ahead(tmp_path)
     (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
     assert "could not be compiled ahead (OSError: the disk is full)" in warning.message
+
+
+async def test_a_worker_that_can_start_no_compiler_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    monkeypatch.setattr("rankers.compile_ahead.is_done", lambda: False)
+    await machine_code.compile_scorers_ahead(tmp_path)
+    assert "could not be compiled ahead ([Errno 2] No such file or directory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [("kill -9 $$", "killed by signal 9, which for 9 is mostly the memory limit"), ("sleep 60", "not done after 1 s")],
+)
+async def test_the_end_of_the_compiler_is_told(
+    does: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = tmp_path / "python"
+    compiler.write_text(f"#!/bin/sh\n{does}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(compiler))
+    monkeypatch.setattr("rankers.compile_ahead.is_done", lambda: False)
+    monkeypatch.setattr(machine_code, "LONGEST_SECONDS", 1.0)
+    await machine_code.compile_scorers_ahead(tmp_path)
+    assert f"could not be compiled ahead ({reason})" in caplog.text
+
+
+def test_after_any_change_of_the_sources_and_back_all_is_compiled_anew(tmp_path: Path) -> None:
+    """The search of a blend is compiled into another file's function, which numba does not look at."""
+    shutil.copytree(Path(machine_code.__file__).parents[1] / "rankers", tmp_path / "rankers")
+    search = tmp_path / "rankers" / "neighbours" / "search.py"
+    before = search.read_text()
+    cache = tmp_path / "numba"
+
+    def compiled_from(text: str) -> set[bytes]:
+        search.write_text(text)
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
+        subprocess.run([sys.executable, "-m", "rankers.compile_ahead"], env=environment, cwd=tmp_path, check=True)
+        return {file.read_bytes() for file in cache.rglob("merge.best_of_both*.nbc")}
+
+    first = compiled_from(before)
+    assert len(first) == 1
+    assert compiled_from(before) == first
+    changed = compiled_from(before.replace("touched[count] = item", "touched[count] = item + 0 * count"))
+    assert changed != first
+    assert compiled_from(before) != changed
+
+
+def test_without_numba_s_compiler_nothing_is_compiled_ahead() -> None:
+    """NUMBA_DISABLE_JIT is for debuggers."""
+    said = subprocess.run(
+        [sys.executable, "-c", "from rankers import compile_ahead; print(compile_ahead.is_done())"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said == "True\n"
