@@ -39,7 +39,7 @@ def test_options_and_a_file_win_over_a_preset(nextclick: Command, clicks_file: P
         assert trained.code == 0, trained.stderr
         settings = read_bundle(tmp_path / "bundle").settings
         assert (settings["hidden"], settings["epochs"], settings["min_support"]) == (8, 2, 2)
-        assert (settings["family"], settings["learning_rate"]) == ("blend", 0.06), "what only the preset names"
+        assert (settings["family"], settings["loss"]) == ("blend", "bpr-max"), "what only the preset names"
 
 
 def test_train_then_evaluate(nextclick: Command, clicks_file: Path, tmp_path: Path) -> None:
