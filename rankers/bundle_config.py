@@ -13,7 +13,6 @@ KINDS = {
     int: "a whole number below 2^63",
     float: "a finite number",
     str: "a text",
-    list: "a list",
     dict: "an object of names and values",
 }
 """The types that are checked here; others, such as `Literal`, are checked by the class of the config."""

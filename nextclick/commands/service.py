@@ -16,8 +16,8 @@ BEAT_SECONDS = 10.0
 HeartbeatOption = Annotated[
     Path | None,
     typer.Option(
-        help="A file whose time is set anew every 10 seconds while the program's loop runs, also while no broker "
-        "answers: for a liveness probe."
+        help="A file whose time is set anew while the program's loop runs, also while no broker answers: for a "
+        "liveness probe."
     ),
 ]
 

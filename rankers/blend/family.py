@@ -1,7 +1,8 @@
 """Blends as a family of models: bundle files, loading, and neighbours counted anew."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
@@ -87,12 +88,16 @@ class BlendFamily:
         network_items = json.loads(files[NETWORK_ITEMS])["items"]
         if json.loads(files[ITEMS])["items"][: len(network_items)] != network_items:
             raise BundleError(f"the items of {NETWORK_ITEMS} are not the first ones of {ITEMS}, in the same order")
+        with _says_of("network"):
+            network_model = network_family.load(network.config, files, len(network_items))
+        with _says_of("neighbours"):
+            counted = neighbours_family.load(neighbours.config, files, items)
         return Blend(
             network_family.name,
-            network_family.load(network.config, files, len(network_items)),
+            network_model,
             network_items,
             neighbours_family.name,
-            neighbours_family.load(neighbours.config, files, items),
+            counted,
             blend.weight,
             blend.temperature,
         )
@@ -113,6 +118,14 @@ class BlendFamily:
         family = self._neighbours[model.neighbours_family]
         settings = family.config(model.neighbours) | {"items": len(items)}
         return replace(model, neighbours=family.count(settings, sessions))
+
+
+@contextmanager
+def _says_of(part: str) -> Iterator[None]:
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(f"its {part}: {error}") from error
 
 
 def _part(name: str, known: Mapping[str, Any], kind: str) -> Any:

@@ -182,12 +182,9 @@ def test_refreshes_never_overlap_and_come_with_retrainings_that_make_a_model_wit
             if volume.get("configMap") == {"name": config["metadata"]["name"]}
         ]
         (folder,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == volume]
-        settings = next(
-            one["data"]
-            for one in documents
-            if one["metadata"]["name"] == container["envFrom"][0]["configMapRef"]["name"]
-        )
-        assert settings["NEXTCLICK_RETRAIN_CONFIG"] == f"{folder}/retrain.toml"
+        assert {"name": "NEXTCLICK_RETRAIN_CONFIG", "value": f"{folder}/retrain.toml"} in container["env"]
+    shared = [name for one in documents if one["kind"] == "ConfigMap" for name in one["data"]]
+    assert "NEXTCLICK_RETRAIN_CONFIG" not in shared, "workers do not have the file"
     file = KUBERNETES / "components" / "refresh" / "retrain.toml"
     assert config["data"]["retrain.toml"] == file.read_text()
     trained = training_config(Settings(_env_file=None, retrain_config=file))

@@ -80,7 +80,9 @@ def _ranks(ranker: BlendRanker, sessions: Sessions) -> NDArray[np.uint8]:
     ranks = np.empty((len(events.target), len(TEMPERATURES), len(WEIGHTS)), dtype=np.uint8)
     for now, queries in streamed(ranker, sessions, events):
         scores = ranker.network_scores(queries)  # (n, I)
-        log_sums = [scorer.best_and_log_sums(queries.states, 1, T)[1] for T in TEMPERATURES.tolist()]
+        log_sums = [
+            scorer.best_and_log_sums(queries.states, 1, temperature)[1] for temperature in TEMPERATURES.tolist()
+        ]
         ranks_of_blends(
             queries.clicks.items,
             queries.clicks.offsets,

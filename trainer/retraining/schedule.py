@@ -20,7 +20,7 @@ from trainer.retraining.live_watch import LOOK_SECONDS
 
 STOP_SECONDS = 20.0
 
-BEAT_SECONDS = 10.0
+SIGN_SECONDS = 10.0
 """Longest time between two signs of life, unless the live evidence takes longer to look at."""
 
 FIELDS = 5
@@ -69,7 +69,7 @@ def run_on_schedule(
         say: called with a line for people.
         look: called every `LOOK_SECONDS`, between and during runs.
         refresh: the expression for refreshes; None: none.
-        beat: called every `BEAT_SECONDS` by the loop, as a sign of life; while `look` hangs, it is not.
+        beat: called every `SIGN_SECONDS` by the loop, as a sign of life; while `look` hangs, it is not.
 
     Raises:
         SettingsError: one of them is not a cron expression with five fields, or names no date that ever comes.
@@ -81,7 +81,7 @@ def run_on_schedule(
     if cron is not None:
         _check(cron, "--cron", "'0 3 * * *' (daily at 3, UTC)")
         jobs.append(_Job("retraining", cron, (), "published", "stopped; the next run continues"))
-    beat, look = _every(BEAT_SECONDS, beat), _every(LOOK_SECONDS, look)
+    beat, look = _every(SIGN_SECONDS, beat), _every(LOOK_SECONDS, look)
 
     def turn() -> None:
         beat()
@@ -131,7 +131,7 @@ def _wait_for_next(
     first = min(times)
     while (left := (first - datetime.now(UTC)).total_seconds()) > 0:
         turn()
-        if stop.wait(min(left, BEAT_SECONDS)):  # in short waits, because the clock may be set
+        if stop.wait(min(left, SIGN_SECONDS)):  # in short waits, because the clock may be set
             return None
     return jobs[times.index(first)]
 
