@@ -86,6 +86,6 @@ async def _compile_in_child(environment: dict[str, str]) -> str | None:
         return None
     assert process.returncode is not None
     if process.returncode < 0:
-        return f"killed by signal {-process.returncode}, which for 9 is mostly the memory limit"
+        return f"killed by signal {-process.returncode}; 9 is mostly the memory limit"
     _, errors = ended.result()
     return errors.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {process.returncode}"

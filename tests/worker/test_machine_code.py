@@ -191,7 +191,10 @@ async def test_a_worker_that_can_start_no_compiler_starts(
 
 @pytest.mark.parametrize(
     ("does", "reason"),
-    [("kill -9 $$", "killed by signal 9, which for 9 is mostly the memory limit"), ("exec sleep 60", "not done after 1 s")],
+    [
+        ("kill -9 $$", "killed by signal 9; 9 is mostly the memory limit"),
+        ("exec sleep 60", "not done after 1 s"),
+    ],
 )
 async def test_the_end_of_the_compiler_is_told(
     does: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
