@@ -70,7 +70,7 @@ def compile_all() -> None:
         if not marks or any(_compiled_from(mark) != _sources() for mark in marks):
             for mark in marks:
                 mark.unlink()
-            forget_machine_code()
+            forget_machine_code("rankers")
         for bundle in _small_bundles():
             for scoring in ("exact", "int8"):
                 bundle.ranker(torch.device("cpu"), scoring).warm_up(2)

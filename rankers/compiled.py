@@ -59,14 +59,14 @@ def cache_below(directory: Path) -> None:
         _uncached.pop()
 
 
-def forget_machine_code() -> None:
-    """Remove from the cache what the functions were compiled to, so that all are compiled anew.
+def forget_machine_code(package: str) -> None:
+    """Remove from the cache what the functions of a package were compiled to, so that they are compiled anew.
 
     Raises:
         OSError: a file cannot be removed.
     """
     for dispatcher in _dispatchers:
-        if dispatcher.stats.cache_path is not None:
+        if dispatcher.__module__.startswith(f"{package}.") and dispatcher.stats.cache_path is not None:
             for index in Path(dispatcher.stats.cache_path).glob("*.nbi"):
                 index.unlink(missing_ok=True)
 
